@@ -1,0 +1,34 @@
+"""Heavy libraries, imported at first use.
+
+`--help` and `inspect` must not pay for torch (over a second), so the mathematics says
+
+    if TYPE_CHECKING:
+        import torch
+    else:
+        torch = lazy_import("torch")
+
+and reads `torch.exp(...)` like any other module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+class _LazyModule:
+    """Stands for a module that is imported when an attribute of it is first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401  (a module's attribute is anything)
+        return getattr(importlib.import_module(self._name), attribute)
+
+    def __repr__(self) -> str:
+        return f"<lazy module {self._name!r}>"
+
+
+def lazy_import(name: str) -> Any:  # noqa: ANN401
+    """Return a stand-in for the module `name`; nothing is imported yet."""
+    return _LazyModule(name)

@@ -1,0 +1,274 @@
+"""A mergeable sketch of decay rates: counts in logarithmic bins, each 1 % wide.
+
+Millions of tokens times thousands of channels times states are reduced to a few thousand counts
+while they stream. Every rate is represented within a relative error of 1 % (`RELATIVE_ERROR`), and
+merging two sketches is adding their counts, so batches, shards and workers all give the same
+sketch. The bins are those of DDSketch (Masson, Rim & Lee 2019, arXiv 1908.10693) at growth 1.01.
+
+|lambda| = 0, |lambda| = 1 and |lambda| > 1 are counted exactly: the first two by counters of their
+own, the last by bins of its own (of the growth rate -r).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spectrakit._lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
+
+GROWTH = 1.01
+WIDTH = math.log(GROWTH)
+#: A bin's centre is within this of every rate counted in it.
+RELATIVE_ERROR = GROWTH - 1
+
+#: Edges in degrees of the |phase| bins, closed on the right; phase 0 has a bin of its own.
+PHASE_BINS = (0.0, 1.0, *(5.0 * step for step in range(1, 37)))
+
+#: Bins of all channels held at once while a separable decay is reduced: 4 MB of float32.
+_BLOCK = 1 << 20
+#: Products reduced at once: float32 counts up to this exactly, and adds several times faster
+#: than int64.
+_EXACT = 1 << 24
+#: Tokens whose products are multiplied out at once, where they must be.
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin: decay rates in [low, high) and signed phases in degrees, with counts per group.
+
+    low == high for the exact counters: +inf counts |lambda| = 0 and 0 counts |lambda| = 1.
+    """
+
+    low: float
+    high: float
+    phase_low: float
+    phase_high: float
+    counts: np.ndarray
+
+
+class _LogCounts:
+    """Counts (groups, bins) over a window of bin indices that grows as it needs to."""
+
+    def __init__(self, groups: int) -> None:
+        self.first = 0
+        self.counts = np.zeros((groups, 0), np.int64)
+
+    def add(self, first: int, counts: np.ndarray) -> None:
+        """Add `counts` (groups, n), whose first column is bin `first`."""
+        if counts.shape[1] == 0:
+            return
+        if self.counts.shape[1] == 0:
+            self.first, self.counts = first, counts.astype(np.int64)
+            return
+        low = min(self.first, first)
+        high = max(self.first + self.counts.shape[1], first + counts.shape[1])
+        if (low, high) != (self.first, self.first + self.counts.shape[1]):
+            grown = np.zeros((len(self.counts), high - low), np.int64)
+            offset = self.first - low
+            grown[:, offset : offset + self.counts.shape[1]] = self.counts
+            self.first, self.counts = low, grown
+        offset = first - self.first
+        self.counts[:, offset : offset + counts.shape[1]] += counts
+
+
+class DecaySketch:
+    """Decay rates of `groups` (the heads of a layer, or one group for all of it)."""
+
+    def __init__(self, groups: int = 1) -> None:
+        self.groups = groups
+        #: Counts by (sign of the rate, phase bin): see `_phase_bin`.
+        self._logarithmic: dict[tuple[int, int], _LogCounts] = {}
+        #: Counts of |lambda| = 0 and of |lambda| = 1, by phase bin.
+        self._exact: dict[tuple[float, int], np.ndarray] = {}
+        #: Exact extremes of the decay rate per group.
+        self.lowest = np.full(groups, math.inf)
+        self.highest = np.full(groups, -math.inf)
+
+    # ---- adding --------------------------------------------------------------------------------
+
+    def add(self, rates: Tensor, phases: Tensor | None = None, multiplicity: int = 1) -> None:
+        """Count decay rates (n, groups) and their phases in radians, each `multiplicity` times."""
+        if rates.numel() == 0:
+            return
+        self._widen(rates.amin(0), rates.amax(0))
+        if phases is None:
+            self._add_phase(0, rates, None, multiplicity)
+            return
+        bins = _phase_bin(phases)
+        for phase in torch.unique(bins).tolist():
+            self._add_phase(phase, rates, bins == phase, multiplicity)
+
+    def add_separable(self, step: Tensor, rate: Tensor, multiplicity: int = 1) -> None:
+        """Count every product step (n, H) x rate (H, N) in one group, never multiplying them out.
+
+        log(step x rate) is a sum: the histogram of a channel's log steps, shifted by each of its
+        log rates, is the histogram of its products.
+        """
+        if step.numel() == 0:
+            return
+        low, high = step.amin(0), step.amax(0)
+        self._widen((low * rate.amin(1)).amin()[None], (high * rate.amax(1)).amax()[None])
+        # A step or a rate that underflowed has no logarithm: rare enough to multiply out.
+        clean = (low > 0) & high.isfinite() & (rate > 0).all(1)
+        if not bool(clean.all()):
+            for rows in step[:, ~clean].split(_ROWS):
+                products = rows.unsqueeze(-1) * rate[~clean]
+                self.add(products.view(-1, 1), multiplicity=multiplicity)
+            step, rate, low, high = step[:, clean], rate[clean], low[clean], high[clean]
+        for tokens, channels in _blocks(step, rate.shape[1], low, high):
+            first, counts = _shifted_histogram(step[tokens, channels], rate[channels])
+            self._window(1, 0).add(first, counts.cpu().numpy()[None] * multiplicity)
+
+    def merge(self, other: DecaySketch) -> None:
+        """Add the counts of another sketch of the same groups."""
+        self.lowest = np.minimum(self.lowest, other.lowest)
+        self.highest = np.maximum(self.highest, other.highest)
+        for (sign, phase), window in other._logarithmic.items():
+            self._window(sign, phase).add(window.first, window.counts)
+        for (rate, phase), counts in other._exact.items():
+            self._exact[rate, phase] = self._exact.get((rate, phase), 0) + counts
+
+    def pooled(self) -> DecaySketch:
+        """All groups as one."""
+        pooled = DecaySketch(1)
+        pooled.lowest, pooled.highest = self.lowest.min()[None], self.highest.max()[None]
+        for (sign, phase), window in self._logarithmic.items():
+            pooled._window(sign, phase).add(window.first, window.counts.sum(0)[None])
+        for key, counts in self._exact.items():
+            pooled._exact[key] = counts.sum()[None]
+        return pooled
+
+    def group(self, index: int) -> DecaySketch:
+        """One group alone."""
+        alone = DecaySketch(1)
+        alone.lowest, alone.highest = (
+            self.lowest[index : index + 1],
+            self.highest[index : index + 1],
+        )
+        for (sign, phase), window in self._logarithmic.items():
+            alone._window(sign, phase).add(window.first, window.counts[index : index + 1])
+        for key, counts in self._exact.items():
+            alone._exact[key] = counts[index : index + 1]
+        return alone
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def bins(self) -> Iterator[Bin]:
+        """Every bin that holds something, by phase and then by rising decay rate."""
+        found = [
+            Bin(rate, rate, *_phase_interval(phase), counts)
+            for (rate, phase), counts in self._exact.items()
+            if counts.any()
+        ]
+        for (sign, phase), window in self._logarithmic.items():
+            for column in np.flatnonzero(window.counts.any(0)):
+                index = window.first + int(column)
+                edges = sorted((sign * GROWTH**index, sign * GROWTH ** (index + 1)))
+                counts = window.counts[:, column]
+                found.append(Bin(edges[0], edges[1], *_phase_interval(phase), counts))
+        yield from sorted(found, key=lambda bin_: (bin_.phase_low, bin_.low, bin_.high))
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    def _window(self, sign: int, phase: int) -> _LogCounts:
+        return self._logarithmic.setdefault((sign, phase), _LogCounts(self.groups))
+
+    def _widen(self, low: Tensor, high: Tensor) -> None:
+        self.lowest = np.minimum(self.lowest, low.double().cpu().numpy())
+        self.highest = np.maximum(self.highest, high.double().cpu().numpy())
+
+    def _count_exactly(self, rate: float, phase: int, counts: Tensor) -> None:
+        if bool(counts.any()):
+            before = self._exact.get((rate, phase), 0)
+            self._exact[rate, phase] = before + counts.cpu().numpy()
+
+    def _add_phase(
+        self, phase: int, rates: Tensor, where: Tensor | None, multiplicity: int
+    ) -> None:
+        here = torch.ones_like(rates, dtype=torch.bool) if where is None else where
+        for exact in (0.0, math.inf):
+            self._count_exactly(exact, phase, ((rates == exact) & here).sum(0) * multiplicity)
+        for sign in (1, -1):
+            signed = sign * rates
+            counted = (signed > 0) & signed.isfinite() & here
+            if bool(counted.any()):
+                index = _bin_index(torch.where(counted, signed, 1.0))
+                first = int(index[counted].min())
+                counts = _grouped_counts(index - first, counted)
+                self._window(sign, phase).add(first, counts.cpu().numpy() * multiplicity)
+
+
+def _bin_index(rates: Tensor) -> Tensor:
+    return torch.floor(rates.log() / WIDTH).long()
+
+
+def _grouped_counts(index: Tensor, counted: Tensor) -> Tensor:
+    """Counts (groups, bins) of bin indices (n, groups) where `counted`."""
+    groups = index.shape[1]
+    bins = int(index[counted].max()) + 1
+    flat = index + torch.arange(groups, device=index.device) * bins
+    return torch.bincount(flat[counted], minlength=groups * bins).view(groups, bins)
+
+
+def _blocks(step: Tensor, states: int, low: Tensor, high: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices of tokens and channels that are reduced at once: see `_EXACT` and `_BLOCK`."""
+    tokens, channels = step.shape
+    if channels == 0:
+        return
+    spread = int(((high.log() - low.log()) / WIDTH).amax()) + 2
+    token_size = max(1, min(tokens, _EXACT // states))
+    channel_size = max(1, min(_BLOCK // spread, _EXACT // (token_size * states)))
+    for token in range(0, tokens, token_size):
+        for channel in range(0, channels, channel_size):
+            yield slice(token, token + token_size), slice(channel, channel + channel_size)
+
+
+def _shifted_histogram(step: Tensor, rate: Tensor) -> tuple[int, Tensor]:
+    """First bin and counts of the products of positive step (n, H) and rate (H, N).
+
+    Each channel's steps are binned once; their histogram is then added at the shift of each of its
+    rates, rounded to whole bins. Both roundings together stay within one bin: 1 %.
+    """
+    index = step.float().log().div_(WIDTH).floor_()
+    first, last = (int(end) for end in index.aminmax())
+    channels, bins = step.shape[1], last - first + 1
+    index += torch.arange(channels, device=step.device) * bins - first
+    histogram = torch.bincount(index.int().flatten(), minlength=channels * bins)
+    histogram = histogram.view(channels, bins).float()
+    shift = torch.round(rate.float().log() / WIDTH).long()
+    lowest = int(shift.min())
+    shifts = int(shift.max()) - lowest + 1
+    # Row s of `table` collects the histograms of all channels that have a rate at shift s; reading
+    # it with rows one shorter than they are moves row s by s bins.
+    table = torch.zeros(shifts, bins + shifts, device=step.device)
+    for state in range(rate.shape[1]):
+        table[:, :bins].index_add_(0, shift[:, state] - lowest, histogram)
+    moved = table.flatten()[: shifts * (bins + shifts - 1)].view(shifts, bins + shifts - 1)
+    return first + lowest, moved.sum(0).long()
+
+
+def _phase_bin(phases: Tensor) -> Tensor:
+    """Signed bin: 0 for phase 0, k for |phase| in (PHASE_BINS[k-1], PHASE_BINS[k]]."""
+    degrees = torch.rad2deg(phases.double())
+    edges = torch.tensor(PHASE_BINS, dtype=torch.float64, device=phases.device)
+    # The last edge is pi in floating point: rounding must not push a negative real beyond it.
+    magnitude = degrees.abs().clamp_max(PHASE_BINS[-1])
+    return torch.bucketize(magnitude, edges) * torch.sign(degrees).long()
+
+
+def _phase_interval(phase: int) -> tuple[float, float]:
+    if phase == 0:
+        return 0.0, 0.0
+    low, high = PHASE_BINS[abs(phase) - 1], PHASE_BINS[abs(phase)]
+    return (low, high) if phase > 0 else (-high, -low)

@@ -1,0 +1,167 @@
+"""Summaries of a spectrum: radius, quantiles and bin shares, exact or from a sketch.
+
+The bins are those of arXiv 2510.09379 (radius .1, .5, .9, 1, 10, 100; phase 1, 10, 45, 90, 180
+degrees), closed on the right so that no eigenvalue is counted twice and |lambda| = 1 is memory,
+not growth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, Bin, DecaySketch
+from spectrakit.tables.schemas import (
+    MODULUS_SHARES,
+    PHASE_EDGES,
+    PHASE_SHARES,
+    QUANTILES,
+    RADIUS_EDGES,
+    bound_name,
+    quantile_names,
+)
+
+if TYPE_CHECKING:
+    from spectrakit.dynamics import ContinuousEigenvalues, DiscreteEigenvalues
+
+#: The radius bins as decay rates: |lambda| in (a, b] is a rate in [-log b, -log a).
+_RATE_EDGES = tuple(math.inf if edge == 0 else -math.log(edge) for edge in RADIUS_EDGES)
+
+
+def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
+    """Summary columns of eigenvalues that are all there."""
+    rates = np.sort(eigenvalues.decay_rate.double().flatten().numpy())
+    phase = np.zeros(1) if eigenvalues.phase is None else eigenvalues.phase.double().numpy()
+    degrees = np.abs(np.degrees(phase)).flatten()
+    # Rates fall as moduli rise, so a radius bin (a, b] is a difference of two left insertions.
+    below = np.searchsorted(rates, _RATE_EDGES, side="left").astype(float)
+    below[0] = len(rates)  # [0, .1] holds |lambda| = 0, whose rate is inf
+    # The last edge is pi in floating point: it must not fall outside.
+    within = [(degrees <= edge).sum() for edge in PHASE_EDGES[1:-1]]
+    phases = np.diff([0, *within, len(degrees)]) / len(degrees)
+    shares = dict(zip(MODULUS_SHARES, (below[:-1] - below[1:]) / len(rates), strict=True))
+    shares |= dict(zip(PHASE_SHARES, phases, strict=True))
+    return {
+        "count": len(rates) * eigenvalues.multiplicity,
+        "spectral_radius": math.exp(-rates[0]),
+        "stable": bool(rates[0] > 0),
+        "mean_modulus": float(np.exp(-rates).mean()),
+        **_discrete_quantiles(np.quantile(rates, QUANTILES, method="inverted_cdf")),
+        **shares,
+        **{bound_name(name): 0.0 for name in shares},
+        "relative_error": 0.0,
+    }
+
+
+def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
+    """Summary columns of a sketch of one group, with how far each share can be off."""
+    bins = list(sketch.bins())
+    counts = np.array([int(bin_.counts[0]) for bin_ in bins])
+    centres = np.array([_centre(bin_) for bin_ in bins])
+    order = np.argsort(centres, kind="stable")
+    cumulative = np.cumsum(counts[order])
+    total = int(cumulative[-1])
+    # The smallest rate that at least a share q of the eigenvalues does not exceed.
+    positions = np.searchsorted(cumulative, np.ceil(np.array(QUANTILES) * total).clip(1))
+    lowest = float(sketch.lowest[0])
+    return {
+        "count": total,
+        "spectral_radius": math.exp(-lowest),
+        "stable": lowest > 0,
+        "mean_modulus": float((np.exp(-centres) * (counts / total)).sum()),
+        **_discrete_quantiles(centres[order][positions]),
+        **_modulus_shares(bins, counts, centres),
+        **_phase_shares(bins, counts),
+        "relative_error": RELATIVE_ERROR,
+    }
+
+
+def summarise_continuous(eigenvalues: ContinuousEigenvalues) -> dict[str, object]:
+    """Summary columns of a continuous-time spectrum: no moduli, no timescales in steps."""
+    rates = eigenvalues.decay_rate.double().flatten().numpy()
+    abscissa = float(-rates.min())
+    quantiles = np.quantile(rates, QUANTILES, method="inverted_cdf")
+    return {
+        "count": len(rates) * eigenvalues.multiplicity,
+        "spectral_abscissa": abscissa,
+        "stable": abscissa < 0,
+        **dict(zip(quantile_names("decay_rate"), quantiles, strict=True)),
+        "relative_error": 0.0,
+    }
+
+
+def histogram_columns(sketch: DecaySketch) -> dict[str, object]:
+    """The `spectrum_histogram` columns of a sketch of one group."""
+    bins = [bin_ for bin_ in sketch.bins() if bin_.counts[0]]
+    return {
+        "decay_rate_low": np.array([bin_.low for bin_ in bins]),
+        "decay_rate_high": np.array([bin_.high for bin_ in bins]),
+        "phase_low_deg": np.array([bin_.phase_low for bin_ in bins]),
+        "phase_high_deg": np.array([bin_.phase_high for bin_ in bins]),
+        "count": np.array([int(bin_.counts[0]) for bin_ in bins]),
+    }
+
+
+def _discrete_quantiles(rates: np.ndarray) -> dict[str, object]:
+    """Quantile columns; the q-quantile of a falling function of the rate is its (1-q)-quantile."""
+    with np.errstate(divide="ignore"):
+        timescales = 1 / rates[::-1]
+    return {
+        **dict(zip(quantile_names("decay_rate"), rates, strict=True)),
+        **dict(zip(quantile_names("timescale"), timescales, strict=True)),
+        **dict(zip(quantile_names("modulus"), np.exp(-rates[::-1]), strict=True)),
+    }
+
+
+def _centre(bin_: Bin) -> float:
+    """The rate that stands for a bin: its geometric middle."""
+    if bin_.low == bin_.high:
+        return bin_.low
+    return math.copysign(math.sqrt(bin_.low * bin_.high), bin_.high)
+
+
+def _modulus_shares(bins: list[Bin], counts: np.ndarray, centres: np.ndarray) -> dict[str, object]:
+    """Shares per radius bin; a bin within 1 % of an edge may belong on its other side."""
+    shares: dict[str, object] = {}
+    total = counts.sum()
+    low, high = np.array([_reach(bin_) for bin_ in bins]).T
+    for name, (upper, lower) in zip(MODULUS_SHARES, pairwise(_RATE_EDGES), strict=True):
+        inside = _within(centres, lower, upper)
+        surely = inside & (low >= lower) & (high <= upper)
+        possibly = (high > lower) & (low < upper) | inside
+        share = counts[inside].sum() / total
+        shares[name] = share
+        shares[bound_name(name)] = max(
+            counts[possibly].sum() / total - share, share - counts[surely].sum() / total
+        )
+    return shares
+
+
+def _within(rates: np.ndarray, lower: float, upper: float) -> np.ndarray:
+    """Rates in [lower, upper); |lambda| = 0, whose rate is inf, is in the bin up to inf."""
+    inside = (rates >= lower) & (rates < upper)
+    return inside | (rates == math.inf) if upper == math.inf else inside
+
+
+def _reach(bin_: Bin) -> tuple[float, float]:
+    """The rates that may have been counted in a bin: half a bin beyond it on either side."""
+    if bin_.low == bin_.high:
+        return bin_.low, bin_.high
+    slack = math.sqrt(GROWTH)
+    outward = (1 / slack, slack) if bin_.low > 0 else (slack, 1 / slack)
+    return bin_.low * outward[0], bin_.high * outward[1]
+
+
+def _phase_shares(bins: Iterable[Bin], counts: np.ndarray) -> dict[str, object]:
+    """Shares per phase bin: exact, because the sketch's own phase bins nest in them."""
+    largest = np.array([max(abs(bin_.phase_low), abs(bin_.phase_high)) for bin_ in bins])
+    shares: dict[str, object] = {}
+    for name, (low, high) in zip(PHASE_SHARES, pairwise(PHASE_EDGES), strict=True):
+        inside = (largest <= high) & ((largest > low) | (low == 0))
+        shares[name] = counts[inside].sum() / counts.sum()
+        shares[bound_name(name)] = 0.0
+    return shares

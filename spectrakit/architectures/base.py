@@ -1,0 +1,176 @@
+"""What an architecture offers: it claims a checkpoint, lists its layers, and can run it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+from spectrakit.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectrakit.checkpoints import Checkpoint, TensorEntry
+    from spectrakit.mixers import Mixer, Observation
+
+_FLOATING = {"F64", "F32", "F16", "BF16"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a checkpoint that moves information along the sequence.
+
+    kind: the mixer's name, or what the layer is where no mixer can read it ("attention").
+    mixer: how to read it; None where nothing here can, and then `reason` says why.
+    parameters: the checkpoint's tensor name of each of the mixer's roles.
+    """
+
+    index: int
+    path: str
+    kind: str
+    mixer: Mixer | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    reason: str | None = None
+
+    @property
+    def heads(self) -> int | None:
+        """Number of heads; None for a layer of channels that do not interact."""
+        return self._count("head")
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels, each a recurrence of its own; None for a layer of heads."""
+        return self._count("channel")
+
+    @property
+    def state_size(self) -> int | None:
+        """N, the size of the index the transition acts on."""
+        return None if self.mixer is None else self.mixer.state_size
+
+    @property
+    def weights_tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that weights mode reads; empty where it has no spectrum."""
+        if self.mixer is None or self.mixer.weights_mode is None:
+            return ()
+        return tuple(self.parameters[role] for role in self.mixer.weights_roles)
+
+    def _count(self, axis: str) -> int | None:
+        if self.mixer is None or self.mixer.head_axis != axis:
+            return None
+        return self.mixer.heads
+
+
+#: Called with each layer as the forward pass reaches it; nothing is kept afterwards.
+LayerSeen: TypeAlias = "Callable[[Layer, Observation], None]"
+
+
+class RunnableModel(Protocol):
+    """A model in memory whose mixers can be watched."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids lie below it."""
+
+    def run(self, tokens: Tensor, on_layer: LayerSeen | None = None) -> None:
+        """One forward pass over token ids (B, T), from an empty state.
+
+        Raises AnalysisError where a layer that was to be watched recorded nothing.
+        """
+
+
+class Architecture(Protocol):
+    """A family of checkpoints; see `spectrakit.architectures.transformers_mamba` for whole ones."""
+
+    #: Unique name among all plugins: "transformers-mamba".
+    name: ClassVar[str]
+
+    def claims(self, checkpoint: Checkpoint) -> bool:
+        """Whether this is a checkpoint of the family, from its config and tensor names alone."""
+
+    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+        """Every sequence layer, those that cannot be read included.
+
+        Raises MalformedError where the config and the weights disagree.
+        """
+
+    def load(self, checkpoint: Checkpoint, device: str) -> RunnableModel:
+        """The model in float32 on `device`, ready to run.
+
+        Raises UnsupportedError where the family, or this member of it, cannot be run here.
+        """
+
+
+def numbered_layers(checkpoint: Checkpoint, prefix: str) -> int:
+    """How many layers `prefix`N. the weights hold, N counting from 0."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+    found = {int(match[1]) for name in checkpoint.tensors if (match := pattern.match(name))}
+    return max(found, default=-1) + 1
+
+
+def check_layer_count(checkpoint: Checkpoint, prefix: str, expected: int, key: str) -> None:
+    """Raise MalformedError unless the weights hold as many layers as the config says."""
+    found = numbered_layers(checkpoint, prefix)
+    if found != expected:
+        message = (
+            f"the config of {checkpoint.model_id} says {key} = {expected}, "
+            f"its weights hold {found} layers ({prefix}*)"
+        )
+        raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+
+
+def check_parameters(checkpoint: Checkpoint, layer: Layer) -> None:
+    """Raise unless the layer's parameters are there, of the shape its config says, and floating.
+
+    Raises MalformedError (missing or misshapen) or UnsupportedError (quantised).
+    """
+    if layer.mixer is None:
+        return
+    for role, shape in layer.mixer.shapes().items():
+        name = layer.parameters[role]
+        entry = checkpoint.tensors.get(name)
+        if entry is None:
+            message = f"layer {layer.index}: {name} ({role}) is not in the weights"
+            raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+        _check_entry(entry, layer, role, shape)
+
+
+def _check_entry(entry: TensorEntry, layer: Layer, role: str, shape: tuple[int, ...]) -> None:
+    if entry.shape != shape:
+        message = (
+            f"layer {layer.index}: {entry.name} has shape {list(entry.shape)}, "
+            f"the config makes {role} {list(shape)}"
+        )
+        raise MalformedError(message, hint="is this config.json the one of these weights?")
+    if entry.dtype not in _FLOATING:
+        message = f"layer {layer.index}: {entry.name} is stored as {entry.dtype}, not as floats"
+        raise UnsupportedError(message, hint="analyse the checkpoint before quantisation")
+
+
+def config_value(checkpoint: Checkpoint, key: str, kind: type[Any], default: Any = None) -> Any:  # noqa: ANN401
+    """`config[key]`, checked to be of `kind`.
+
+    Raises MalformedError where it is missing (and there is no default) or of another type.
+    """
+    value = checkpoint.config.get(key, default)
+    wanted = (int, float) if kind is float else kind
+    if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+        message = (
+            f"config.json of {checkpoint.model_id}: {key} is {value!r}, "
+            f"expected {'a number' if kind is float else 'a ' + kind.__name__}"
+        )
+        raise MalformedError(message)
+    return value
+
+
+def positive(checkpoint: Checkpoint, key: str, default: int | None = None) -> int:
+    """`config[key]` as a positive integer of sane size.
+
+    Raises MalformedError otherwise.
+    """
+    value: int = config_value(checkpoint, key, int, default)
+    if not 0 < value < 1 << 31:
+        message = f"config.json of {checkpoint.model_id}: {key} = {value} is not a size"
+        raise MalformedError(message)
+    return value

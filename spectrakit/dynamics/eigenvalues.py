@@ -1,0 +1,115 @@
+"""Eigenvalues of a transition operator, in discrete or in continuous time.
+
+The two are different types on purpose: |lambda| < 1 is the stability test of the one and
+Re lambda < 0 that of the other, and neither has a method for the other's test. A continuous
+eigenvalue near -0.8 says nothing about a unit circle until it has been discretised.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from spectrakit._lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
+
+Domain = Literal["discrete", "continuous"]
+
+
+@dataclass(frozen=True)
+class DiscreteEigenvalues:
+    """Eigenvalues lambda of h_t = A h_{t-1}, kept as log|lambda| and phase.
+
+    Near the unit circle 1 - |lambda| would lose its digits; the logarithm keeps them.
+
+    log_modulus: (..., H, K) log|lambda|, -inf where lambda = 0.
+    phase: (..., H, K) in radians, or None where every eigenvalue is real and non-negative.
+    multiplicity: how often each of them occurs in the operator.
+    error_bound: (..., H, K) absolute error of lambda, or None where it is rounding alone.
+    """
+
+    log_modulus: Tensor
+    phase: Tensor | None = None
+    multiplicity: int = 1
+    error_bound: Tensor | None = None
+
+    @property
+    def decay_rate(self) -> Tensor:
+        """r = -log|lambda|, per step; +0 (never -0, whose inverse is -inf) at |lambda| = 1."""
+        return 0 - self.log_modulus
+
+    @property
+    def modulus(self) -> Tensor:
+        """|lambda|."""
+        return self.log_modulus.exp()
+
+    @property
+    def timescale(self) -> Tensor:
+        """1 / r: the steps in which the state decays by a factor e; inf at |lambda| = 1."""
+        return 1 / self.decay_rate
+
+    @property
+    def values(self) -> Tensor:
+        """The eigenvalues as complex numbers."""
+        phase = torch.zeros_like(self.log_modulus) if self.phase is None else self.phase
+        return torch.polar(self.modulus, phase)
+
+    @property
+    def spectral_radius(self) -> Tensor:
+        """Largest |lambda| per head: (..., H)."""
+        return self.modulus.amax(-1)
+
+    def times(self, copies: int) -> DiscreteEigenvalues:
+        """The same eigenvalues, each occurring `copies` times as often."""
+        return replace(self, multiplicity=self.multiplicity * copies)
+
+    def head(self, index: int) -> DiscreteEigenvalues:
+        """Those of one head: (..., 1, K)."""
+
+        def one(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[..., index : index + 1, :]
+
+        return replace(
+            self,
+            log_modulus=self.log_modulus[..., index : index + 1, :],
+            phase=one(self.phase),
+            error_bound=one(self.error_bound),
+        )
+
+    @classmethod
+    def from_values(cls, values: Tensor, error_bound: Tensor | None = None) -> DiscreteEigenvalues:
+        """From eigenvalues given as real or complex numbers."""
+        if not values.is_complex() and bool((values >= 0).all()):
+            return cls(values.log(), error_bound=error_bound)
+        if values.is_complex():
+            phase = values.angle()
+        else:
+            phase = torch.zeros_like(values).masked_fill(values < 0, math.pi)
+        return cls(values.abs().log(), phase, error_bound=error_bound)
+
+
+@dataclass(frozen=True)
+class ContinuousEigenvalues:
+    """Eigenvalues of h' = A h, before discretisation: (H, K), real or complex.
+
+    Their unit is one over the unit of the layer's learned step, which has no tokens in it.
+    """
+
+    values: Tensor
+    multiplicity: int = 1
+
+    @property
+    def decay_rate(self) -> Tensor:
+        """-Re lambda, per unit of continuous time."""
+        return -self.values.real
+
+    @property
+    def spectral_abscissa(self) -> Tensor:
+        """Largest Re lambda per head: (H,). The system is stable iff it is negative."""
+        return self.values.real.amax(-1)

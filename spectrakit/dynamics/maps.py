@@ -1,0 +1,62 @@
+"""How a recurrence is driven by its input and read out: B_t and C_t without materialising them.
+
+Shapes: batch B, tokens T, heads H, groups G (H / G consecutive heads share a key and a query),
+state size N, head width P.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _per_head(grouped: Tensor, heads: int) -> Tensor:
+    """(B, G, N) -> (B, H, N): head h belongs to group h // (H / G)."""
+    groups = grouped.shape[1]
+    if groups == 1:
+        return grouped.expand(-1, heads, -1)
+    return grouped.repeat_interleave(heads // groups, dim=1)
+
+
+@dataclass(frozen=True)
+class OuterProduct:
+    """B_t u_t = gain_t k_t u_t^T: the input written along a key.
+
+    key: (B, T, G, N). gain: (B, T, H), the step of an Euler-discretised input; None for one.
+    """
+
+    key: Tensor
+    gain: Tensor | None = None
+
+    def at(self, t: int, u: Tensor) -> Tensor:
+        """What token `t` adds to the state: (B, H, N, P) for the token's input u (B, H, P)."""
+        if self.gain is not None:
+            u = u * self.gain[:, t].unsqueeze(-1)
+        return _per_head(self.key[:, t], u.shape[1]).unsqueeze(-1) * u.unsqueeze(-2)
+
+    def matrix(self, heads: int) -> Tensor:
+        """B_t per head, multiplied out: (B, T, H, N)."""
+        key = self.key.repeat_interleave(heads // self.key.shape[2], dim=2)
+        return key if self.gain is None else key * self.gain.unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """y_t = h_t^T q_t: the state read along a query.
+
+    query: (B, T, G, N).
+    """
+
+    query: Tensor
+
+    def at(self, t: int, state: Tensor) -> Tensor:
+        """The output of token `t`: (B, H, P) for a state (B, H, N, P)."""
+        query = _per_head(self.query[:, t], state.shape[1])
+        return (query.unsqueeze(-2) @ state).squeeze(-2)
+
+    def matrix(self, heads: int) -> Tensor:
+        """C_t per head: (B, T, H, N)."""
+        return self.query.repeat_interleave(heads // self.query.shape[2], dim=2)

@@ -1,0 +1,157 @@
+"""The state matrices of chosen layers as tensors, for use outside spectrakit.
+
+Per layer, under the prefix `layers.N.` (axes as in `spectrakit.dynamics`: sequences S, tokens T,
+heads or channels H, state N, groups G):
+
+    log_decay or A_bar   ([S, T,] H, N) or ([S, T,] H, 1) where all N states share it: log|A| or A
+    phase                likewise, in radians, where A is complex
+    step                 ([S, T,] H), the discretisation step
+    A                    (H, N) or (H, 1), the continuous-time eigenvalues
+    B_bar, C             (S, T, H, N): data mode, where they depend on the token
+    D                    (H,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.pipeline import plan_layers, resolve_device
+from spectrakit.tables.folders import plain_errors, sync, temporary
+from spectrakit.tokens import TokenOptions, token_batches
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spectrakit.architectures import Layer
+    from spectrakit.dynamics import Recurrence
+    from spectrakit.mixers import Observation
+    from spectrakit.model import Model
+    from spectrakit.progress import Progress
+else:
+    torch = lazy_import("torch")
+
+#: "log-decay" keeps the digits that A has lost near 1; "a-bar" is A itself.
+Form = Literal["log-decay", "a-bar"]
+
+#: Data mode keeps what it extracts in memory until it is written.
+_MOST_BYTES = 8 << 30
+
+
+def extract(
+    model: Model,
+    layers: Sequence[int] | None,
+    *,
+    mode: Literal["auto", "weights", "data"] = "auto",
+    form: Form = "log-decay",
+    source: TokenOptions | None = None,
+    device: str = "auto",
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """The matrices of `layers` (all where None), by name.
+
+    Data mode takes one batch of `source`.
+
+    Raises UsageError where a layer is not there or the result would not fit in memory,
+    UnsupportedError where a layer cannot be read in this mode, MalformedError for bad weights.
+    """
+    plan = plan_layers(model, mode, data_asked=source is not None)
+    chosen = list(plan.analysed) if layers is None else [model.layer(index) for index in layers]
+    for layer in chosen:
+        if layer not in plan.analysed:
+            message = f"layer {layer.index} ({layer.kind}) cannot be read in {plan.source} mode"
+            raise UnsupportedError(message, hint=layer.reason or "--mode data")
+    if plan.source == "weights":
+        return _from_weights(model, chosen, form, progress)
+    return _from_data(model, chosen, form, source or TokenOptions(), resolve_device(device))
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write `tensors` so that `path` is either whole or as it was. Raises OutputError."""
+    from safetensors.torch import save
+
+    packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    partial = temporary(path.parent, path.name)
+    try:
+        with plain_errors(path.parent):
+            partial.write_bytes(save(packed, metadata=dict(metadata)))
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _from_weights(
+    model: Model, layers: Sequence[Layer], form: Form, progress: Progress
+) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    with progress.task("extracting layers", total=len(layers), unit="layer") as task:
+        for layer in layers:
+            feedthrough = layer.parameters.get("D")
+            names = [*layer.weights_tensors, *([feedthrough] if feedthrough else [])]
+            tensors = model.checkpoint.read(names)
+            recurrence = model.weights_recurrence(layer, tensors)
+            found |= _matrices(layer, recurrence, form)
+            if feedthrough:
+                found[f"layers.{layer.index}.D"] = tensors[feedthrough]
+            task.advance(1)
+    return found
+
+
+def _from_data(
+    model: Model, layers: Sequence[Layer], form: Form, source: TokenOptions, device: str
+) -> dict[str, Tensor]:
+    _check_size(layers, source)
+    runnable = model.architecture.load(model.checkpoint, device)
+    batch = next(token_batches(source, model.checkpoint, runnable.vocabulary_size))
+    wanted = {layer.index for layer in layers}
+    found: dict[str, Tensor] = {
+        "tokens": torch.from_numpy(batch.ids),
+        "valid": torch.from_numpy(batch.valid),
+    }
+
+    def on_layer(layer: Layer, observation: Observation) -> None:
+        if layer.index in wanted:
+            found.update(_matrices(layer, observation.recurrence, form))
+
+    runnable.run(torch.from_numpy(batch.ids), on_layer)
+    return found
+
+
+def _check_size(layers: Sequence[Layer], source: TokenOptions) -> None:
+    tokens = min(source.max_tokens, source.batch_size * source.seq_len)
+    # A and B for every token, head and state; C no more than they; in float32.
+    each = sum(3 * layer.mixer.heads * layer.mixer.state_size for layer in layers if layer.mixer)
+    size = 4 * tokens * each
+    if size > _MOST_BYTES:
+        message = (
+            f"the matrices of {tokens} tokens and {len(layers)} layers take {size / 1e9:.0f} GB"
+        )
+        raise UsageError(message, hint="fewer --layers or a smaller --max-tokens")
+
+
+def _matrices(layer: Layer, recurrence: Recurrence, form: Form) -> dict[str, Tensor]:
+    eigenvalues = recurrence.operator.eigenvalues()
+    parts: dict[str, Tensor | None] = {
+        "phase": eigenvalues.phase if form == "log-decay" else None,
+        "step": recurrence.step,
+        "A": recurrence.generator,
+        "D": recurrence.feedthrough,
+    }
+    if form == "log-decay":
+        parts["log_decay"] = eigenvalues.log_modulus
+    else:
+        parts["A_bar"] = eigenvalues.modulus if eigenvalues.phase is None else eigenvalues.values
+    heads = recurrence.operator.heads
+    if recurrence.input_map is not None and recurrence.output_map is not None:
+        parts["B_bar"] = recurrence.input_map.matrix(heads)
+        parts["C"] = recurrence.output_map.matrix(heads)
+    prefix = f"layers.{layer.index}."
+    return {prefix + name: part.clone() for name, part in parts.items() if part is not None}

@@ -1,0 +1,42 @@
+"""What a plugin may provide. Register it under the entry-point group `spectrakit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from spectrakit.analyses.base import Analysis
+    from spectrakit.architectures import Architecture
+    from spectrakit.mixers import Mixer
+
+#: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
+#: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message.
+SPEC_VERSION = 1
+
+hookspec = pluggy.HookspecMarker("spectrakit")
+hookimpl = pluggy.HookimplMarker("spectrakit")
+
+
+@hookspec
+def register_architectures(register: Callable[[Architecture], None]) -> None:
+    """Call `register(architecture)` for each checkpoint family this plugin can read."""
+
+
+@hookspec
+def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
+    """Call `register(mixer_class)` for each kind of sequence layer this plugin knows."""
+
+
+@hookspec
+def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
+    """Call `register(analysis_class)` for each analysis this plugin offers."""
+
+
+@hookspec
+def register_commands(app: typer.Typer) -> None:
+    """Add commands to the command line with `@app.command()`."""

@@ -1,0 +1,113 @@
+"""What a checkpoint holds and what can be analysed in it, from its headers alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spectrakit._lazy import lazy_import
+from spectrakit.checkpoints.entries import ITEM_BYTES
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spectrakit.architectures import Layer
+    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.model import Model
+    from spectrakit.progress import Progress
+else:
+    torch = lazy_import("torch")
+
+#: Elements of a tensor that are checked at once.
+_CHECKED = 1 << 22
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer, and the bytes each mode would read of it (None: that mode cannot read it)."""
+
+    layer: Layer
+    weights_bytes: int | None
+    data_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The headers' summary of a model."""
+
+    parameters: int
+    dtypes: dict[str, int]
+    layers: tuple[LayerCost, ...]
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of tensors that weights mode reads in all."""
+        return sum(cost.weights_bytes or 0 for cost in self.layers)
+
+
+def inspect_model(model: Model) -> Inspection:
+    """Summarise `model` from its headers. Raises what `Model.layers` raises."""
+    checkpoint = model.checkpoint
+    # Tied weights are one storage under several names.
+    distinct = {(entry.file, entry.offset): entry for entry in checkpoint.tensors.values()}
+    dtypes: Counter[str] = Counter()
+    for entry in distinct.values():
+        dtypes[entry.dtype] += entry.elements
+    return Inspection(
+        parameters=sum(dtypes.values()),
+        dtypes=dict(dtypes),
+        layers=tuple(_cost(checkpoint, layer) for layer in model.layers),
+    )
+
+
+def _cost(checkpoint: Checkpoint, layer: Layer) -> LayerCost:
+    if layer.mixer is None:
+        return LayerCost(layer, None, None)
+    names = [name for name in layer.parameters.values() if name in checkpoint.tensors]
+    needed = layer.weights_tensors
+    return LayerCost(
+        layer,
+        sum(checkpoint.tensors[name].span for name in needed) if needed else None,
+        sum(checkpoint.tensors[name].span for name in names),
+    )
+
+
+@dataclass(frozen=True)
+class BadTensor:
+    """A tensor that holds NaN or Inf."""
+
+    name: str
+    file: str
+    elements: int
+    nans: int
+    infinities: int
+
+
+def bad_tensors(checkpoint: Checkpoint, progress: Progress) -> Iterator[BadTensor]:
+    """Every floating-point tensor that holds NaN or Inf; reads the whole checkpoint, piecewise."""
+    local = checkpoint.localize()
+    entries = local.tensors.values()
+    total = sum(entry.elements * ITEM_BYTES[entry.dtype] for entry in entries)
+    with progress.task("checking values", total=total, unit="B") as task:
+        for entry in entries:
+            tensor = local.read([entry.name])[entry.name]
+            if tensor.is_floating_point() or tensor.is_complex():
+                nans, infinities = _count_bad(tensor)
+                if nans or infinities:
+                    yield BadTensor(entry.name, entry.file, entry.elements, nans, infinities)
+            task.advance(entry.elements * ITEM_BYTES[entry.dtype])
+
+
+def _count_bad(tensor: Tensor) -> tuple[int, int]:
+    nans = infinities = 0
+    rows = max(1, _CHECKED // max(1, math.prod(tensor.shape[1:])))
+    for piece in tensor.split(rows) if tensor.ndim else (tensor,):
+        # float8 has no isnan of its own; any float fits float32's range of finite and not.
+        values = piece if piece.element_size() > 1 else piece.float()
+        nans += int(torch.isnan(values).sum())
+        infinities += int(torch.isinf(values).sum())
+    return nans, infinities

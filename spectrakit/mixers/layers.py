@@ -1,0 +1,25 @@
+"""Small pieces that several mixers' equations share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spectrakit._lazy import lazy_import
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import functional
+else:
+    functional = lazy_import("torch.nn.functional")
+
+
+def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Depthwise convolution over past tokens only: x (B, T, D), weight (D, 1, K) -> (B, T, D)."""
+    channels, _, width = weight.shape
+    padded = functional.pad(x.transpose(1, 2), (width - 1, 0))
+    return functional.conv1d(padded, weight, bias, groups=channels).transpose(1, 2)
+
+
+def root_mean_square_norm(x: Tensor, epsilon: float) -> Tensor:
+    """X / sqrt(mean(x^2) + epsilon) over the last axis."""
+    return x * (x.square().mean(-1, keepdim=True) + epsilon).rsqrt()

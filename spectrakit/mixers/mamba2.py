@@ -1,0 +1,149 @@
+"""Mamba-2 (SSD): one real decay per head, shared by all of the head's states.
+
+    z_t, (x, b, c)_t, s_t = W_in hidden_t        (B, T, H P), (B, T, H P + 2 G N), (B, T, H)
+    (u, b, c)_t           = silu(conv(x, b, c)_t)
+    Delta_t               = clamp(softplus(s_t + step_bias), step_limit)        (B, T, H)
+    h_t                   = exp(-Delta_t exp(A_log)) h_{t-1} + Delta_t b_t u_t^T   h: (B, H, N, P)
+    y_t                   = h_t^T c_t + D u_t                                   (B, T, H, P)
+    output_t              = W_out norm(y_t silu(z_t))
+
+B batch, T tokens, H heads, P head width, N state, G groups (b and c are shared by H / G heads).
+Dao & Gu 2024 (arXiv 2405.21060), section 7. The input is discretised by Euler's rule (Delta b).
+The norm is a root mean square over each of the G groups of channels, with a learned weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit._lazy import lazy_import
+from spectrakit.dynamics import Contraction, HeadAxis, Mode, OuterProduct, Recurrence, ScalarDecay
+from spectrakit.mixers.base import Observation
+from spectrakit.mixers.layers import causal_convolution, root_mean_square_norm
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn import functional
+
+    from spectrakit.mixers.base import Parameters
+else:
+    torch = lazy_import("torch")
+    functional = lazy_import("torch.nn.functional")
+
+
+@dataclass(frozen=True)
+class Mamba2:
+    """A Mamba-2 layer: H `heads` of width P and `state_size` N; keys in G `groups`.
+
+    step_limit: the interval Delta_t is clamped to.
+    """
+
+    name: ClassVar[str] = "mamba2"
+    operator: ClassVar[str] = ScalarDecay.structure
+    weights_mode: ClassVar[Mode | None] = "nominal"
+    weights_roles: ClassVar[tuple[str, ...]] = ("A_log", "step_bias")
+    head_axis: ClassVar[HeadAxis] = "head"
+
+    model_width: int
+    heads: int
+    head_width: int
+    state_size: int
+    groups: int = 1
+    convolution_width: int = 4
+    step_limit: tuple[float, float] = (0.0, math.inf)
+    norm_epsilon: float = 1e-5
+    projection_bias: bool = False
+    convolution_bias: bool = True
+
+    @property
+    def channels(self) -> int:
+        """H P, the layer's inner width."""
+        return self.heads * self.head_width
+
+    @property
+    def convolved(self) -> int:
+        """Channels that pass through the convolution: x, b and c."""
+        return self.channels + 2 * self.groups * self.state_size
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of every parameter, by role."""
+        projected = self.channels + self.convolved + self.heads
+        shapes = {
+            "A_log": (self.heads,),
+            "D": (self.heads,),
+            "step_bias": (self.heads,),
+            "input_projection": (projected, self.model_width),
+            "convolution": (self.convolved, 1, self.convolution_width),
+            "norm": (self.channels,),
+            "output_projection": (self.model_width, self.channels),
+        }
+        if self.convolution_bias:
+            shapes["convolution_bias"] = (self.convolved,)
+        if self.projection_bias:
+            shapes["input_projection_bias"] = (projected,)
+            shapes["output_projection_bias"] = (self.model_width,)
+        return shapes
+
+    def step(self, raw: Tensor, bias: Tensor) -> Tensor:
+        """Delta from the raw step s (..., H) and its bias (H,)."""
+        return functional.softplus(raw + bias).clamp(*self.step_limit)
+
+    def from_weights(self, p: Parameters) -> Recurrence:
+        """Nominal: the step at its bias, as if s_t were zero. B and C need tokens."""
+        bias = p["step_bias"].float()
+        rate = torch.exp(p["A_log"].float())
+        step = self.step(torch.zeros_like(bias), bias)
+        return Recurrence(
+            ScalarDecay(-step * rate, self.state_size),
+            mode="nominal",
+            gauge="unnormalised",
+            head_axis=self.head_axis,
+            width=self.head_width,
+            step=step,
+            generator=-rate.unsqueeze(-1),
+            feedthrough=p.get("D"),
+        )
+
+    def observed(
+        self, step: Tensor, key: Tensor, query: Tensor, rate: Tensor, feedthrough: Tensor | None
+    ) -> Recurrence:
+        """From Delta (B, T, H), b and c (B, T, G, N), exp(A_log) (H,) and D (H,)."""
+        return Recurrence(
+            ScalarDecay(-step * rate, self.state_size),
+            mode="data",
+            gauge="unnormalised",
+            head_axis=self.head_axis,
+            width=self.head_width,
+            step=step,
+            generator=-rate.unsqueeze(-1),
+            input_map=OuterProduct(key, gain=step),
+            output_map=Contraction(query),
+            feedthrough=feedthrough,
+        )
+
+    def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
+        """The layer's equations on `hidden` (B, T, model width), in its dtype."""
+        projected = functional.linear(hidden, p["input_projection"], p.get("input_projection_bias"))
+        z, xbc, raw = projected.split([self.channels, self.convolved, self.heads], dim=-1)
+        xbc = functional.silu(causal_convolution(xbc, p["convolution"], p.get("convolution_bias")))
+        keys = self.groups * self.state_size
+        u, b, c = xbc.split([self.channels, keys, keys], dim=-1)
+        recurrence = self.observed(
+            self.step(raw, p["step_bias"]),
+            b.unflatten(-1, (self.groups, self.state_size)),
+            c.unflatten(-1, (self.groups, self.state_size)),
+            torch.exp(p["A_log"]),
+            p["D"],
+        )
+
+        def finish(y: Tensor) -> Tensor:
+            gated = (y.flatten(-2) * functional.silu(z)).unflatten(-1, (self.groups, -1))
+            normed = root_mean_square_norm(gated, self.norm_epsilon).flatten(-2) * p["norm"]
+            bias = p.get("output_projection_bias")
+            return functional.linear(normed, p["output_projection"], bias)
+
+        return Observation(recurrence, u.unflatten(-1, (self.heads, self.head_width)), finish)

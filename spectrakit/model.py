@@ -1,0 +1,168 @@
+"""A checkpoint together with the architecture that knows how to read it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
+from spectrakit.plugins import Registered, plugins
+from spectrakit.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spectrakit import checkpoints
+    from spectrakit.architectures import Architecture, Layer
+    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.dynamics import Recurrence
+else:
+    checkpoints = lazy_import("spectrakit.checkpoints")
+    torch = lazy_import("torch")
+
+
+class Model:
+    """A checkpoint that an architecture claimed. Opening one reads headers only.
+
+    Use it with `with`, or `close()` it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Raises UnsupportedError where no architecture claims `checkpoint`."""
+        self.checkpoint = checkpoint
+        self.claimed_by = _claim(checkpoint)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture that reads this checkpoint."""
+        return self.claimed_by.thing
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every sequence layer, those that cannot be read included.
+
+        Raises MalformedError where config and weights disagree, UnsupportedError where there is no
+        sequence layer at all.
+        """
+        layers = self.architecture.layers(self.checkpoint)
+        if not layers:
+            message = f"{self.checkpoint.model_id} has no sequence layer"
+            raise UnsupportedError(message, hint=f"spectrakit inspect {self.checkpoint.model_id}")
+        return layers
+
+    def layer(self, index: int) -> Layer:
+        """Layer `index` of the model. Raises UsageError where there is none."""
+        for layer in self.layers:
+            if layer.index == index:
+                return layer
+        last = self.layers[-1].index
+        message = f"{self.checkpoint.model_id} has no layer {index}; its last is {last}"
+        raise UsageError(message)
+
+    def recurrence(self, index: int) -> Recurrence:
+        """What the weights alone determine of layer `index`: a static or nominal recurrence.
+
+        Raises UsageError where there is no such layer, UnsupportedError where its weights alone
+        have no spectrum, MalformedError where they hold NaN or Inf.
+        """
+        layer = self.layer(index)
+        if layer.mixer is None or not layer.weights_tensors:
+            message = f"layer {index} ({layer.kind}): {layer.reason or 'its A needs tokens'}"
+            raise UnsupportedError(message)
+        return self.weights_recurrence(layer, self.checkpoint.read(layer.weights_tensors))
+
+    def weights_recurrence(self, layer: Layer, tensors: dict[str, Tensor]) -> Recurrence:
+        """`layer`'s recurrence from its `weights_tensors`, already read.
+
+        Raises MalformedError where they hold NaN or Inf.
+        """
+        assert layer.mixer is not None  # noqa: S101  (layers without a mixer have no such tensors)
+        parameters = {}
+        for role in layer.mixer.weights_roles:
+            name = layer.parameters[role]
+            parameters[role] = tensors[name]
+            self._check_finite(layer, role, name, tensors[name])
+        return layer.mixer.from_weights(parameters)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.checkpoint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Model({self.checkpoint.model_id!r}, {self.architecture.name})"
+
+    def _check_finite(self, layer: Layer, role: str, name: str, tensor: Tensor) -> None:
+        if bool(torch.isfinite(tensor).all()):
+            return
+        nans, infinities = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
+        what = " and ".join(
+            f"{count} {kind}" for count, kind in ((nans, "NaN"), (infinities, "Inf")) if count
+        )
+        file = self.checkpoint.tensors[name].file
+        message = (
+            f"layer {layer.index}: {role} holds {what} of {tensor.numel():,} values "
+            f"({name} in {file})"
+        )
+        hint = f"spectrakit inspect {self.checkpoint.model_id} --check-values"
+        raise MalformedError(message, hint=hint)
+
+
+def open_checkpoint(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+    offline: bool | None = None,
+    full_download: bool = False,
+    progress: Progress | None = None,
+) -> Model:
+    """Open the checkpoint `name` and find the architecture that reads it; headers only.
+
+    See `spectrakit.checkpoints.open_checkpoint` for the arguments and the errors of names and
+    files. Raises UnsupportedError where no architecture claims the checkpoint.
+    """
+    checkpoint = checkpoints.open_checkpoint(
+        name,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        offline=offline,
+        full_download=full_download,
+        progress=progress or Silent(),
+    )
+    try:
+        return Model(checkpoint)
+    except SpectrakitError:
+        checkpoint.close()
+        raise
+
+
+def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:
+    registry = plugins().register().architectures
+    claims = [entry for entry in registry.things.values() if entry.thing.claims(checkpoint)]
+    if len(claims) == 1:
+        return claims[0]
+    if claims:
+        names = " and ".join(f"{c.thing.name} ({c.origin.distribution})" for c in claims)
+        message = f"{checkpoint.model_id} is claimed by {names}"
+        raise UsageError(message, hint="set SPECTRAKIT_LOAD_PLUGINS to load only one of them")
+    kind = checkpoint.config.get("model_type")
+    what = "its config has no model_type" if kind is None else f"model_type {kind!r}"
+    message = f"no architecture here reads {checkpoint.model_id} ({what})"
+    raise UnsupportedError(message, hint="spectrakit plugins list shows those there are")

@@ -1,0 +1,314 @@
+"""The road from a checkpoint to its tables, on one page.
+
+    name -> checkpoint -> architecture -> mixer -> recurrence -> analyses -> tables
+
+Weights mode reads the few tensors that determine a layer's A, layer by layer. Data mode runs the
+model once over streamed tokens and shows every analysis each layer as the forward pass reaches it.
+Nothing is kept but what the analyses add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError, UnsupportedError, UsageError
+from spectrakit.model import Model, open_checkpoint
+from spectrakit.plugins import plugins
+from spectrakit.progress import Progress, Silent
+from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tokens import TokenOptions, token_batches
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spectrakit.analyses.base import Analysis
+    from spectrakit.architectures import Layer
+    from spectrakit.dynamics import Domain, Mode, Recurrence
+    from spectrakit.mixers import Observation
+else:
+    torch = lazy_import("torch")
+
+#: Where the recurrences come from: a model's weights, or its forward pass over tokens.
+Source = Literal["weights", "data"]
+
+#: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
+_BATCH_BYTES = 32 << 20
+
+#: (layer, recurrence, valid tokens), one at a time.
+See = Callable[["Layer", "Recurrence", "Tensor | None"], None]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What will be done about one layer: analysed, needs-data or unsupported, and why."""
+
+    layer: Layer
+    status: Literal["analysed", "needs-data", "unsupported"]
+    reason: str | None = None
+
+
+def analyze(
+    name: str | Model,
+    *,
+    analyses: Sequence[str] = ("spectrum",),
+    mode: Literal["auto", "weights", "data"] = "auto",
+    domains: Sequence[Domain] = ("discrete",),
+    source: TokenOptions | None = None,
+    device: str = "auto",
+    out: Path | None = None,
+    figures: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Run:
+    """Analyse one model and return its tables.
+
+    name: what `open_checkpoint` takes, or a `Model`. mode: "weights" reads a few megabytes, "data"
+    runs the model over `source`; "auto" is weights where any layer has a spectrum there (and data
+    where `source` is given). out: the run folder to write; None keeps the tables in memory.
+
+    Raises what `open_checkpoint` does, UsageError for an unknown analysis, UnsupportedError where
+    no layer can be analysed, AnalysisError and MalformedError where one cannot, OutputError where
+    the run cannot be written.
+    """
+    with ExitStack() as stack:
+        model = name if isinstance(name, Model) else stack.enter_context(open_checkpoint(name))
+        progress = progress or Silent()
+        classes = [plugins().register().analyses[analysis] for analysis in analyses]
+        plan = plan_layers(model, mode, data_asked=source is not None)
+        options = (source or TokenOptions()) if plan.source == "data" else None
+        device = resolve_device(device) if plan.source == "data" else "cpu"
+        manifest = _manifest(model, plan, analyses, domains, options, device, command)
+        sink: RunWriter | MemorySink
+        sink = MemorySink(manifest) if out is None else RunWriter(out, manifest)
+        if isinstance(sink, RunWriter):
+            stack.enter_context(sink)
+        running = [analysis(sink, domains) for analysis in classes]
+        labels = _Labels(running)
+        if options is None:
+            see_weights(model, plan, labels.see, progress)
+        else:
+            see_forward(model, options, device, labels.see, progress)
+        for analysis in running:
+            analysis.finish()
+        _write_layers(sink, model, plan, labels.seen)
+        if isinstance(sink, MemorySink):
+            return sink.run
+        if figures:
+            from spectrakit.report import write_figures
+
+            write_figures(sink)
+    assert out is not None  # noqa: S101
+    return read_run(out)
+
+
+def default_folder(
+    model: Model, mode: Literal["auto", "weights", "data"], *, data_asked: bool = False
+) -> Path:
+    """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE."""
+    source = plan_layers(model, mode, data_asked=data_asked).source
+    checkpoint = model.checkpoint
+    revision = checkpoint.revision if "-" in checkpoint.revision else checkpoint.revision[:12]
+    return Path("spectrakit-runs", *checkpoint.model_id.split("/"), revision, source)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the recurrences come from, and what that means for each layer."""
+
+    source: Source
+    layers: tuple[LayerPlan, ...]
+
+    @property
+    def analysed(self) -> tuple[Layer, ...]:
+        """The layers that will be analysed."""
+        return tuple(plan.layer for plan in self.layers if plan.status == "analysed")
+
+
+def plan_layers(
+    model: Model, mode: Literal["auto", "weights", "data"], *, data_asked: bool = False
+) -> Plan:
+    """Decide for every layer whether it will be analysed, or why not.
+
+    Raises UnsupportedError where none can be.
+    """
+    readable = [layer for layer in model.layers if layer.mixer is not None]
+    in_weights = [layer for layer in readable if layer.weights_tensors]
+    if mode == "auto":
+        mode = "weights" if in_weights and not data_asked else "data"
+    elif mode == "weights" and data_asked:
+        raise UsageError("weights mode reads no text", hint="--mode data, or leave the text out")
+    analysed = in_weights if mode == "weights" else readable
+    name = model.checkpoint.model_id
+    if not analysed:
+        if readable:
+            message = f"the weights of {name} alone determine no spectrum"
+            raise UnsupportedError(message, hint=f"spectrakit analyze {name} --mode data")
+        reasons = sorted({layer.reason for layer in model.layers if layer.reason})
+        message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
+        raise UnsupportedError(message, hint=f"spectrakit inspect {name}")
+    return Plan(mode, tuple(_plan_layer(layer, layer in analysed, name) for layer in model.layers))
+
+
+def _plan_layer(layer: Layer, analysed: bool, name: str) -> LayerPlan:
+    if analysed:
+        return LayerPlan(layer, "analysed")
+    if layer.mixer is None:
+        return LayerPlan(layer, "unsupported", layer.reason)
+    return LayerPlan(
+        layer, "needs-data", f"its A needs tokens: spectrakit analyze {name} --mode data"
+    )
+
+
+def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
+    """Show each analysed layer's recurrence, from weights alone."""
+    with progress.task("analysing layers", total=len(plan.analysed), unit="layer") as task:
+        for group in _groups(model, plan.analysed):
+            tensors = model.checkpoint.read(
+                name for layer in group for name in layer.weights_tensors
+            )
+            for layer in group:
+                see(layer, model.weights_recurrence(layer, tensors), None)
+                task.advance(1)
+
+
+def see_forward(
+    model: Model, options: TokenOptions, device: str, see: See, progress: Progress
+) -> None:
+    """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
+    runnable = model.architecture.load(model.checkpoint, device)
+    seen = 0
+    with progress.task("running the model", total=options.max_tokens, unit="token") as task:
+        for batch in token_batches(options, model.checkpoint, runnable.vocabulary_size):
+            valid = torch.from_numpy(batch.valid).to(device)
+
+            def on_layer(layer: Layer, observation: Observation, valid: Tensor = valid) -> None:
+                _check_observed(layer, observation)
+                see(layer, observation.recurrence, valid)
+
+            runnable.run(torch.from_numpy(batch.ids), on_layer)
+            seen += int(batch.valid.sum())
+            task.advance(int(batch.valid.sum()))
+    if seen == 0:
+        raise UsageError("there are no tokens to run the model on")
+
+
+def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
+    """Layers whose tensors are read together."""
+    group: list[Layer] = []
+    size = 0
+    for layer in layers:
+        cost = model.checkpoint.cost(layer.weights_tensors)
+        if group and size + cost > _BATCH_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(layer)
+        size += cost
+    if group:
+        yield group
+
+
+def _check_observed(layer: Layer, observation: Observation) -> None:
+    """NaN in a layer's decay would spread through every statistic: say where it began."""
+    eigenvalues = observation.recurrence.operator.at(-1).eigenvalues()
+    if bool(eigenvalues.log_modulus.isnan().any()):
+        message = f"layer {layer.index} ({layer.path}): the decay of the last token is NaN"
+        raise AnalysisError(message, hint="spectrakit inspect MODEL --check-values")
+
+
+class _Labels:
+    """Shows every analysis each layer, and remembers how each layer was seen."""
+
+    def __init__(self, analyses: Sequence[Analysis]) -> None:
+        self._analyses = analyses
+        self.seen: dict[int, tuple[Mode, str]] = {}
+
+    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
+        self.seen[layer.index] = (recurrence.mode, recurrence.gauge)
+        for analysis in self._analyses:
+            analysis.see(layer, recurrence, valid)
+
+
+def _write_layers(
+    sink: Sink, model: Model, plan: Plan, seen: Mapping[int, tuple[Mode, str]]
+) -> None:
+    for planned in plan.layers:
+        layer = planned.layer
+        mode, gauge = seen.get(layer.index, (None, None))
+        row = {
+            "layer": layer.index,
+            "path": layer.path,
+            "kind": layer.kind,
+            "operator": None if layer.mixer is None else layer.mixer.operator,
+            "mode": mode,
+            "gauge": gauge,
+            "heads": layer.heads,
+            "channels": layer.channels,
+            "state_size": layer.state_size,
+            "status": planned.status,
+            "reason": planned.reason,
+            "bytes_read": _bytes_read(model, planned, plan.source),
+        }
+        sink.append(LAYERS, LAYERS.table(row, rows=1))
+
+
+def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
+    """Bytes of this layer's tensors that were read."""
+    tensors = model.checkpoint.tensors
+    if planned.status != "analysed":
+        return 0
+    if source == "weights":
+        names: Iterable[str] = planned.layer.weights_tensors
+    else:
+        names = (name for name in planned.layer.parameters.values() if name in tensors)
+    return sum(tensors[name].span for name in names)
+
+
+def _manifest(
+    model: Model,
+    plan: Plan,
+    analyses: Sequence[str],
+    domains: Sequence[Domain],
+    options: TokenOptions | None,
+    device: str,
+    command: str,
+) -> Manifest:
+    origin = model.claimed_by.origin
+    data = {}
+    if options is not None:
+        data = {
+            "text": options.source,
+            "tokenizer": options.tokenizer or model.checkpoint.tokenizer or "the checkpoint's own",
+            "batch_size": options.batch_size,
+            "seq_len": options.seq_len,
+            "max_tokens": options.max_tokens,
+        }
+    return Manifest(
+        model_id=model.checkpoint.model_id,
+        revision=model.checkpoint.revision,
+        mode=plan.source,
+        source=model.checkpoint.source,
+        architecture=model.architecture.name,
+        plugin=origin.distribution,
+        plugin_version=origin.version,
+        device=device,
+        command=command,
+        options={"analyses": list(analyses), "domains": list(domains), **data},
+    )
+
+
+def resolve_device(name: str) -> str:
+    """The torch device of that name. Raises UsageError where this machine has none."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        message = f"this machine has no device {name!r}"
+        raise UsageError(message, hint="--device cpu") from error
+    return name

@@ -1,0 +1,232 @@
+"""The plugin manager: finds plugins, keeps a broken one from breaking anything else.
+
+Every plugin is loaded by itself, each of its hooks is called by itself, and what it registers is
+taken over only when all of them succeeded. Whatever goes wrong (an import that fails or calls
+`sys.exit`, a hook that raises, a name that is taken) becomes that plugin's `error`, which
+`spectrakit plugins list` shows; nothing else is affected.
+
+`SPECTRAKIT_LOAD_PLUGINS=name,name` loads only these entry points (empty: none).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pluggy
+
+from spectrakit import __version__, hookspecs
+from spectrakit.errors import UsageError, scrub
+
+if TYPE_CHECKING:
+    import typer
+
+    from spectrakit.analyses.base import Analysis
+    from spectrakit.architectures import Architecture
+    from spectrakit.mixers import Mixer
+
+GROUP = "spectrakit"
+_HOST = "spectrakit"
+
+T = TypeVar("T")
+
+
+@dataclass
+class PluginInfo:
+    """What `plugins list` shows of one plugin."""
+
+    name: str
+    distribution: str
+    version: str
+    hooks: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Registered(Generic[T]):
+    """Something a plugin provides, and which plugin that was."""
+
+    thing: T
+    origin: PluginInfo
+
+
+@dataclass
+class Registry(Generic[T]):
+    """The things of one kind, by their unique names."""
+
+    kind: str
+    #: What a thing of this kind must have besides its `name`.
+    requires: tuple[str, ...]
+    things: dict[str, Registered[T]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self.things:
+            message = f"there is no {self.kind} {name!r}; there are {', '.join(self.things)}"
+            raise UsageError(message, hint="spectrakit plugins list")
+        return self.things[name].thing
+
+    def check(self, thing: T) -> str:
+        """The name of `thing`. Raises TypeError where it is not a thing of this kind."""
+        missing = [part for part in ("name", *self.requires) if not hasattr(thing, part)]
+        if missing:
+            message = f"{thing!r} is no {self.kind}: it lacks {', '.join(missing)}"
+            raise TypeError(message)
+        name = thing.name  # type: ignore[attr-defined]
+        if not isinstance(name, str) or not name:
+            message = f"{thing!r} has no name a {self.kind} could go by: {name!r}"
+            raise TypeError(message)
+        return name
+
+    def add(self, thing: T, origin: PluginInfo) -> None:
+        """Take `thing` in. Raises ValueError where its name is taken, unless it says override."""
+        name = self.check(thing)
+        taken = self.things.get(name)
+        if taken is not None and not getattr(thing, "override", False):
+            message = (
+                f"{self.kind} {name!r} of {origin.distribution} is already provided by "
+                f"{taken.origin.distribution}; set override = True on it to replace that one"
+            )
+            raise ValueError(message)
+        self.things[name] = Registered(thing, origin)
+
+
+class Plugins:
+    """All plugins and what they provide."""
+
+    def __init__(self, points: Iterable[EntryPoint]) -> None:
+        self.architectures: Registry[Architecture] = Registry(
+            "architecture", ("claims", "layers", "load")
+        )
+        self.mixers: Registry[type[Mixer]] = Registry(
+            "mixer", ("operator", "weights_mode", "weights_roles", "head_axis", "from_weights")
+        )
+        self.analyses: Registry[type[Analysis]] = Registry("analysis", ("see", "merge", "finish"))
+        self.plugins: list[PluginInfo] = []
+        self._manager = pluggy.PluginManager(_HOST)
+        self._manager.add_hookspecs(hookspecs)
+        self._modules: list[tuple[PluginInfo, object]] = []
+        for point in points:
+            self._import(point)
+        self._registered = False
+
+    def add_commands(self, app: typer.Typer) -> None:
+        """Let every plugin add its commands to the command line."""
+        for info, module in list(self._modules):
+            with self._guarded(info):
+                self._call(module, "register_commands", app)
+
+    def register(self) -> Plugins:
+        """Let spectrakit itself and every plugin register what they provide; once."""
+        if not self._registered:
+            from spectrakit import builtin
+
+            self._registered = True
+            host = PluginInfo("builtin", _HOST, __version__)
+            self._manager.register(builtin, name="builtin")
+            self.plugins.insert(0, host)
+            self._register(host, builtin)
+            for info, module in list(self._modules):
+                with self._guarded(info):
+                    self._register(info, module)
+        return self
+
+    def _import(self, point: EntryPoint) -> None:
+        distribution = point.dist.name if point.dist else "?"
+        version = point.dist.version if point.dist else "?"
+        info = PluginInfo(point.name, distribution, version)
+        self.plugins.append(info)
+        with self._guarded(info):
+            module = point.load()
+            wanted = getattr(module, "SPEC_VERSION", hookspecs.SPEC_VERSION)
+            if wanted != hookspecs.SPEC_VERSION:
+                message = (
+                    f"it was written for SPEC_VERSION {wanted}, "
+                    f"this is spectrakit {__version__} with SPEC_VERSION {hookspecs.SPEC_VERSION}"
+                )
+                raise ValueError(message)
+            self._manager.register(module, name=f"{distribution}:{point.name}")
+            # A misspelt hook would otherwise be ignored in silence.
+            unknown = [n for n in vars(module) if n.startswith("register_") and not _is_hook(n)]
+            if any(hasattr(getattr(module, name), "spectrakit_impl") for name in unknown):
+                message = f"it implements hooks that do not exist: {', '.join(unknown)}"
+                raise ValueError(message)
+            info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
+            self._modules.append((info, module))
+
+    def _register(self, info: PluginInfo, module: object) -> None:
+        staged: list[tuple[Registry[Any], Any]] = []
+        hooks: Mapping[str, Registry[Any]] = {
+            "register_architectures": self.architectures,
+            "register_mixers": self.mixers,
+            "register_analyses": self.analyses,
+        }
+        for hook, registry in hooks.items():
+            self._call(module, hook, _stage(staged, registry))
+        before = [(registry, dict(registry.things)) for registry in hooks.values()]
+        try:
+            for registry, thing in staged:
+                registry.add(thing, info)
+        except Exception:
+            for registry, things in before:
+                registry.things = things
+            raise
+        info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
+        info.provides = tuple(f"{registry.kind} {thing.name}" for registry, thing in staged)
+
+    def _call(self, module: object, hook: str, argument: object) -> None:
+        others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
+        caller = self._manager.subset_hook_caller(hook, others)
+        parameter = "app" if hook == "register_commands" else "register"
+        caller(**{parameter: argument})
+
+    @contextlib.contextmanager
+    def _guarded(self, info: PluginInfo) -> Iterator[None]:
+        """Turn whatever a plugin does wrong into its `error`, and its prints into stderr."""
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  (a plugin may even call sys.exit)
+            info.error = " ".join(scrub(f"{type(error).__name__}: {error}").split())
+            self._modules = [pair for pair in self._modules if pair[0] is not info]
+
+
+def _stage(
+    staged: list[tuple[Registry[Any], Any]], registry: Registry[Any]
+) -> Callable[[Any], None]:
+    def register(thing: Any) -> None:  # noqa: ANN401
+        registry.check(thing)
+        staged.append((registry, thing))
+
+    return register
+
+
+_HOOKS = (
+    "register_architectures",
+    "register_mixers",
+    "register_analyses",
+    "register_commands",
+)
+
+
+def _is_hook(name: str) -> bool:
+    return name in _HOOKS
+
+
+@cache
+def plugins() -> Plugins:
+    """The plugins of this process, imported once; call `register()` for what they provide."""
+    wanted = os.environ.get("SPECTRAKIT_LOAD_PLUGINS")
+    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    if wanted is not None:
+        names = {name.strip() for name in wanted.split(",")}
+        points = [point for point in points if point.name in names]
+    return Plugins(points)

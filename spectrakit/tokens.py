@@ -1,0 +1,196 @@
+"""Token batches for data mode, streamed from a text, a token file or the bundled text.
+
+Nothing is ever held but the text block being encoded and the batch being filled.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from spectrakit import catalog
+from spectrakit.errors import MalformedError, UsageError
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints import Checkpoint
+
+#: Text of about this many characters is encoded at once, split where a line or a word ends.
+_BLOCK = 1 << 16
+
+Encode: TypeAlias = Callable[[str], Iterable[int]]
+
+
+@dataclass(frozen=True)
+class TokenOptions:
+    """What data mode reads, and how much of it.
+
+    text: a UTF-8 file, or "-" for standard input. tokens: a .npy file of token ids, (n,) for one
+    stream or (sequences, length). With neither, the bundled public-domain text.
+    tokenizer: a folder, a tokenizer.json, a Hub repository or "bytes"; None for the checkpoint's.
+    """
+
+    text: str | None = None
+    tokens: Path | None = None
+    tokenizer: str | None = None
+    batch_size: int = 4
+    seq_len: int = 512
+    max_tokens: int = 8192
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a combination that means nothing."""
+        if self.text is not None and self.tokens is not None:
+            raise UsageError("give a text or a token file, not both")
+        for name in ("batch_size", "seq_len", "max_tokens"):
+            if getattr(self, name) < 1:
+                message = f"--{name.replace('_', '-')} must be at least 1"
+                raise UsageError(message)
+
+    @property
+    def source(self) -> str:
+        """What is read, for the run's record."""
+        if self.tokens is not None:
+            return self.tokens.name
+        if self.text == "-":
+            return "standard input"
+        return "bundled tiny-shakespeare" if self.text is None else Path(self.text).name
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """ids (B, T) of int64, and valid (B, T) of bool: False on padding at a sequence's end."""
+
+    ids: np.ndarray
+    valid: np.ndarray
+
+
+def token_batches(
+    options: TokenOptions, checkpoint: Checkpoint, vocabulary_size: int
+) -> Iterator[TokenBatch]:
+    """The batches of at most `max_tokens` tokens.
+
+    Raises UsageError where a file, a tokenizer or a token id does not fit, MalformedError where a
+    file cannot be read as what it should be.
+    """
+    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, checkpoint)
+    left = options.max_tokens
+    while left > 0 and (group := list(islice(rows, options.batch_size))):
+        kept = []
+        for row in group:
+            kept.append(row[:left])
+            left -= len(kept[-1])
+        kept = [row for row in kept if len(row)]
+        yield _batch(kept, vocabulary_size)
+
+
+def _batch(rows: list[np.ndarray], vocabulary_size: int) -> TokenBatch:
+    length = max(len(row) for row in rows)
+    ids = np.zeros((len(rows), length), np.int64)
+    valid = np.zeros((len(rows), length), bool)
+    for position, row in enumerate(rows):
+        ids[position, : len(row)] = row
+        valid[position, : len(row)] = True
+    low, high = ids.min(), ids.max()
+    if low < 0 or high >= vocabulary_size:
+        bad = low if low < 0 else high
+        message = f"token id {bad} is outside the model's vocabulary of {vocabulary_size}"
+        raise UsageError(message, hint="give the tokenizer the model was trained with: --tokenizer")
+    return TokenBatch(ids, valid)
+
+
+# ---- tokens from a file ---------------------------------------------------------------------
+
+
+def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
+    path = options.tokens
+    assert path is not None  # noqa: S101
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        message = f"there is no token file {path}"
+        raise UsageError(message) from error
+    except (OSError, ValueError, EOFError) as error:
+        message = f"{path} is not a .npy file of integers: {error}"
+        raise MalformedError(message) from error
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype.kind not in "iu"
+        or array.ndim not in (1, 2)
+    ):
+        shape = getattr(array, "shape", None)
+        message = f"{path} holds {getattr(array, 'dtype', 'no array')} of shape {shape}"
+        raise MalformedError(message, hint="integers of shape (n,) or (sequences, length)")
+    if array.size == 0:
+        message = f"{path} holds no token"
+        raise UsageError(message)
+    for stream in array if array.ndim == 2 else [array]:
+        for begin in range(0, len(stream), options.seq_len):
+            yield np.asarray(stream[begin : begin + options.seq_len], np.int64)
+
+
+# ---- tokens from text -----------------------------------------------------------------------
+
+
+def _text_rows(options: TokenOptions, checkpoint: Checkpoint) -> Iterator[np.ndarray]:
+    from spectrakit.tokenization import encoder
+
+    encode = encoder(options.tokenizer, checkpoint)
+    with _open_text(options.text) as file:
+        ids = chain.from_iterable(encode(block) for block in _blocks(file, options))
+        empty = True
+        while row := list(islice(ids, options.seq_len)):
+            empty = False
+            yield np.asarray(row, np.int64)
+    if empty:
+        message = f"{options.source} holds no text"
+        raise UsageError(message)
+
+
+@contextmanager
+def _open_text(text: str | None) -> Iterator[IO[str]]:
+    if text == "-":
+        yield io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="strict")
+    elif text is None:
+        yield io.StringIO(bundled_text())
+    else:
+        try:
+            file = Path(text).open(encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            message = f"cannot read the text {text}: {error.strerror}"
+            raise UsageError(message) from error
+        with file:
+            yield file
+
+
+def bundled_text() -> str:
+    """The last tenth of tiny Shakespeare: what the bundled checkpoints were not trained on."""
+    packed = catalog.folder() / "texts" / "tiny-shakespeare.txt.xz"
+    text = lzma.decompress(packed.read_bytes()).decode("utf-8")
+    return text[len(text) * 9 // 10 :]
+
+
+def _blocks(file: IO[str], options: TokenOptions) -> Iterator[str]:
+    """The text in blocks that end where a line or at least a word ends."""
+    rest = ""
+    try:
+        while chunk := file.read(_BLOCK):
+            block = rest + chunk
+            cut = max(block.rfind("\n"), block.rfind(" "))
+            # A space starts the next word: tokenizers of the GPT-2 kind join the two.
+            cut = cut + 1 if cut >= 0 and block[cut] == "\n" else max(cut, 0)
+            cut = cut or len(block)
+            yield block[:cut]
+            rest = block[cut:]
+    except UnicodeDecodeError as error:
+        message = f"{options.source} is not UTF-8 text (byte {error.start} of a block)"
+        raise MalformedError(message, hint="convert it to UTF-8") from error
+    if rest:
+        yield rest

@@ -1,0 +1,178 @@
+"""The sketch against the values it stands for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, DecaySketch
+
+
+def table(sketch):
+    """Counts by bin, for comparison."""
+    return {
+        (b.low, b.high, b.phase_low, b.phase_high): b.counts.tolist() for b in sketch.bins()
+    }
+
+
+def represented(sketch, group=0):
+    """The sorted rates that the sketch's counts stand for."""
+    centres = [
+        b.low if b.low == b.high else math.copysign(math.sqrt(b.low * b.high), b.high)
+        for b in sketch.bins()
+    ]
+    counts = [int(b.counts[group]) for b in sketch.bins()]
+    return np.sort(np.repeat(centres, counts))
+
+
+def assert_represents(sketch, rates, group=0):
+    """Sorted, each represented rate is within 1 % of the true one: ranks cannot cross further."""
+    found, true = represented(sketch, group), np.sort(rates.flatten().double().numpy())
+    assert len(found) == len(true)
+    np.testing.assert_allclose(found, true, rtol=RELATIVE_ERROR + 1e-5, atol=0)
+
+
+def random_rates(seed, *shape):
+    generator = torch.Generator().manual_seed(seed)
+    spread = 10 ** (torch.rand((), generator=generator) * 3)
+    return torch.exp(torch.randn(*shape, generator=generator) * spread.log() - 3)
+
+
+@given(n=st.integers(1, 300), groups=st.integers(1, 4), seed=st.integers(0, 2**16))
+def test_every_rate_is_represented_within_one_percent(n, groups, seed):
+    rates = random_rates(seed, n, groups)
+    sketch = DecaySketch(groups)
+    sketch.add(rates)
+    for group in range(groups):
+        assert_represents(sketch, rates[:, group], group)
+        assert sketch.lowest[group] == pytest.approx(float(rates[:, group].min()))
+        assert sketch.highest[group] == pytest.approx(float(rates[:, group].max()))
+
+
+@given(
+    tokens=st.integers(1, 200),
+    channels=st.integers(1, 12),
+    states=st.integers(1, 8),
+    seed=st.integers(0, 2**16),
+)
+def test_separable_products_are_represented_within_one_percent(tokens, channels, states, seed):
+    step, rate = random_rates(seed, tokens, channels), random_rates(seed + 1, channels, states)
+    sketch = DecaySketch()
+    sketch.add_separable(step, rate)
+    products = step.unsqueeze(-1) * rate
+    assert_represents(sketch, products)
+    assert sketch.lowest[0] == pytest.approx(float(products.min()), rel=1e-6)
+    assert sketch.highest[0] == pytest.approx(float(products.max()), rel=1e-6)
+
+
+def test_separable_counts_are_exact_beyond_float32_integers():
+    """2^25 equal products in one cell: float32 alone would stop counting at 2^24."""
+    sketch = DecaySketch()
+    sketch.add_separable(torch.full((1 << 17, 16), 0.1), torch.ones(16, 16))
+    assert sum(int(b.counts[0]) for b in sketch.bins()) == 1 << 25
+
+
+def test_separable_with_underflowed_steps_and_rates():
+    step = torch.tensor([[0.0, 0.5], [0.25, 0.0], [0.25, 0.5]])
+    rate = torch.tensor([[1.0, 0.0], [4.0, 2.0]])
+    sketch = DecaySketch()
+    sketch.add_separable(step, rate)
+    assert_represents(sketch, step.unsqueeze(-1) * rate)
+    exact_ones = [b for b in sketch.bins() if b.low == b.high == 0]
+    assert int(exact_ones[0].counts[0]) == 6
+
+
+@given(parts=st.lists(st.integers(0, 40), min_size=2, max_size=5), seed=st.integers(0, 2**16))
+def test_merging_in_any_order_is_adding_all_at_once(parts, seed):
+    rates = random_rates(seed, sum(parts), 2)
+    whole = DecaySketch(2)
+    whole.add(rates)
+    sketches = []
+    for piece in rates.split(parts):
+        sketches.append(DecaySketch(2))
+        sketches[-1].add(piece)
+    for order in (sketches, sketches[::-1]):
+        merged = DecaySketch(2)
+        for sketch in order:
+            merged.merge(sketch)
+        assert table(merged) == table(whole)
+        np.testing.assert_array_equal(merged.lowest, whole.lowest)
+        np.testing.assert_array_equal(merged.highest, whole.highest)
+
+
+def test_merging_leaves_the_other_sketch_as_it_was():
+    one, other = DecaySketch(), DecaySketch()
+    other.add(torch.tensor([[0.0], [1.0], [math.inf]]))
+    before = table(other)
+    one.merge(other)
+    one.add(torch.tensor([[0.0], [1.0], [math.inf], [5.0]]))
+    assert table(other) == before
+
+
+def test_zero_one_and_growth_are_counted_exactly():
+    # |lambda| = 0, 1 and > 1, with one ordinary decay
+    sketch = DecaySketch()
+    rates = torch.tensor([math.inf, math.inf, 0.0, -0.5, -2.0, -1e-9, 0.3]).unsqueeze(1)
+    sketch.add(rates, multiplicity=10)
+    bins = list(sketch.bins())
+    assert sum(int(b.counts[0]) for b in bins if b.low == b.high == math.inf) == 20
+    assert sum(int(b.counts[0]) for b in bins if b.low == b.high == 0) == 10
+    assert sum(int(b.counts[0]) for b in bins if b.high < 0) == 30
+    assert all(b.low <= b.high for b in bins)
+
+
+def test_bins_are_one_percent_wide_and_sorted():
+    sketch = DecaySketch()
+    sketch.add(random_rates(3, 500, 1))
+    bins = list(sketch.bins())
+    assert all(b.high / b.low == pytest.approx(GROWTH) for b in bins)
+    assert [b.low for b in bins] == sorted(b.low for b in bins)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "interval"),
+    [
+        (0.0, (0.0, 0.0)),
+        (0.5, (0.0, 1.0)),
+        (1.0, (0.0, 1.0)),
+        (-3.0, (-5.0, -1.0)),
+        (44.9, (40.0, 45.0)),
+        (-180.0, (-180.0, -175.0)),
+        (180.0, (175.0, 180.0)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_phases_fall_in_signed_bins_closed_away_from_zero(degrees, interval, dtype):
+    sketch = DecaySketch()
+    # A hair towards zero: an edge itself is not a floating-point number of radians.
+    radians = torch.tensor([[math.radians(degrees) * (1 - 1e-6)]], dtype=dtype)
+    sketch.add(torch.tensor([[0.5]], dtype=dtype), radians)
+    (found,) = sketch.bins()
+    assert (found.phase_low, found.phase_high) == interval
+
+
+def test_negative_real_eigenvalues_stay_in_the_last_phase_bin():
+    sketch = DecaySketch()
+    sketch.add(torch.tensor([[0.5]]), torch.tensor([[math.pi]]))  # pi rounds up in float32
+    (found,) = sketch.bins()
+    assert (found.phase_low, found.phase_high) == (175.0, 180.0)
+
+
+def test_pooling_and_picking_groups():
+    rates = random_rates(1, 50, 3)
+    sketch = DecaySketch(3)
+    sketch.add(rates)
+    assert_represents(sketch.pooled(), rates)
+    assert_represents(sketch.group(1), rates[:, 1])
+
+
+def test_nothing_added_is_nothing_counted():
+    sketch = DecaySketch()
+    sketch.add(torch.zeros(0, 1))
+    sketch.add_separable(torch.zeros(0, 3), torch.ones(3, 2))
+    assert list(sketch.bins()) == []
