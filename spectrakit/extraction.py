@@ -7,13 +7,15 @@ heads or channels H, state N, groups G):
     phase                likewise, in radians, where A is complex
     step                 ([S, T,] H), the discretisation step
     A                    (H, N) or (H, 1), the continuous-time eigenvalues
-    B_bar, C             (S, T, H, N): data mode, where they depend on the token
+    B_bar                (S, T, H, N), data mode: what the input is multiplied with
+    C                    (S, T, G, N), data mode: shared by the H / G heads of a group
     D                    (H,)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -85,7 +87,8 @@ def write_safetensors(
             partial.replace(path)
             sync(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # renamed already, or the folder itself is none
+            partial.unlink()
 
 
 def _from_weights(
@@ -152,6 +155,6 @@ def _matrices(layer: Layer, recurrence: Recurrence, form: Form) -> dict[str, Ten
     heads = recurrence.operator.heads
     if recurrence.input_map is not None and recurrence.output_map is not None:
         parts["B_bar"] = recurrence.input_map.matrix(heads)
-        parts["C"] = recurrence.output_map.matrix(heads)
+        parts["C"] = recurrence.output_map.query
     prefix = f"layers.{layer.index}."
     return {prefix + name: part.clone() for name, part in parts.items() if part is not None}

@@ -81,12 +81,24 @@ class Model:
         Raises MalformedError where they hold NaN or Inf.
         """
         assert layer.mixer is not None  # noqa: S101  (layers without a mixer have no such tensors)
-        parameters = {}
-        for role in layer.mixer.weights_roles:
-            name = layer.parameters[role]
-            parameters[role] = tensors[name]
-            self._check_finite(layer, role, name, tensors[name])
-        return layer.mixer.from_weights(parameters)
+        self.check_finite(layer, tensors)
+        roles = layer.mixer.weights_roles
+        return layer.mixer.from_weights({role: tensors[layer.parameters[role]] for role in roles})
+
+    def check_finite(self, layer: Layer, tensors: dict[str, Tensor]) -> None:
+        """Raise MalformedError where one of `layer`'s `weights_tensors` holds NaN or Inf."""
+        for name in layer.weights_tensors:
+            tensor = tensors[name]
+            if bool(torch.isfinite(tensor).all()):
+                continue
+            nans, infinities = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
+            counts = [f"{n} {kind}" for n, kind in ((nans, "NaN"), (infinities, "Inf")) if n]
+            message = (
+                f"layer {layer.index}: {name} holds {' and '.join(counts)} of {tensor.numel():,} "
+                f"values (in {self.checkpoint.tensors[name].file})"
+            )
+            hint = f"spectrakit inspect {self.checkpoint.model_id} --check-values"
+            raise MalformedError(message, hint=hint)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -105,21 +117,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.checkpoint.model_id!r}, {self.architecture.name})"
-
-    def _check_finite(self, layer: Layer, role: str, name: str, tensor: Tensor) -> None:
-        if bool(torch.isfinite(tensor).all()):
-            return
-        nans, infinities = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
-        what = " and ".join(
-            f"{count} {kind}" for count, kind in ((nans, "NaN"), (infinities, "Inf")) if count
-        )
-        file = self.checkpoint.tensors[name].file
-        message = (
-            f"layer {layer.index}: {role} holds {what} of {tensor.numel():,} values "
-            f"({name} in {file})"
-        )
-        hint = f"spectrakit inspect {self.checkpoint.model_id} --check-values"
-        raise MalformedError(message, hint=hint)
 
 
 def open_checkpoint(

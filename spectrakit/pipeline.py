@@ -93,7 +93,7 @@ def analyze(
         if options is None:
             see_weights(model, plan, labels.see, progress)
         else:
-            see_forward(model, options, device, labels.see, progress)
+            see_forward(model, plan, options, device, labels.see, progress)
         for analysis in running:
             analysis.finish()
         _write_layers(sink, model, plan, labels.seen)
@@ -178,9 +178,11 @@ def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
 
 
 def see_forward(
-    model: Model, options: TokenOptions, device: str, see: See, progress: Progress
+    model: Model, plan: Plan, options: TokenOptions, device: str, see: See, progress: Progress
 ) -> None:
     """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
+    for layer in plan.analysed:
+        model.check_finite(layer, model.checkpoint.read(layer.weights_tensors))
     runnable = model.architecture.load(model.checkpoint, device)
     seen = 0
     with progress.task("running the model", total=options.max_tokens, unit="token") as task:

@@ -119,8 +119,11 @@ class Plugins:
     def add_commands(self, app: typer.Typer) -> None:
         """Let every plugin add its commands to the command line."""
         for info, module in list(self._modules):
+            before = list(app.registered_commands), list(app.registered_groups)
             with self._guarded(info):
                 self._call(module, "register_commands", app)
+            if info.error is not None:
+                app.registered_commands, app.registered_groups = before
 
     def register(self) -> Plugins:
         """Let spectrakit itself and every plugin register what they provide; once."""

@@ -144,7 +144,7 @@ def _text_rows(options: TokenOptions, checkpoint: Checkpoint) -> Iterator[np.nda
 
     encode = encoder(options.tokenizer, checkpoint)
     with _open_text(options.text) as file:
-        ids = chain.from_iterable(encode(block) for block in _blocks(file, options))
+        ids = chain.from_iterable(encode(block) for block in _blocks(file, options.source))
         empty = True
         while row := list(islice(ids, options.seq_len)):
             empty = False
@@ -177,11 +177,11 @@ def bundled_text() -> str:
     return text[len(text) * 9 // 10 :]
 
 
-def _blocks(file: IO[str], options: TokenOptions) -> Iterator[str]:
+def _blocks(file: IO[str], name: str, size: int = _BLOCK) -> Iterator[str]:
     """The text in blocks that end where a line or at least a word ends."""
     rest = ""
     try:
-        while chunk := file.read(_BLOCK):
+        while chunk := file.read(size):
             block = rest + chunk
             cut = max(block.rfind("\n"), block.rfind(" "))
             # A space starts the next word: tokenizers of the GPT-2 kind join the two.
@@ -190,7 +190,7 @@ def _blocks(file: IO[str], options: TokenOptions) -> Iterator[str]:
             yield block[:cut]
             rest = block[cut:]
     except UnicodeDecodeError as error:
-        message = f"{options.source} is not UTF-8 text (byte {error.start} of a block)"
+        message = f"{name} is not UTF-8 text (byte {error.start} of a block)"
         raise MalformedError(message, hint="convert it to UTF-8") from error
     if rest:
         yield rest

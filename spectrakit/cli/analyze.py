@@ -1,0 +1,99 @@
+"""`spectrakit analyze MODEL`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from spectrakit.cli import options
+from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+
+if TYPE_CHECKING:
+    from spectrakit.dynamics import Domain
+    from spectrakit.tables import Run
+
+
+def analyze(
+    model: options.ModelName,
+    mode: Annotated[
+        options.Mode,
+        typer.Option(help="weights reads a few MB; data runs the model; auto chooses."),
+    ] = "auto",
+    analyses: Annotated[str, typer.Option(help="Analyses to run, by name.")] = "spectrum",
+    domain: Annotated[
+        Literal["discrete", "continuous", "both"],
+        typer.Option(help="Eigenvalues of the discretised A, of the continuous A, or both."),
+    ] = "discrete",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder.", show_default="spectrakit-runs/MODEL/SHA/MODE"),
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
+    json: options.JsonOutput = False,
+    text: options.Text = None,
+    tokens: options.Tokens = None,
+    tokenizer: options.Tokenizer = None,
+    batch_size: options.BatchSize = 4,
+    seq_len: options.SeqLen = 512,
+    max_tokens: options.MaxTokens = 8192,
+    device: options.Device = "auto",
+    revision: options.Revision = None,
+    cache_dir: options.CacheDir = None,
+    token: options.Token = None,
+    offline: options.Offline = False,
+    full_download: options.FullDownload = False,
+) -> None:
+    """Compute a model's spectra and write them as Parquet, with a table and a picture.
+
+    Examples: spectrakit analyze state-spaces/mamba-130m; spectrakit analyze ./model --text book.txt
+    """
+    from spectrakit import pipeline
+
+    source = options.token_options(mode, text, tokens, tokenizer, batch_size, seq_len, max_tokens)
+    domains: tuple[Domain, ...]
+    domains = ("discrete", "continuous") if domain == "both" else (domain,)
+    with options.open_model(model, revision, cache_dir, token, offline, full_download) as opened:
+        run = pipeline.analyze(
+            opened,
+            analyses=[name.strip() for name in analyses.split(",")],
+            mode=mode,
+            domains=domains,
+            source=source,
+            device=device,
+            out=out or pipeline.default_folder(opened, mode, data_asked=source is not None),
+            figures=figures,
+            command=shlex.join(["spectrakit", *sys.argv[1:]]),
+            progress=terminal_progress(),
+        )
+        traffic = f"read {opened.checkpoint.bytes_read / 1e6:.1f} MB"
+    if json:
+        print_json(_document(run))
+        return
+    from spectrakit.report import layer_table
+
+    print_data(layer_table(run))
+    tell(f"{traffic}; wrote {run.folder}")
+
+
+def _document(run: Run) -> dict[str, Any]:
+    from spectrakit.report import layer_summaries
+
+    manifest = run.manifest
+    return {
+        "schema_version": manifest.schema_version,
+        "model_id": manifest.model_id,
+        "revision": manifest.revision,
+        "mode": manifest.mode,
+        "folder": str(run.folder),
+        "tables": {name: str(run.folder / t.file) for name, t in manifest.tables.items()}  # type: ignore[operator]
+        if run.folder
+        else {},
+        "figures": [str(run.folder / file.file) for file in manifest.files.values()]
+        if run.folder
+        else [],
+        "layers": layer_summaries(run),
+    }

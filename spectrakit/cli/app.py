@@ -1,0 +1,91 @@
+"""The application: its commands, and what an error looks like to the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from spectrakit import __version__
+from spectrakit.cli import analyze, catalog, extract, inspect, plugins
+from spectrakit.cli.console import show_notes
+from spectrakit.errors import SpectrakitError, scrub
+
+_INTERRUPTED = 130
+_ISSUE = "this is a bug of spectrakit; SPECTRAKIT_DEBUG=1 shows where"
+
+
+class _Group(TyperGroup):
+    """Runs a command and turns every exception into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer's own types are private)
+        try:
+            return super().invoke(ctx)
+        except SpectrakitError as error:
+            self._fail(f"error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            self._fail("interrupted: nothing was written", _INTERRUPTED)
+        except MemoryError:
+            self._fail("error: out of memory\n  try: a smaller --batch-size or --seq-len", 1)
+        except BrokenPipeError:
+            # The reader of our output left (`| head`): there is nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except (OSError, ValueError, TypeError, RuntimeError, AssertionError, LookupError,
+                AttributeError, ArithmeticError, ImportError) as error:  # fmt: skip
+            self._fail(f"error: {type(error).__name__}: {scrub(str(error))}\n  {_ISSUE}", 1)
+
+    @staticmethod
+    def _fail(message: str, code: int) -> None:
+        if os.environ.get("SPECTRAKIT_DEBUG"):
+            sys.stderr.write(scrub(traceback.format_exc()))
+        sys.stderr.write(message + "\n")
+        raise typer.Exit(code) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"spectrakit {__version__}\n")
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """The application with spectrakit's own commands and those of plugins."""
+    app = typer.Typer(
+        cls=_Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Eigenvalue spectra and memory of sequence models, read from pretrained checkpoints.",
+        epilog="Exit codes: 0 ok, 1 analysis failed, 2 usage, 3 unsupported model, 4 unsafe or "
+        "malformed input, 5 batch finished with failures, 6 network, 130 interrupted.",
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[  # noqa: ARG001  (its callback does the work)
+            bool,
+            typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        ] = False,
+    ) -> None:
+        show_notes()
+
+    app.command("analyze")(analyze.analyze)
+    app.command("inspect")(inspect.inspect)
+    app.command("extract")(extract.extract)
+    app.add_typer(catalog.app, name="catalog")
+    app.add_typer(plugins.app, name="plugins")
+
+    from spectrakit.plugins import plugins as all_plugins
+
+    all_plugins().add_commands(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `spectrakit` command."""
+    build_app()()

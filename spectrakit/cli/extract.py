@@ -1,0 +1,100 @@
+"""`spectrakit extract MODEL`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from spectrakit import __version__
+from spectrakit.cli import options
+from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectrakit.model import Model
+
+
+def extract(
+    model: options.ModelName,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers, as 0,5-7.", show_default="all")
+    ] = None,
+    form: Annotated[
+        Literal["log-decay", "a-bar"],
+        typer.Option(help="log|A|, which keeps its digits near 1, or A itself."),
+    ] = "log-decay",
+    mode: Annotated[
+        options.Mode, typer.Option(help="weights: A, step and D. data: B and C of tokens too.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write.", show_default="MODEL.MODE.safetensors")
+    ] = None,
+    json: options.JsonOutput = False,
+    text: options.Text = None,
+    tokens: options.Tokens = None,
+    tokenizer: options.Tokenizer = None,
+    batch_size: options.BatchSize = 1,
+    seq_len: options.SeqLen = 256,
+    device: options.Device = "auto",
+    revision: options.Revision = None,
+    cache_dir: options.CacheDir = None,
+    token: options.Token = None,
+    offline: options.Offline = False,
+) -> None:
+    """Write the discretised state matrices of chosen layers to a safetensors file.
+
+    Example: spectrakit extract state-spaces/mamba-130m --layers 0,5-7 --form a-bar
+    """
+    from spectrakit.extraction import extract as extract_matrices
+    from spectrakit.extraction import write_safetensors
+
+    source = options.token_options(
+        mode, text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len
+    )
+    with options.open_model(model, revision, cache_dir, token, offline) as opened:
+        tensors = extract_matrices(
+            opened,
+            None if layers is None else options.numbers(layers),
+            mode=mode,
+            form=form,
+            source=source,
+            device=device,
+            progress=terminal_progress(),
+        )
+        observed = "tokens" in tensors
+        path = out or _default_path(opened, observed)
+        write_safetensors(path, tensors, _metadata(opened, observed))
+    if json:
+        print_json({"file": str(path), "tensors": {n: list(t.shape) for n, t in tensors.items()}})
+        return
+    _print(tensors)
+    tell(f"wrote {path}")
+
+
+def _default_path(model: Model, observed: bool) -> Path:
+    name = model.checkpoint.model_id.rpartition("/")[2]
+    return Path(f"{name}.{'data' if observed else 'weights'}.safetensors")
+
+
+def _metadata(model: Model, observed: bool) -> dict[str, str]:
+    modes = {layer.mixer.weights_mode for layer in model.layers if layer.mixer}
+    return {
+        "spectrakit_version": __version__,
+        "model_id": model.checkpoint.model_id,
+        "revision": model.checkpoint.revision,
+        "mode": "data" if observed else ", ".join(sorted(str(mode) for mode in modes)),
+        "gauge": "unnormalised",
+        "recurrence": "h_t = A_bar_t h_{t-1} + B_bar_t u_t, y_t = C_t h_t + D u_t",
+    }
+
+
+def _print(tensors: dict[str, Tensor]) -> None:
+    from rich.table import Table
+
+    table = Table("tensor", "shape", "dtype", box=None)
+    for name, tensor in tensors.items():
+        table.add_row(name, str(list(tensor.shape)), str(tensor.dtype).removeprefix("torch."))
+    print_data(table)

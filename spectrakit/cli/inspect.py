@@ -1,0 +1,124 @@
+"""`spectrakit inspect MODEL`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spectrakit.cli import options
+from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.errors import MalformedError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spectrakit.inspection import BadTensor, Inspection
+    from spectrakit.model import Model
+
+
+def inspect(
+    model: options.ModelName,
+    check_values: Annotated[
+        bool, typer.Option("--check-values", help="Look for NaN and Inf; reads every tensor.")
+    ] = False,
+    json: options.JsonOutput = False,
+    revision: options.Revision = None,
+    cache_dir: options.CacheDir = None,
+    token: options.Token = None,
+    offline: options.Offline = False,
+) -> None:
+    """Show what is in a checkpoint and what can be analysed, from its headers alone."""
+    from spectrakit.inspection import bad_tensors, inspect_model
+
+    with options.open_model(model, revision, cache_dir, token, offline) as opened:
+        inspection = inspect_model(opened)
+        bad: list[BadTensor] | None = None
+        if check_values:
+            bad = list(bad_tensors(opened.checkpoint, terminal_progress()))
+        if json:
+            print_json(_document(opened, inspection, bad))
+        else:
+            _print(opened, inspection)
+        if bad:
+            listed = "; ".join(f"{b.name} ({b.nans} NaN, {b.infinities} Inf)" for b in bad[:3])
+            message = f"{len(bad)} tensors hold NaN or Inf: {listed}"
+            raise MalformedError(message, hint="another copy or an earlier step of the model")
+        if check_values:
+            tell("no tensor holds NaN or Inf")
+
+
+def _print(model: Model, inspection: Inspection) -> None:
+    checkpoint = model.checkpoint
+    size = sum(file.size for file in checkpoint.files)
+    formats = ", ".join(sorted({file.format for file in checkpoint.files}))
+    dtypes = ", ".join(f"{name} {count:,}" for name, count in inspection.dtypes.items())
+    print_data(
+        f"{checkpoint.model_id}  {checkpoint.revision}\n"
+        f"  read by      {model.architecture.name} ({model.claimed_by.origin.distribution})\n"
+        f"  files        {len(checkpoint.files)} {formats}, {_bytes(size)}\n"
+        f"  parameters   {inspection.parameters:,} ({dtypes})\n"
+        f"  weights mode reads {_bytes(inspection.weights_bytes)} of {_bytes(size)}"
+    )
+    print_data(_table(inspection))
+
+
+def _table(inspection: Inspection) -> Table:
+    from rich.table import Table
+
+    columns = ("layer", "kind", "heads", "channels", "state", "weights mode", "data mode", "note")
+    table = Table(*columns, box=None)
+    for cost in inspection.layers:
+        layer = cost.layer
+        mode = layer.mixer.weights_mode if layer.mixer else None
+        weights = "-" if cost.weights_bytes is None else f"{mode}, {_bytes(cost.weights_bytes)}"
+        table.add_row(
+            str(layer.index),
+            layer.kind,
+            *("" if n is None else str(n) for n in (layer.heads, layer.channels, layer.state_size)),
+            weights,
+            "-" if cost.data_bytes is None else _bytes(cost.data_bytes),
+            layer.reason or "",
+        )
+    return table
+
+
+def _document(model: Model, inspection: Inspection, bad: list[BadTensor] | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    checkpoint = model.checkpoint
+    return {
+        "model_id": checkpoint.model_id,
+        "revision": checkpoint.revision,
+        "source": checkpoint.source,
+        "architecture": model.architecture.name,
+        "plugin": model.claimed_by.origin.distribution,
+        "files": [asdict(file) for file in checkpoint.files],
+        "parameters": inspection.parameters,
+        "dtypes": inspection.dtypes,
+        "weights_bytes": inspection.weights_bytes,
+        "layers": [
+            {
+                "layer": cost.layer.index,
+                "path": cost.layer.path,
+                "kind": cost.layer.kind,
+                "heads": cost.layer.heads,
+                "channels": cost.layer.channels,
+                "state_size": cost.layer.state_size,
+                "weights_mode": cost.layer.mixer.weights_mode if cost.layer.mixer else None,
+                "weights_bytes": cost.weights_bytes,
+                "data_bytes": cost.data_bytes,
+                "reason": cost.layer.reason,
+            }
+            for cost in inspection.layers
+        ],
+        "bad_tensors": None if bad is None else [asdict(tensor) for tensor in bad],
+    }
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

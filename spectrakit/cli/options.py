@@ -1,0 +1,143 @@
+"""Options that several commands share, spelt as the `hf` command spells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from spectrakit.errors import UsageError
+
+if TYPE_CHECKING:
+    from spectrakit.model import Model
+    from spectrakit.tokens import TokenOptions
+
+_HUB = "Hugging Face Hub"
+_DATA = "Data mode"
+
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A Hub repository, a folder, a weight file, or a name from the catalog.",
+        show_default=False,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(help="Branch, tag or commit.", rich_help_panel=_HUB, show_default=False),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(help="Cache folder of the Hub.", rich_help_panel=_HUB, show_default=False),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        help="Access token; better: HF_TOKEN or `hf auth login`.",
+        rich_help_panel=_HUB,
+        show_default=False,
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Use the cache only.", rich_help_panel=_HUB)
+]
+FullDownload = Annotated[
+    bool,
+    typer.Option(
+        "--full-download",
+        help="Download whole files into the cache instead of the tensors needed.",
+        rich_help_panel=_HUB,
+    ),
+]
+JsonOutput = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        help="UTF-8 text to run the model on; - for standard input.",
+        rich_help_panel=_DATA,
+        show_default="a bundled text",
+    ),
+]
+Tokens = Annotated[
+    Path | None,
+    typer.Option(
+        help="Token ids to run the model on, a .npy file of (n,) or (sequences, length).",
+        rich_help_panel=_DATA,
+        show_default=False,
+    ),
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        help="A Hub repository, a folder, a tokenizer.json, or bytes.",
+        rich_help_panel=_DATA,
+        show_default="the model's own",
+    ),
+]
+BatchSize = Annotated[int, typer.Option(help="Sequences at once.", rich_help_panel=_DATA)]
+SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.", rich_help_panel=_DATA)]
+MaxTokens = Annotated[int, typer.Option(help="Tokens in all.", rich_help_panel=_DATA)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_DATA)]
+Mode = Literal["auto", "weights", "data"]
+
+
+def open_model(
+    name: str,
+    revision: str | None,
+    cache_dir: Path | None,
+    token: str | None,
+    offline: bool,
+    full_download: bool = False,
+) -> Model:
+    """Open the model these options name, with a progress bar."""
+    from spectrakit.cli.console import terminal_progress
+    from spectrakit.model import open_checkpoint
+
+    return open_checkpoint(
+        name,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        offline=True if offline else None,
+        full_download=full_download,
+        progress=terminal_progress(),
+    )
+
+
+def token_options(
+    mode: Mode,
+    text: str | None,
+    tokens: Path | None,
+    tokenizer: str | None,
+    batch_size: int,
+    seq_len: int,
+    max_tokens: int,
+) -> TokenOptions | None:
+    """What data mode reads; None where the user named neither data nor data mode."""
+    from spectrakit.tokens import TokenOptions
+
+    if text is None and tokens is None and mode != "data":
+        if tokenizer is not None:
+            raise UsageError("--tokenizer is for data mode", hint="add --mode data or --text FILE")
+        return None
+    return TokenOptions(text, tokens, tokenizer, batch_size, seq_len, max_tokens)
+
+
+def numbers(text: str) -> list[int]:
+    """ "0,5-7" as [0, 5, 6, 7]. Raises UsageError for anything else."""
+    found: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()):
+            message = f"{text!r} is not a list of layers"
+            raise UsageError(message, hint="--layers 0,5-7")
+        first, last = int(low), int(high or low)
+        if last < first or last > 100_000:
+            message = f"{part.strip()!r} is not a range of layers"
+            raise UsageError(message, hint="--layers 0,5-7")
+        found += range(first, last + 1)
+    return list(dict.fromkeys(found))
