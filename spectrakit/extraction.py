@@ -10,6 +10,8 @@ heads or channels H, state N, groups G):
     B_bar                (S, T, H, N), data mode: what the input is multiplied with
     C                    (S, T, G, N), data mode: shared by the H / G heads of a group
     D                    (H,)
+
+Weights mode computes in float64, data mode in the model's float32.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import UnsupportedError, UsageError
-from spectrakit.pipeline import plan_layers, resolve_device
+from spectrakit.pipeline import resolve_device
+from spectrakit.planning import AskedMode, plan_layers
 from spectrakit.tables.folders import plain_errors, sync, temporary
 from spectrakit.tokens import TokenOptions, token_batches
 
@@ -48,7 +51,7 @@ def extract(
     model: Model,
     layers: Sequence[int] | None,
     *,
-    mode: Literal["auto", "weights", "data"] = "auto",
+    mode: AskedMode = "auto",
     form: Form = "log-decay",
     source: TokenOptions | None = None,
     device: str = "auto",
@@ -113,7 +116,7 @@ def _from_data(
 ) -> dict[str, Tensor]:
     _check_size(layers, source)
     runnable = model.architecture.load(model.checkpoint, device)
-    batch = next(token_batches(source, model.checkpoint, runnable.vocabulary_size))
+    batch = next(token_batches(source, model, runnable.vocabulary_size))
     wanted = {layer.index for layer in layers}
     found: dict[str, Tensor] = {
         "tokens": torch.from_numpy(batch.ids),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,15 +26,35 @@ else:
     torch = lazy_import("torch")
 
 
+@dataclass(frozen=True)
+class HubAccess:
+    """How the user wants the Hub to be used; None leaves it to the environment."""
+
+    cache_dir: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    offline: bool | None = None
+
+    def fetch_file(self, repo_id: str, filename: str) -> Path | None:
+        """A small file of a Hub repository: see `spectrakit.checkpoints.fetch_file`."""
+        return checkpoints.fetch_file(
+            repo_id,
+            filename,
+            cache_dir=self.cache_dir,
+            token=self.token,
+            offline=self.offline,
+        )
+
+
 class Model:
     """A checkpoint that an architecture claimed. Opening one reads headers only.
 
     Use it with `with`, or `close()` it.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, hub: HubAccess | None = None) -> None:
         """Raises UnsupportedError where no architecture claims `checkpoint`."""
         self.checkpoint = checkpoint
+        self.hub = hub or HubAccess()
         self.claimed_by = _claim(checkpoint)
 
     @property
@@ -144,7 +165,7 @@ def open_checkpoint(
         progress=progress or Silent(),
     )
     try:
-        return Model(checkpoint)
+        return Model(checkpoint, HubAccess(cache_dir, token, offline))
     except SpectrakitError:
         checkpoint.close()
         raise

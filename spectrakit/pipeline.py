@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.errors import AnalysisError, UnsupportedError, UsageError
+from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.model import Model, open_checkpoint
+from spectrakit.planning import AskedMode, LayerPlan, Plan, Source, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
+from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
 from spectrakit.tokens import TokenOptions, token_batches
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
-#: Where the recurrences come from: a model's weights, or its forward pass over tokens.
-Source = Literal["weights", "data"]
-
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
 
@@ -44,20 +42,11 @@ _BATCH_BYTES = 32 << 20
 See = Callable[["Layer", "Recurrence", "Tensor | None"], None]
 
 
-@dataclass(frozen=True)
-class LayerPlan:
-    """What will be done about one layer: analysed, needs-data or unsupported, and why."""
-
-    layer: Layer
-    status: Literal["analysed", "needs-data", "unsupported"]
-    reason: str | None = None
-
-
 def analyze(
     name: str | Model,
     *,
     analyses: Sequence[str] = ("spectrum",),
-    mode: Literal["auto", "weights", "data"] = "auto",
+    mode: AskedMode = "auto",
     domains: Sequence[Domain] = ("discrete",),
     source: TokenOptions | None = None,
     device: str = "auto",
@@ -84,10 +73,10 @@ def analyze(
         options = (source or TokenOptions()) if plan.source == "data" else None
         device = resolve_device(device) if plan.source == "data" else "cpu"
         manifest = _manifest(model, plan, analyses, domains, options, device, command)
-        sink: RunWriter | MemorySink
-        sink = MemorySink(manifest) if out is None else RunWriter(out, manifest)
-        if isinstance(sink, RunWriter):
-            stack.enter_context(sink)
+        writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
+        drawn = Drawn(manifest) if writer is not None and figures else None
+        kept = MemorySink(manifest)
+        sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
         running = [analysis(sink, domains) for analysis in classes]
         labels = _Labels(running)
         if options is None:
@@ -97,72 +86,10 @@ def analyze(
         for analysis in running:
             analysis.finish()
         _write_layers(sink, model, plan, labels.seen)
-        if isinstance(sink, MemorySink):
-            return sink.run
-        if figures:
-            from spectrakit.report import write_figures
-
-            write_figures(sink)
-    assert out is not None  # noqa: S101
-    return read_run(out)
-
-
-def default_folder(
-    model: Model, mode: Literal["auto", "weights", "data"], *, data_asked: bool = False
-) -> Path:
-    """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE."""
-    source = plan_layers(model, mode, data_asked=data_asked).source
-    checkpoint = model.checkpoint
-    revision = checkpoint.revision if "-" in checkpoint.revision else checkpoint.revision[:12]
-    return Path("spectrakit-runs", *checkpoint.model_id.split("/"), revision, source)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where the recurrences come from, and what that means for each layer."""
-
-    source: Source
-    layers: tuple[LayerPlan, ...]
-
-    @property
-    def analysed(self) -> tuple[Layer, ...]:
-        """The layers that will be analysed."""
-        return tuple(plan.layer for plan in self.layers if plan.status == "analysed")
-
-
-def plan_layers(
-    model: Model, mode: Literal["auto", "weights", "data"], *, data_asked: bool = False
-) -> Plan:
-    """Decide for every layer whether it will be analysed, or why not.
-
-    Raises UnsupportedError where none can be.
-    """
-    readable = [layer for layer in model.layers if layer.mixer is not None]
-    in_weights = [layer for layer in readable if layer.weights_tensors]
-    if mode == "auto":
-        mode = "weights" if in_weights and not data_asked else "data"
-    elif mode == "weights" and data_asked:
-        raise UsageError("weights mode reads no text", hint="--mode data, or leave the text out")
-    analysed = in_weights if mode == "weights" else readable
-    name = model.checkpoint.model_id
-    if not analysed:
-        if readable:
-            message = f"the weights of {name} alone determine no spectrum"
-            raise UnsupportedError(message, hint=f"spectrakit analyze {name} --mode data")
-        reasons = sorted({layer.reason for layer in model.layers if layer.reason})
-        message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
-        raise UnsupportedError(message, hint=f"spectrakit inspect {name}")
-    return Plan(mode, tuple(_plan_layer(layer, layer in analysed, name) for layer in model.layers))
-
-
-def _plan_layer(layer: Layer, analysed: bool, name: str) -> LayerPlan:
-    if analysed:
-        return LayerPlan(layer, "analysed")
-    if layer.mixer is None:
-        return LayerPlan(layer, "unsupported", layer.reason)
-    return LayerPlan(
-        layer, "needs-data", f"its A needs tokens: spectrakit analyze {name} --mode data"
-    )
+        if writer is not None and drawn is not None:
+            for file, content in drawn.figures().items():
+                writer.add_file(file, content)
+    return kept.run if out is None else read_run(out)
 
 
 def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
@@ -186,7 +113,7 @@ def see_forward(
     runnable = model.architecture.load(model.checkpoint, device)
     seen = 0
     with progress.task("running the model", total=options.max_tokens, unit="token") as task:
-        for batch in token_batches(options, model.checkpoint, runnable.vocabulary_size):
+        for batch in token_batches(options, model, runnable.vocabulary_size):
             valid = torch.from_numpy(batch.valid).to(device)
 
             def on_layer(layer: Layer, observation: Observation, valid: Tensor = valid) -> None:

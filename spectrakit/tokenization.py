@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrakit import checkpoints
 from spectrakit.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.model import Model
 
 _FILE = "tokenizer.json"
 _ADVICE = "--tokenizer NAME (a Hub repository, a folder, a tokenizer.json, or bytes)"
 
 
-def encoder(name: str | None, checkpoint: Checkpoint) -> Callable[[str], Sequence[int]]:
+def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
     """A function from text to token ids.
 
     name: "bytes", a folder, a tokenizer.json or a Hub repository; None for the checkpoint's own
@@ -26,13 +25,13 @@ def encoder(name: str | None, checkpoint: Checkpoint) -> Callable[[str], Sequenc
     """
     if name == "bytes":
         return lambda text: text.encode("utf-8")
-    path = _named(name) if name is not None else _own(checkpoint)
+    path = _named(name, model) if name is not None else _own(model)
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
-        message = f"{path.name} of {name or checkpoint.model_id} is not a tokenizer: {error}"
+        message = f"{path.name} of {name or model.checkpoint.model_id} is not a tokenizer: {error}"
         raise MalformedError(message, hint=_ADVICE) from error
     tokenizer.no_truncation()
 
@@ -44,7 +43,7 @@ def encoder(name: str | None, checkpoint: Checkpoint) -> Callable[[str], Sequenc
     return encode
 
 
-def _named(name: str) -> Path:
+def _named(name: str, model: Model) -> Path:
     path = Path(name)
     if path.is_dir():
         path = path / _FILE
@@ -53,18 +52,19 @@ def _named(name: str) -> Path:
     if path.suffix == ".json" or path.is_absolute():
         message = f"there is no tokenizer {name}"
         raise UsageError(message, hint=_ADVICE)
-    found = checkpoints.fetch_file(name, _FILE)
+    found = model.hub.fetch_file(name, _FILE)
     if found is None:
         message = f"the repository {name} has no {_FILE}"
         raise UsageError(message, hint=_ADVICE)
     return found
 
 
-def _own(checkpoint: Checkpoint) -> Path:
+def _own(model: Model) -> Path:
+    checkpoint = model.checkpoint
     own = checkpoint.file_path(_FILE)
     if own is not None:
         return own
     if checkpoint.tokenizer is not None:
-        return _named(checkpoint.tokenizer)
+        return _named(checkpoint.tokenizer, model)
     message = f"{checkpoint.model_id} comes without a {_FILE}"
     raise UsageError(message, hint=_ADVICE)

@@ -21,7 +21,7 @@ from spectrakit import catalog
 from spectrakit.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.model import Model
 
 #: Text of about this many characters is encoded at once, split where a line or a word ends.
 _BLOCK = 1 << 16
@@ -73,14 +73,14 @@ class TokenBatch:
 
 
 def token_batches(
-    options: TokenOptions, checkpoint: Checkpoint, vocabulary_size: int
+    options: TokenOptions, model: Model, vocabulary_size: int
 ) -> Iterator[TokenBatch]:
     """The batches of at most `max_tokens` tokens.
 
     Raises UsageError where a file, a tokenizer or a token id does not fit, MalformedError where a
     file cannot be read as what it should be.
     """
-    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, checkpoint)
+    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, model)
     left = options.max_tokens
     while left > 0 and (group := list(islice(rows, options.batch_size))):
         kept = []
@@ -139,10 +139,10 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
 # ---- tokens from text -----------------------------------------------------------------------
 
 
-def _text_rows(options: TokenOptions, checkpoint: Checkpoint) -> Iterator[np.ndarray]:
+def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
     from spectrakit.tokenization import encoder
 
-    encode = encoder(options.tokenizer, checkpoint)
+    encode = encoder(options.tokenizer, model)
     with _open_text(options.text) as file:
         ids = chain.from_iterable(encode(block) for block in _blocks(file, options.source))
         empty = True

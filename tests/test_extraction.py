@@ -31,12 +31,10 @@ def test_weights_mode_gives_decay_step_and_feedthrough(tiny_mamba_folder):
     weights = load_file(tiny_mamba_folder / "model.safetensors")
     prefix = "backbone.layers.2.mixer."
     assert torch.equal(found["layers.2.D"], weights[prefix + "D"])
-    torch.testing.assert_close(found["layers.2.A"], -weights[prefix + "A_log"].exp())
-    step = torch.nn.functional.softplus(weights[prefix + "dt_proj.bias"])
+    torch.testing.assert_close(found["layers.2.A"], -weights[prefix + "A_log"].double().exp())
+    step = torch.nn.functional.softplus(weights[prefix + "dt_proj.bias"].double())
     torch.testing.assert_close(found["layers.2.step"], step)
-    torch.testing.assert_close(
-        found["layers.2.log_decay"], step[:, None] * found["layers.2.A"]
-    )
+    torch.testing.assert_close(found["layers.2.log_decay"], step[:, None] * found["layers.2.A"])
 
 
 def test_a_bar_is_the_exponential_of_the_log_decay():

@@ -11,30 +11,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.checkpoints import open_checkpoint
+import spectrakit as sk
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.tokens import TokenOptions, _blocks, bundled_text, token_batches
 from tests.conftest import CHECKPOINTS
 
 
 @pytest.fixture(scope="module")
-def checkpoint():
-    with open_checkpoint(str(CHECKPOINTS / "tiny-mamba")) as opened:
+def model():
+    with sk.open_checkpoint(str(CHECKPOINTS / "tiny-mamba")) as opened:
         yield opened
 
 
-def batches(checkpoint, vocabulary=256, **options):
-    return list(token_batches(TokenOptions(**options), checkpoint, vocabulary))
+def batches(model, vocabulary=256, **options):
+    return list(token_batches(TokenOptions(**options), model, vocabulary))
 
 
 def flat(found):
     return np.concatenate([batch.ids[batch.valid] for batch in found])
 
 
-def test_the_bundled_text_is_what_the_models_were_not_trained_on(checkpoint):
+def test_the_bundled_text_is_what_the_models_were_not_trained_on(model):
     text = bundled_text()
     assert len(text) == 111_540
-    found = batches(checkpoint, batch_size=2, seq_len=100, max_tokens=1000)
+    found = batches(model, batch_size=2, seq_len=100, max_tokens=1000)
     assert [batch.ids.shape for batch in found] == [(2, 100)] * 5
     assert bytes(flat(found).astype(np.uint8)).decode() == text[:1000]
 
@@ -45,11 +45,11 @@ def test_the_bundled_text_is_what_the_models_were_not_trained_on(checkpoint):
     seq_len=st.integers(1, 50),
     max_tokens=st.integers(1, 400),
 )
-def test_every_token_comes_once_and_in_order(tmp_path_factory, checkpoint, length, batch_size,
+def test_every_token_comes_once_and_in_order(tmp_path_factory, model, length, batch_size,
                                              seq_len, max_tokens):  # fmt: skip
     path = tmp_path_factory.mktemp("tokens") / "t.npy"
     np.save(path, np.arange(length) % 256)
-    found = batches(checkpoint, tokens=path, batch_size=batch_size, seq_len=seq_len,
+    found = batches(model, tokens=path, batch_size=batch_size, seq_len=seq_len,
                     max_tokens=max_tokens)  # fmt: skip
     np.testing.assert_array_equal(flat(found), (np.arange(length) % 256)[:max_tokens])
     for batch in found:
@@ -61,9 +61,9 @@ def test_every_token_comes_once_and_in_order(tmp_path_factory, checkpoint, lengt
         assert batch.valid[:, 0].all()
 
 
-def test_rows_of_a_token_file_are_sequences_of_their_own(checkpoint, tmp_path):
+def test_rows_of_a_token_file_are_sequences_of_their_own(model, tmp_path):
     np.save(tmp_path / "t.npy", np.arange(12, dtype=np.uint16).reshape(3, 4))
-    found = batches(checkpoint, tokens=tmp_path / "t.npy", batch_size=2, seq_len=3)
+    found = batches(model, tokens=tmp_path / "t.npy", batch_size=2, seq_len=3)
     assert [batch.ids.tolist() for batch in found] == [
         [[0, 1, 2], [3, 0, 0]], [[4, 5, 6], [7, 0, 0]], [[8, 9, 10], [11, 0, 0]],
     ]  # fmt: skip
@@ -78,24 +78,24 @@ def test_blocks_are_the_text_and_end_at_words(text, size):
         assert whole_word or (" " not in block[1:] and "\n" not in block)
 
 
-def test_standard_input(checkpoint, monkeypatch):
+def test_standard_input(model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("é!".encode())))
-    found = batches(checkpoint, text="-")
+    found = batches(model, text="-")
     assert flat(found).tolist() == list("é!".encode())
 
 
-def test_the_checkpoints_own_tokenizer_is_bytes(checkpoint, tmp_path):
+def test_the_models_own_tokenizer_is_bytes(model, tmp_path):
     text = "Naïve café: 漢字 🙂\n\x00\x7f"
     (tmp_path / "t.txt").write_text(text, encoding="utf-8")
-    found = batches(checkpoint, text=str(tmp_path / "t.txt"))
+    found = batches(model, text=str(tmp_path / "t.txt"))
     assert flat(found).tolist() == list(text.encode())
 
 
-def test_bytes_and_a_named_tokenizer_folder(checkpoint, tmp_path):
+def test_bytes_and_a_named_tokenizer_folder(model, tmp_path):
     (tmp_path / "t.txt").write_text("plain text\n")
     for name in ("bytes", str(CHECKPOINTS / "tiny-mamba2"),
                  str(CHECKPOINTS / "tiny-mamba2" / "tokenizer.json")):  # fmt: skip
-        found = batches(checkpoint, text=str(tmp_path / "t.txt"), tokenizer=name)
+        found = batches(model, text=str(tmp_path / "t.txt"), tokenizer=name)
         assert flat(found).tolist() == list(b"plain text\n")
 
 
@@ -109,52 +109,52 @@ def test_bytes_and_a_named_tokenizer_folder(checkpoint, tmp_path):
         (np.array([-1, 3]), UsageError, "token id -1"),
     ],
 )
-def test_token_files_that_do_not_fit(array, error, message, checkpoint, tmp_path):
+def test_token_files_that_do_not_fit(array, error, message, model, tmp_path):
     np.save(tmp_path / "t.npy", array)
     with pytest.raises(error, match=message):
-        batches(checkpoint, tokens=tmp_path / "t.npy")
+        batches(model, tokens=tmp_path / "t.npy")
 
 
-def test_a_pickled_token_file_is_refused(checkpoint, tmp_path):
+def test_a_pickled_token_file_is_refused(model, tmp_path):
     np.save(tmp_path / "t.npy", np.array([print], dtype=object), allow_pickle=True)
     with pytest.raises(MalformedError, match="not a .npy file of integers"):
-        batches(checkpoint, tokens=tmp_path / "t.npy")
+        batches(model, tokens=tmp_path / "t.npy")
 
 
 @pytest.mark.parametrize("content", [b"", b"no numpy file", b"\x93NUMPY\x01\x00\xff\xff"])
-def test_a_token_file_that_is_none(content, checkpoint, tmp_path):
+def test_a_token_file_that_is_none(content, model, tmp_path):
     (tmp_path / "t.npy").write_bytes(content)
     with pytest.raises(MalformedError, match="not a .npy file of integers"):
-        batches(checkpoint, tokens=tmp_path / "t.npy")
+        batches(model, tokens=tmp_path / "t.npy")
 
 
-def test_files_that_are_not_there(checkpoint, tmp_path):
+def test_files_that_are_not_there(model, tmp_path):
     with pytest.raises(UsageError, match="no token file"):
-        batches(checkpoint, tokens=tmp_path / "none.npy")
+        batches(model, tokens=tmp_path / "none.npy")
     with pytest.raises(UsageError, match="cannot read the text"):
-        batches(checkpoint, text=str(tmp_path / "none.txt"))
+        batches(model, text=str(tmp_path / "none.txt"))
     with pytest.raises(UsageError, match="cannot read the text"):
-        batches(checkpoint, text=str(tmp_path))
+        batches(model, text=str(tmp_path))
     with pytest.raises(UsageError, match="there is no tokenizer"):
-        batches(checkpoint, tokenizer=str(tmp_path / "none.json"))
+        batches(model, tokenizer=str(tmp_path / "none.json"))
 
 
-def test_a_text_that_is_not_utf8(checkpoint, tmp_path):
+def test_a_text_that_is_not_utf8(model, tmp_path):
     (tmp_path / "t.txt").write_bytes(b"fine \xff\xfe")
     with pytest.raises(MalformedError, match="not UTF-8"):
-        batches(checkpoint, text=str(tmp_path / "t.txt"))
+        batches(model, text=str(tmp_path / "t.txt"))
 
 
-def test_an_empty_text(checkpoint, tmp_path):
+def test_an_empty_text(model, tmp_path):
     (tmp_path / "t.txt").write_text("")
     with pytest.raises(UsageError, match="t.txt holds no text"):
-        batches(checkpoint, text=str(tmp_path / "t.txt"))
+        batches(model, text=str(tmp_path / "t.txt"))
 
 
-def test_a_damaged_tokenizer(checkpoint, tmp_path):
+def test_a_damaged_tokenizer(model, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(MalformedError, match="is not a tokenizer"):
-        batches(checkpoint, tokenizer=str(tmp_path))
+        batches(model, tokenizer=str(tmp_path))
 
 
 def test_a_model_without_a_tokenizer_says_how_to_name_one(tmp_path, tiny_mamba_folder):
@@ -162,7 +162,7 @@ def test_a_model_without_a_tokenizer_says_how_to_name_one(tmp_path, tiny_mamba_f
 
     shutil.copytree(tiny_mamba_folder, tmp_path / "m")
     (tmp_path / "m" / "tokenizer.json").unlink()
-    with open_checkpoint(str(tmp_path / "m")) as bare:
+    with sk.open_checkpoint(str(tmp_path / "m")) as bare:
         with pytest.raises(UsageError, match="comes without a tokenizer.json") as caught:
             batches(bare)
         assert "--tokenizer NAME" in caught.value.hint

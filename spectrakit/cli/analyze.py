@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
     from spectrakit.dynamics import Domain
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def analyze(
     model: options.ModelName,
     mode: Annotated[
-        options.Mode,
+        AskedMode,
         typer.Option(help="weights reads a few MB; data runs the model; auto chooses."),
     ] = "auto",
     analyses: Annotated[str, typer.Option(help="Analyses to run, by name.")] = "spectrum",
@@ -52,6 +54,7 @@ def analyze(
     Examples: spectrakit analyze state-spaces/mamba-130m; spectrakit analyze ./model --text book.txt
     """
     from spectrakit import pipeline
+    from spectrakit.planning import default_folder
 
     source = options.token_options(mode, text, tokens, tokenizer, batch_size, seq_len, max_tokens)
     domains: tuple[Domain, ...]
@@ -64,7 +67,7 @@ def analyze(
             domains=domains,
             source=source,
             device=device,
-            out=out or pipeline.default_folder(opened, mode, data_asked=source is not None),
+            out=out or default_folder(opened, mode, data_asked=source is not None),
             figures=figures,
             command=shlex.join(["spectrakit", *sys.argv[1:]]),
             progress=terminal_progress(),
@@ -73,27 +76,41 @@ def analyze(
     if json:
         print_json(_document(run))
         return
-    from spectrakit.report import layer_table
+    from spectrakit.report import spectrum_report
 
-    print_data(layer_table(run))
+    print_data(spectrum_report(run))
     tell(f"{traffic}; wrote {run.folder}")
 
 
 def _document(run: Run) -> dict[str, Any]:
-    from spectrakit.report import layer_summaries
-
-    manifest = run.manifest
+    manifest, folder = run.manifest, run.folder
+    assert folder is not None  # noqa: S101  (the command always writes one)
     return {
         "schema_version": manifest.schema_version,
         "model_id": manifest.model_id,
         "revision": manifest.revision,
         "mode": manifest.mode,
-        "folder": str(run.folder),
-        "tables": {name: str(run.folder / t.file) for name, t in manifest.tables.items()}  # type: ignore[operator]
-        if run.folder
-        else {},
-        "figures": [str(run.folder / file.file) for file in manifest.files.values()]
-        if run.folder
-        else [],
-        "layers": layer_summaries(run),
+        "folder": str(folder),
+        "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
+        "figures": [str(folder / file.file) for file in manifest.files.values()],
+        "layers": _layers(run),
     }
+
+
+def _layers(run: Run) -> list[dict[str, Any]]:
+    """Each layer's row, with the summary of its spectrum in each domain."""
+    layers = {row["layer"]: row | {"spectrum": {}} for row in run.table("layers").to_pylist()}
+    if "spectrum_summary" in run.tables:
+        for row in run.table("spectrum_summary").to_pylist():
+            if row["head"] is None:
+                summary = {name: _finite(row[name]) for name in row if name not in _NOT_SHOWN}
+                layers[row["layer"]]["spectrum"][row["domain"]] = summary
+    return list(layers.values())
+
+
+_NOT_SHOWN = frozenset({"model_id", "revision", "layer", "head", "domain"})
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401  (a cell of a table)
+    """JSON has no infinity: a timescale that never ends is null."""
+    return None if isinstance(value, float) and math.isinf(value) else value

@@ -10,6 +10,7 @@ import typer
 from spectrakit import __version__
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,7 @@ def extract(
         typer.Option(help="log|A|, which keeps its digits near 1, or A itself."),
     ] = "log-decay",
     mode: Annotated[
-        options.Mode, typer.Option(help="weights: A, step and D. data: B and C of tokens too.")
+        AskedMode, typer.Option(help="weights: A, step and D. data: B and C of tokens too.")
     ] = "auto",
     out: Annotated[
         Path | None, typer.Option(help="File to write.", show_default="MODEL.MODE.safetensors")

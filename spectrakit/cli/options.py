@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spectrakit.errors import UsageError
+from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -82,7 +83,6 @@ BatchSize = Annotated[int, typer.Option(help="Sequences at once.", rich_help_pan
 SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.", rich_help_panel=_DATA)]
 MaxTokens = Annotated[int, typer.Option(help="Tokens in all.", rich_help_panel=_DATA)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_DATA)]
-Mode = Literal["auto", "weights", "data"]
 
 
 def open_model(
@@ -109,7 +109,7 @@ def open_model(
 
 
 def token_options(
-    mode: Mode,
+    mode: AskedMode,
     text: str | None,
     tokens: Path | None,
     tokenizer: str | None,

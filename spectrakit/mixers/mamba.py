@@ -91,8 +91,9 @@ class Mamba:
 
     def from_weights(self, p: Parameters) -> Recurrence:
         """Nominal: the step at its bias, as if W_dt s_t were zero. B and C need tokens."""
-        rate = torch.exp(p["A_log"].float())
-        step = functional.softplus(p["step_bias"].float())
+        # In float64, and widened before the exponential: half precision would overflow in it.
+        rate = torch.exp(p["A_log"].double())
+        step = functional.softplus(p["step_bias"].double())
         return Recurrence(
             SeparableDecay(step, rate),
             mode="nominal",

@@ -94,8 +94,9 @@ class Mamba2:
 
     def from_weights(self, p: Parameters) -> Recurrence:
         """Nominal: the step at its bias, as if s_t were zero. B and C need tokens."""
-        bias = p["step_bias"].float()
-        rate = torch.exp(p["A_log"].float())
+        # In float64, and widened before the exponential: half precision would overflow in it.
+        bias = p["step_bias"].double()
+        rate = torch.exp(p["A_log"].double())
         step = self.step(torch.zeros_like(bias), bias)
         return Recurrence(
             ScalarDecay(-step * rate, self.state_size),

@@ -15,9 +15,7 @@ from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, DecaySketch
 
 def table(sketch):
     """Counts by bin, for comparison."""
-    return {
-        (b.low, b.high, b.phase_low, b.phase_high): b.counts.tolist() for b in sketch.bins()
-    }
+    return {(b.low, b.high, b.phase_low, b.phase_high): b.counts.tolist() for b in sketch.bins()}
 
 
 def represented(sketch, group=0):

@@ -17,7 +17,7 @@ from tests.support.mamba_ssm_files import write_mamba_ssm
 
 
 def changed(folder, tmp_path, config=None, weights=None):
-    """A copy of a checkpoint with `config` merged in and its `weights` passed through a function."""
+    """A copy of a checkpoint with `config` merged in and its tensors passed through `weights`."""
     copy = tmp_path / "changed"
     shutil.copytree(folder, copy)
     settings = json.loads((copy / "config.json").read_text()) | (config or {})

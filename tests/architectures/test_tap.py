@@ -1,4 +1,4 @@
-"""The tap of a running model: what it shows is what the layer did, for every layer, both formats."""
+"""The tap of a running model: what it shows is what the layer did, in both formats."""
 
 from __future__ import annotations
 

@@ -11,7 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.dynamics import Dense, DiagonalDecay, DiscreteEigenvalues, ScalarDecay, SeparableDecay
+from spectrakit.dynamics import (
+    Dense,
+    DiagonalDecay,
+    DiscreteEigenvalues,
+    ScalarDecay,
+    SeparableDecay,
+)
 
 DTYPES = (torch.float32, torch.float64)
 

@@ -30,7 +30,7 @@ def random_recurrence(build, batch, tokens, groups, per_group, states, width):
 
 def kernel_form(recurrence, inputs):
     """All pairs of tokens, with every matrix multiplied out."""
-    batch, tokens, heads, width = inputs.shape
+    tokens, heads = inputs.shape[1:3]
     a = recurrence.operator.dense()
     b = recurrence.input_map.matrix(heads).to(a.dtype)
     c = recurrence.output_map.matrix(heads).to(a.dtype)

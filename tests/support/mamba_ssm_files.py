@@ -1,4 +1,4 @@
-"""The bundled checkpoints in the layout of the mamba_ssm library, made when a test asks for them."""
+"""The bundled checkpoints in the layout of the mamba_ssm library, made when a test asks."""
 
 from __future__ import annotations
 

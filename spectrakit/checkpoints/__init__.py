@@ -1,0 +1,8 @@
+"""Checkpoints: from a name to a config, an index of tensors, and the bytes of those asked for."""
+
+from spectrakit.checkpoints.checkpoint import Checkpoint
+from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
+from spectrakit.checkpoints.hub_opening import fetch_file
+from spectrakit.checkpoints.opening import open_checkpoint
+
+__all__ = ["Checkpoint", "CheckpointFile", "TensorEntry", "fetch_file", "open_checkpoint"]

@@ -1,0 +1,83 @@
+"""From a store of files to a checkpoint: config, weight files, tensor index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.checkpoints.checkpoint import Checkpoint, Origin
+from spectrakit.checkpoints.fingerprint import fingerprint
+from spectrakit.checkpoints.shards import weight_files
+from spectrakit.checkpoints.stores import Store, parse_json
+from spectrakit.checkpoints.weights import merge, open_weights
+from spectrakit.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spectrakit.progress import Progress
+
+#: What a model's hyperparameters are called; Mistral's own format has the second.
+CONFIGS = ("config.json", "params.json")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a checkpoint is. A `revision` of None is replaced by the content's fingerprint."""
+
+    model_id: str
+    source: str
+    origin: Origin
+    revision: str | None = None
+    tokenizer: str | None = None
+
+
+def assemble(
+    store: Store,
+    identity: Identity,
+    progress: Progress,
+    *,
+    only: str | None = None,
+    localized: Callable[[], Checkpoint] | None = None,
+) -> Checkpoint:
+    """Open the weights of `store`, or the one weight file `only`, which needs no config beside it.
+
+    Raises `UnsupportedError` without config or weights, `MalformedError` for damaged files.
+    """
+    config, config_bytes = _config(store, required=only is None)
+    chosen = weight_files(store, only)
+    weights = open_weights(store, chosen)
+    try:
+        tensors = merge(weights, chosen)
+        described = [(w.file.path, w.directory, w.source) for w in weights]
+        return Checkpoint(
+            model_id=identity.model_id,
+            source=identity.source,
+            origin=identity.origin,
+            revision=identity.revision or fingerprint(config_bytes, described),
+            config=config,
+            store=store,
+            weights=weights,
+            tensors=tensors,
+            tokenizer=identity.tokenizer,
+            progress=progress,
+            localized=localized,
+        )
+    except BaseException:
+        for weight_file in weights:
+            weight_file.source.close()
+        raise
+
+
+def _config(store: Store, *, required: bool) -> tuple[dict[str, Any], bytes]:
+    names = store.names()
+    for name in CONFIGS:
+        if name in names:
+            data = store.read_small(name)
+            return parse_json(data, f"{store.label}: {name}"), data
+    if required:
+        raise UnsupportedError(
+            f"{store.label} has no config.json",
+            hint="give the weight file itself, when it is known what model it is",
+        )
+    return {}, b""

@@ -1,0 +1,159 @@
+"""A checkpoint: what it says about itself, and its tensors when they are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from spectrakit.checkpoints.byte_sources import Fetched, Span, coalesce
+from spectrakit.checkpoints.stores import Store, plain_name
+from spectrakit.errors import UsageError
+from spectrakit.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    import torch
+
+    from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
+    from spectrakit.checkpoints.weights import WeightFile
+
+Origin = Literal["hub", "local", "catalog"]
+
+
+class Checkpoint:
+    """Config, tensor index and lazily read tensors of one model. Close it, or use it with `with`.
+
+    Opened by `open_checkpoint`; nothing but headers has been read then.
+    """
+
+    model_id: str  #: Hub repository, catalog name, or the name of the local folder or file
+    source: str  #: where it came from, for people
+    origin: Origin
+    revision: str  #: full commit sha on the Hub, `local-<12 hex>` of the content otherwise
+    config: Mapping[str, Any]
+    files: tuple[CheckpointFile, ...]
+    tensors: Mapping[str, TensorEntry]  #: by name, merged over the shards, tied names included
+    tokenizer: str | None  #: the tokenizer that the catalog names for this model
+
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        source: str,
+        origin: Origin,
+        revision: str,
+        config: Mapping[str, Any],
+        store: Store,
+        weights: Iterable[WeightFile],
+        tensors: Mapping[str, TensorEntry],
+        tokenizer: str | None,
+        progress: Progress,
+        localized: Callable[[], Checkpoint] | None = None,
+    ) -> None:
+        """Use `open_checkpoint`."""
+        self.model_id = model_id
+        self.source = source
+        self.origin = origin
+        self.revision = revision
+        self.config = config
+        self.tensors = tensors
+        self.tokenizer = tokenizer
+        self._store = store
+        self._weights = {weight_file.file.path: weight_file for weight_file in weights}
+        self._progress = progress
+        self._localized = localized
+        self.files = tuple(weight_file.file for weight_file in self._weights.values())
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self.model_id!r}, {self.source!r}, {len(self.tensors)} tensors)"
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read so far, headers and config included."""
+        return self._store.traffic.bytes_read
+
+    @property
+    def requests(self) -> int:
+        """Requests made so far to the Hub; for local files, reads."""
+        return self._store.traffic.requests
+
+    def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The tensors `names`, bit for bit as stored: dtype, shape and strides.
+
+        One call is one batch: near ranges are read together, far ones at the same time. The tensors
+        stay valid after `close`; those that share bytes in the file share memory here.
+
+        Raises `UsageError` for a name that is not in `tensors`, `MalformedError` for a damaged
+        file, `NetworkError` when the Hub cannot be read.
+        """
+        from spectrakit.checkpoints.materialize import tensor_of
+
+        wanted = self._by_file(names)
+        total = sum(span.length for file in wanted for span in self._spans(file, wanted[file]))
+        read: dict[str, torch.Tensor] = {}
+        remote = any(self._weights[file].source.remote for file in wanted)
+        progress = self._progress if remote else Silent()  # this disk is not worth a bar
+        with progress.task(f"reading {self.model_id}", total=total, unit="B") as task:
+            for file, entries in wanted.items():
+                weight_file = self._weights[file]
+                fetched = Fetched(weight_file.source, self._spans(file, entries), task.advance)
+                for entry in entries:
+                    exact = weight_file.settle(entry, fetched)
+                    data = fetched.view(exact.offset, exact.offset + exact.span)
+                    read[entry.name] = tensor_of(exact, data)
+        return read
+
+    def cost(self, names: Iterable[str]) -> int:
+        """Bytes that `read(names)` would move, the gaps between near tensors included; no I/O."""
+        wanted = self._by_file(names)
+        return sum(span.length for file in wanted for span in self._spans(file, wanted[file]))
+
+    def file_path(self, filename: str) -> Path | None:
+        """A small side file (`tokenizer.json`, ...) as a path on this disk, or None without one.
+
+        From the Hub it is downloaded into the ordinary cache. Raises `UsageError` unless `filename`
+        is a plain name, `NetworkError` when it cannot be had.
+        """
+        try:
+            plain_name(filename)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return self._store.path(filename)
+
+    def localize(self) -> Checkpoint:
+        """This checkpoint with its weight files on this disk: itself, unless they are on the Hub.
+
+        Downloads what the Hub's cache does not have yet. Raises `NetworkError`.
+        """
+        return self if self._localized is None else self._localized()
+
+    def close(self) -> None:
+        """Let go of the files. Tensors that were read stay valid."""
+        for weight_file in self._weights.values():
+            weight_file.source.close()
+
+    def _by_file(self, names: Iterable[str]) -> dict[str, list[TensorEntry]]:
+        wanted: dict[str, list[TensorEntry]] = {}
+        for name in dict.fromkeys(names):
+            entry = self.tensors.get(name)
+            if entry is None:
+                raise UsageError(f"{self.model_id} has no tensor {name!r}")
+            wanted.setdefault(entry.file, []).append(entry)
+        return wanted
+
+    def _spans(self, file: str, entries: Iterable[TensorEntry]) -> list[Span]:
+        needs = self._weights[file].needs
+        return coalesce(span for entry in entries for span in needs(entry))

@@ -1,0 +1,57 @@
+"""What a checkpoint says about itself before any tensor is read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+#: Bytes of one element, by the dtype's safetensors name.
+ITEM_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1,
+    "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4,
+    "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+    "C128": 16,
+}  # fmt: skip
+
+#: Bounds of a tensor's layout, torch's own: beyond them products of sizes overflow.
+MAX_DIMENSIONS = 64
+MAX_COUNT = 2**62
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A weight file: its path inside the checkpoint, its format and its size in bytes."""
+
+    path: str
+    format: str  # "safetensors" or "torch-zip"
+    size: int
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where a tensor lies and how its bytes are laid out.
+
+    `offset` is absolute in `file`, the byte of the tensor's first element. `strides` count elements
+    of `dtype` (a safetensors name: "F32", "BF16", ...); a safetensors tensor is row-major.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    file: str
+    offset: int
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def span(self) -> int:
+        """Bytes from the first element to the end of the last one, gaps of the strides included."""
+        if self.elements == 0:
+            return 0
+        last = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+        return (last + 1) * ITEM_BYTES[self.dtype]

@@ -1,0 +1,153 @@
+"""From what a user types to an open checkpoint."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectrakit import catalog
+from spectrakit.checkpoints.assembling import Identity, assemble
+from spectrakit.checkpoints.hub_opening import HubRequest, open_hub
+from spectrakit.checkpoints.stores import LocalFolder, cached_repo
+from spectrakit.errors import SpectrakitError, UsageError
+from spectrakit.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints.checkpoint import Checkpoint
+
+logger = logging.getLogger("spectrakit")
+
+#: `org/name` or `name`, as the Hub allows them.
+_REPO_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
+_LONGEST_REPO_ID = 96
+
+
+def open_checkpoint(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: Path | None = None,
+    token: str | None = None,
+    offline: bool | None = None,
+    full_download: bool = False,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Open the checkpoint `name`: headers only, from this disk or by HTTP ranges from the Hub.
+
+    `name` is, in this order, a folder or a weight file that exists, a name from the catalog, or a
+    Hub repository (`org/name`, `hf://org/name`, `org/name@revision`).
+
+    `revision` is a branch, tag or commit of a Hub repository. `cache_dir` and `token` default to
+    those of huggingface_hub, `offline` to the environment's HF_HUB_OFFLINE. With `full_download`
+    the weight files are downloaded into the cache instead of being read in parts. `progress` is
+    told about long reads and downloads.
+
+    Raises `UsageError` for a name or revision that does not exist, `UnsupportedError` for a format
+    that is not read here, `MalformedError` for damaged or unsafe files, `NetworkError` when the Hub
+    cannot be reached, refuses, or the file is not in the cache while offline.
+    """
+    name, progress = os.fspath(name), progress or Silent()
+    if not name.startswith("hf://") and _exists(name):
+        _mention_shadowed(name)
+        _only_on_the_hub(revision, name)
+        return _open_path(Path(name), progress)
+    stem, at = _split_revision(name)
+    if revision is not None and at is not None and revision != at:
+        raise UsageError(f"{name} asks for revision {at}, the option for {revision}")
+    revision = revision or at
+    entry = None if stem.startswith("hf://") else catalog.find(stem)
+    if entry is not None and entry.folder is not None:
+        _only_on_the_hub(revision, name)
+        identity = Identity(entry.name, f"catalog {entry.name}", "catalog", None, entry.tokenizer)
+        return _open_path(entry.folder, progress, identity)
+    repo_id = stem.removeprefix("hf://") if entry is None else entry.source
+    _check_repo_id(repo_id, name)
+    tokenizer = _tokenizer_of(repo_id)
+    request = HubRequest(repo_id, revision, cache_dir, token, offline, full_download, tokenizer)
+    try:
+        return open_hub(request, progress)
+    except SpectrakitError as error:
+        _suggest(error, repo_id)
+        raise
+
+
+def _open_path(path: Path, progress: Progress, identity: Identity | None = None) -> Checkpoint:
+    if path.is_dir():
+        store = LocalFolder(path)
+        return assemble(store, identity or _identity_of_folder(path, store.folder), progress)
+    if not path.is_file():
+        raise UsageError(f"{path} is neither a folder nor a file")
+    identity = Identity(path.stem, str(path), "local")
+    return assemble(LocalFolder(path.parent, only=path.name), identity, progress, only=path.name)
+
+
+def _identity_of_folder(path: Path, folder: Path) -> Identity:
+    """A folder is called by its name; a snapshot in the Hub's cache is known better."""
+    cached = cached_repo(folder)
+    if cached is None:
+        return Identity(folder.name or "model", str(path), "local")
+    repo_id, sha = cached
+    return Identity(repo_id, str(path), "local", sha, _tokenizer_of(repo_id))
+
+
+def _tokenizer_of(repo_id: str) -> str | None:
+    entry = catalog.find(repo_id)
+    return None if entry is None else entry.tokenizer
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
+
+
+def _mention_shadowed(name: str) -> None:
+    if catalog.find(name) is not None:
+        logger.info("using the local path %s, not the catalog entry of this name", name)
+    elif "/" in name and _is_repo_id(name):
+        logger.info("using the local path %s, not the Hub repository of this name", name)
+
+
+def _split_revision(name: str) -> tuple[str, str | None]:
+    stem, _, revision = name.partition("@")
+    return (stem, revision) if revision else (name, None)
+
+
+def _only_on_the_hub(revision: str | None, name: str) -> None:
+    if revision is not None:
+        raise UsageError(f"{name} is on this disk and has no revision {revision!r}")
+
+
+def _is_repo_id(name: str) -> bool:
+    if len(name) > _LONGEST_REPO_ID or "--" in name or ".." in name or name.endswith(".git"):
+        return False
+    return all(not part.endswith((".", "-")) for part in name.split("/")) and bool(
+        _REPO_ID.fullmatch(name)
+    )
+
+
+def _check_repo_id(repo_id: str, name: str) -> None:
+    """Raise `UsageError` unless `repo_id` can be one, and a missing path does not ask the Hub."""
+    looks_like_path = name.endswith((".safetensors", ".bin", ".pt", ".pth", "/", os.sep))
+    if looks_like_path or not _is_repo_id(repo_id):
+        raise UsageError(
+            f"{name!r} is neither a file or folder, nor a catalog name, nor a Hub repository id",
+            hint=_alternatives(name) or "spectrakit catalog list",
+        )
+
+
+def _suggest(error: SpectrakitError, repo_id: str) -> None:
+    """Put catalog names close to `repo_id` into the hint: it may have been meant as one."""
+    close = None if "/" in repo_id else _alternatives(repo_id)
+    if close is not None:
+        error.hint = close if error.hint is None else f"{close}; or {error.hint}"
+
+
+def _alternatives(name: str) -> str | None:
+    close = difflib.get_close_matches(name, [entry.name for entry in catalog.entries()], n=3)
+    return " or ".join(close) or None

@@ -1,0 +1,224 @@
+"""The header of a safetensors file, read without trusting a byte of it.
+
+    8 bytes N (little-endian) | N bytes of JSON | the tensors' bytes, without gaps, to the end
+
+The JSON maps every tensor's name to its dtype, shape and `data_offsets`, which count from the end
+of the header. The checks are those of the format's reference reader and three more: duplicate keys
+are refused, the header's length is compared with the file before anything is allocated, and names
+must be writable as UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.checkpoints.entries import ITEM_BYTES, MAX_COUNT, MAX_DIMENSIONS, TensorEntry
+from spectrakit.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints.byte_sources import ByteSource
+
+#: The Hub's own limit; 97 % of its popular headers are below 100 kB.
+MAX_HEADER_BYTES = 25_000_000
+#: What the first read brings. Most headers fit, so that opening costs one request.
+FIRST_READ_BYTES = 64 * 1024
+
+#: Known to the format, with less than a byte an element: no offset of one element can be given.
+_SUB_BYTE = {"F4", "F6_E2M3", "F6_E3M2"}
+
+
+def read_header(source: ByteSource, file: str) -> tuple[dict[str, TensorEntry], bytes]:
+    """The tensors of the safetensors file behind `source`, and the header's bytes.
+
+    `file` is the file's name inside the checkpoint. Raises `MalformedError` for anything that is
+    not exactly a safetensors file, `UnsupportedError` for dtypes that have no whole byte.
+    """
+    text = _header_bytes(source)
+    data_start = 8 + len(text)
+    header = _parse(text, source.name)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _malformed(source.name, "its __metadata__ does not map names to strings")
+    entries = {
+        name: _entry(name, description, file, data_start, source)
+        for name, description in header.items()
+    }
+    _check_layout(entries, source, data_start)
+    return entries, text
+
+
+def _header_bytes(source: ByteSource) -> bytes:
+    if source.size < 8:
+        what = "is empty" if source.size == 0 else f"is only {source.size} bytes long"
+        raise _malformed(source.name, what)
+    first = source.read(0, min(source.size, FIRST_READ_BYTES))
+    length = int.from_bytes(first[:8], "little")
+    if length == 0 and not any(first):
+        raise _malformed(source.name, "is filled with zeros")
+    if first.startswith(b"version https://git-lfs"):
+        raise MalformedError(
+            f"{source.name} is a Git LFS pointer, not the weights",
+            hint="git lfs pull, in the folder of the clone",
+        )
+    if length > MAX_HEADER_BYTES:
+        raise _malformed(
+            source.name,
+            f"claims a header of {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read",
+        )
+    if 8 + length > source.size:
+        raise _malformed(
+            source.name, f"claims a header of {length:,} bytes and has {source.size:,} in all"
+        )
+    if 8 + length <= len(first):
+        return first[8 : 8 + length]
+    return first[8:] + source.read(len(first), 8 + length)
+
+
+def _parse(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
+    except UnicodeDecodeError as error:
+        raise _malformed(name, f"its header is not UTF-8 ({error.reason})") from error
+    except _DuplicateKeyError as error:
+        raise _malformed(name, f"its header names {error.key!r} twice") from error
+    except RecursionError as error:
+        raise _malformed(name, "its header is nested too deeply") from error
+    except ValueError as error:
+        raise _malformed(name, f"its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise _malformed(name, "its header is not a JSON object")
+    return header
+
+
+class _DuplicateKeyError(ValueError):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise _DuplicateKeyError(key)
+        result[key] = value
+    return result
+
+
+def _entry(
+    name: str,
+    description: object,
+    file: str,
+    data_start: int,
+    source: ByteSource,
+) -> TensorEntry:
+    if not _is_utf8(name):
+        raise _malformed(source.name, f"tensor name {name!r} is not valid Unicode")
+    if not isinstance(description, dict) or description.keys() != {
+        "dtype",
+        "shape",
+        "data_offsets",
+    }:
+        raise _tensor(source, name, "needs exactly dtype, shape and data_offsets")
+    dtype = _dtype(description["dtype"], name, source)
+    shape = _counts(description["shape"])
+    if shape is None:
+        raise _tensor(source, name, f"has the shape {_brief(description['shape'])}")
+    start, stop = _offsets(description["data_offsets"], name, source)
+    if not start <= stop <= source.size - data_start:
+        raise _tensor(
+            source,
+            name,
+            f"lies at bytes {start}..{stop} of {source.size - data_start} bytes of data"
+            " (is the file truncated?)",
+        )
+    needed = math.prod(shape) * ITEM_BYTES[dtype]
+    if stop - start != needed:
+        raise _tensor(
+            source, name, f"{dtype} {list(shape)} needs {needed} bytes, has {stop - start}"
+        )
+    return TensorEntry(name, dtype, shape, row_major(shape), file, data_start + start)
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of a contiguous tensor of `shape`."""
+    strides = []
+    step = 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def _check_layout(entries: dict[str, TensorEntry], source: ByteSource, data_start: int) -> None:
+    """The tensors must follow each other without overlap or hole, to the last byte of the file."""
+    position, before = data_start, "the header"
+    for entry in sorted(entries.values(), key=lambda e: (e.offset, e.span)):
+        if entry.offset < position:
+            raise _tensor(source, entry.name, f"overlaps {before}")
+        if entry.offset > position:
+            raise _tensor(
+                source, entry.name, f"begins {entry.offset - position} bytes after {before} ends"
+            )
+        position, before = entry.offset + entry.span, entry.name
+    if position != source.size:
+        raise _malformed(
+            source.name, f"its header describes {position:,} bytes, the file has {source.size:,}"
+        )
+
+
+def _dtype(value: object, name: str, source: ByteSource) -> str:
+    if isinstance(value, str) and value in ITEM_BYTES:
+        return value
+    if isinstance(value, str) and value in _SUB_BYTE:
+        raise UnsupportedError(
+            f"{source.name}: {name} is {value}, packed below a byte an element",
+            hint="use the unquantized checkpoint",
+        )
+    raise _tensor(source, name, f"has the dtype {_brief(value)}, which no safetensors file has")
+
+
+def _counts(value: object) -> tuple[int, ...] | None:
+    """`value` as non-negative integers that fit a tensor, or None; JSON's `true` is not one."""
+    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS:
+        return None
+    if not all(type(n) is int and 0 <= n < MAX_COUNT for n in value):
+        return None
+    if math.prod(max(n, 1) for n in value) >= MAX_COUNT:
+        return None
+    return tuple(value)
+
+
+def _offsets(value: object, name: str, source: ByteSource) -> tuple[int, int]:
+    if (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(n) is int and n >= 0 for n in value)
+    ):
+        return value[0], value[1]
+    raise _tensor(source, name, f"has the offsets {_brief(value)}")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _tensor(source: ByteSource, name: str, what: str) -> MalformedError:
+    return _malformed(source.name, f"tensor {_brief(name)} {what}")
+
+
+def _malformed(name: str, what: str) -> MalformedError:
+    return MalformedError(
+        f"{name}: not a sound safetensors file: {what}", hint="download or save the file again"
+    )

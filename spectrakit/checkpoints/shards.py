@@ -1,0 +1,159 @@
+"""Which files of a folder or repository hold the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from spectrakit.checkpoints.stores import Store, parse_json, plain_name
+from spectrakit.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SAFETENSORS = "safetensors"
+TORCH_ZIP = "torch-zip"
+FORMATS = {".safetensors": SAFETENSORS, ".bin": TORCH_ZIP, ".pt": TORCH_ZIP, ".pth": TORCH_ZIP}
+
+_INDEX = ".index.json"
+_PREFERRED = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+#: Files of a Trainer's folder that end like weights and are none.
+_NOT_WEIGHTS = {
+    "training_args.bin",
+    "optimizer.bin",
+    "optimizer.pt",
+    "scheduler.bin",
+    "scheduler.pt",
+    "scaler.pt",
+    "random_states_0.pt",
+    "rng_state.pth",
+}
+_UNREAD = {
+    ".gguf": "GGUF",
+    ".h5": "TensorFlow",
+    ".msgpack": "Flax",
+    ".ckpt": "TensorFlow or Lightning .ckpt",
+    ".onnx": "ONNX",
+    ".npz": "NumPy",
+}
+
+
+class NoWeightsError(UnsupportedError):
+    """There is no weight file of any kind."""
+
+
+class MissingShardError(MalformedError):
+    """The index names a weight file that is not there."""
+
+    def __init__(self, index: str, shard: str) -> None:
+        super().__init__(
+            f"{index} names the shard {shard}, which is not there",
+            hint="download the missing shard; every file that the index names is needed",
+        )
+        self.shard = shard
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The weight files and, when an index names them, the file that each tensor is in."""
+
+    files: tuple[str, ...]
+    format: str
+    index: str | None = None
+    placed: Mapping[str, str] = field(default_factory=dict)
+
+
+def weight_files(store: Store, only: str | None = None) -> WeightFiles:
+    """The weight files of `store`, safetensors before pickles, an index before a single file.
+
+    Raises `UnsupportedError` when there is none, or none of a format that is read here, and
+    `MalformedError` for an index that is unsafe or incomplete.
+    """
+    if only is not None:
+        return _single(only)
+    names = store.names()
+    for name in _PREFERRED:
+        if name in names:
+            return _indexed(store, name) if name.endswith(_INDEX) else _single(name)
+    safetensors = sorted(name for name in names if name.endswith(".safetensors"))
+    if len(safetensors) == 1:
+        return _single(safetensors[0])
+    consolidated = [name for name in safetensors if name.startswith("consolidated")]
+    if consolidated:
+        return WeightFiles(tuple(consolidated), SAFETENSORS)
+    if safetensors:
+        raise _ambiguous(store, safetensors)
+    pickles = sorted(n for n in names if _format(n) == TORCH_ZIP and n not in _NOT_WEIGHTS)
+    if len(pickles) == 1:
+        return _single(pickles[0])
+    if pickles:
+        raise _ambiguous(store, pickles)
+    raise _no_weights(store, names)
+
+
+def _single(name: str) -> WeightFiles:
+    file_format = _format(name)
+    if file_format is None:
+        known = ", ".join(FORMATS)
+        raise UnsupportedError(f"{name} is not a weight file that is read here ({known})")
+    return WeightFiles((name,), file_format)
+
+
+def _indexed(store: Store, index: str) -> WeightFiles:
+    where = f"{store.label}: {index}"
+    placed = parse_json(store.read_small(index), where).get("weight_map")
+    if not isinstance(placed, dict) or not placed:
+        raise MalformedError(f"{where} has no weight_map")
+    extension = "." + index.removesuffix(_INDEX).rsplit(".", 1)[1]
+    for tensor, file in placed.items():
+        if not isinstance(file, str):
+            raise MalformedError(f"{where} places {tensor!r} in {file!r}, which is no file name")
+    files = sorted(set(placed.values()))
+    names = store.names()
+    for file in files:
+        _check_shard(file, extension, where)
+        if file not in names:
+            raise MissingShardError(where, file)
+    return WeightFiles(tuple(files), FORMATS[extension], index, placed)
+
+
+def _check_shard(file: str, extension: str, where: str) -> None:
+    """A shard lies beside its index and has its format: anything else could read other files."""
+    try:
+        plain_name(file)
+    except ValueError as error:
+        raise MalformedError(f"{where} points outside its folder: {file!r}") from error
+    if not file.endswith(extension):
+        raise MalformedError(f"{where} names {file!r}, which is not a {extension} file")
+
+
+def _format(name: str) -> str | None:
+    for extension, file_format in FORMATS.items():
+        if name.endswith(extension):
+            return file_format
+    return None
+
+
+def _ambiguous(store: Store, files: list[str]) -> UnsupportedError:
+    shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+    return UnsupportedError(
+        f"{store.label} has {len(files)} weight files ({shown}) and no index that joins them",
+        hint="give one file by its path, or add the index file that was saved with them",
+    )
+
+
+def _no_weights(store: Store, names: frozenset[str]) -> UnsupportedError:
+    found = sorted({what for end, what in _UNREAD.items() if any(n.endswith(end) for n in names)})
+    if found:
+        return UnsupportedError(
+            f"{store.label} has its weights as {', '.join(found)} only",
+            hint="use a repository with safetensors or PyTorch .bin weights",
+        )
+    return NoWeightsError(
+        f"{store.label} has no weights (model.safetensors, pytorch_model.bin or shards of them)"
+    )

@@ -1,0 +1,73 @@
+"""What was saved, as one flat dict of named tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.checkpoints.pickle_globals import StoredTensor
+from spectrakit.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Under what key training programs keep the model beside optimizer, step and the like.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
+_MAX_DEPTH = 16
+#: Dicts that hold each other many times over would be walked for ever.
+_MAX_VISITS = 2_000_000
+_MAX_NAME = 4096
+
+
+def flatten(saved: object, name: str) -> dict[str, StoredTensor]:
+    """The model's tensors in the object `saved` of the file `name`.
+
+    A wrapper (`{"state_dict": ..., "epoch": 3}`) is taken off; nested dicts become dotted names;
+    numbers, strings and lists beside the tensors are left out. Raises `UnsupportedError` when there
+    is no tensor under a name, and `MalformedError` when two get the same name.
+    """
+    if isinstance(saved, StoredTensor):
+        raise UnsupportedError(f"{name} holds one tensor, not a state dict")
+    for _ in range(_MAX_DEPTH):
+        inner = _unwrapped(saved)
+        if inner is None:
+            break
+        saved = inner
+    flat: dict[str, StoredTensor] = {}
+    visits = iter(range(_MAX_VISITS))
+    for tensor_name, tensor in _walk(saved, "", visits, name):
+        if tensor_name in flat:
+            raise MalformedError(f"{name} has two tensors named {tensor_name!r}")
+        flat[tensor_name] = tensor
+    if not flat:
+        raise UnsupportedError(
+            f"{name} holds no state dict of tensors",
+            hint="save the model's state_dict(), as torch.save or as safetensors",
+        )
+    return flat
+
+
+def _unwrapped(saved: object) -> dict[Any, Any] | None:
+    if not isinstance(saved, dict):
+        return None
+    for key in _WRAPPERS:
+        inner = saved.get(key)
+        if isinstance(inner, dict) and inner:
+            return inner
+    return None
+
+
+def _walk(
+    value: object, prefix: str, visits: Iterator[int], name: str, depth: int = 0
+) -> Iterator[tuple[str, StoredTensor]]:
+    if next(visits, None) is None:
+        raise MalformedError(f"{name}: its dicts hold each other over {_MAX_VISITS:,} times")
+    if isinstance(value, StoredTensor):
+        yield prefix, value
+    elif isinstance(value, dict):
+        if depth > _MAX_DEPTH:
+            raise MalformedError(f"{name}: its dicts are nested more than {_MAX_DEPTH} deep")
+        for key, item in value.items():
+            inner = f"{prefix}.{key}" if prefix else str(key)
+            if len(inner) > _MAX_NAME:
+                raise MalformedError(f"{name}: a name in it has {len(inner):,} characters")
+            yield from _walk(item, inner, visits, name, depth + 1)

@@ -1,0 +1,174 @@
+"""Files written by `torch.save` since PyTorch 1.6, read without torch and without running a pickle.
+
+A zip archive of stored records under one folder, whose name varies:
+
+    data.pkl              the state dict, tensors as references to storages (see unpickler.py)
+    data/<key>            the bytes of a storage
+    byteorder             "little" (since 2.1)
+    .storage_alignment    what storages are aligned to (since 2.6; 64 bytes before)
+
+Two reads index it, near or far: the end of the file, and the records at its front. Where a
+storage's bytes begin depends on its local header; that is predicted by torch's own rule while
+indexing and verified when the bytes are read, in the same range as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
+from spectrakit.checkpoints.entries import ITEM_BYTES, CheckpointFile, TensorEntry
+from spectrakit.checkpoints.shards import TORCH_ZIP
+from spectrakit.checkpoints.state_dict import flatten
+from spectrakit.checkpoints.unpickler import MAX_PICKLE_BYTES, load_state
+from spectrakit.checkpoints.zip_directory import (
+    Record,
+    data_start,
+    malformed,
+    read_directory,
+)
+from spectrakit.errors import MalformedError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spectrakit.checkpoints.pickle_globals import StoredTensor
+
+_MAX_EXTRA = 0xFFFF
+_DEFAULT_ALIGNMENT = 64
+#: A tensor may repeat its storage (`expand`), but not into more elements than this.
+_MAX_EXPANDED = 2**28
+
+
+class TorchZip:
+    """A torch archive opened: its tensors, and how to read them."""
+
+    def __init__(self, source: ByteSource, path: str) -> None:
+        """Index the archive behind `source`, the file `path` of the checkpoint.
+
+        Raises `MalformedError` for a damaged or unsafe archive and for PyTorch's formats before
+        1.6, `UnsupportedError` for TorchScript, big-endian storages and files without tensors.
+        """
+        self.source = source
+        self.file = CheckpointFile(path, TORCH_ZIP, source.size)
+        self._records, directory = read_directory(source)
+        self._root = self._find_root()
+        pickled = self._read_front()
+        self.directory = directory + pickled
+        tensors = flatten(load_state(pickled, source.name), source.name)
+        self._record_of: dict[str, Record] = {}
+        self.entries: Mapping[str, TensorEntry] = {
+            name: self._entry(name, tensor) for name, tensor in tensors.items()
+        }
+
+    def needs(self, entry: TensorEntry) -> list[Span]:
+        """The storage's local header and the tensor's own bytes."""
+        record = self._record_of[entry.name]
+        return [
+            Span(record.header_offset, record.header_stop),
+            Span(entry.offset, entry.offset + entry.span),
+        ]
+
+    def settle(self, entry: TensorEntry, fetched: Fetched) -> TensorEntry:
+        """`entry` at the offset that the storage's local header gives."""
+        record = self._record_of[entry.name]
+        header = fetched.view(record.header_offset, record.header_stop)
+        shift = data_start(record, header, self.source.name) - self._predict(record)
+        if shift == 0:
+            return entry
+        return TensorEntry(
+            entry.name, entry.dtype, entry.shape, entry.strides, entry.file, entry.offset + shift
+        )
+
+    def _find_root(self) -> str:
+        """The folder that everything is in, with its slash."""
+        roots = [
+            n.removesuffix("data.pkl") for n in self._records if n.rpartition("/")[2] == "data.pkl"
+        ]
+        if len(roots) != 1:
+            raise malformed(self.source.name, f"it has {len(roots)} records named data.pkl")
+        return roots[0]
+
+    def _read_front(self) -> bytes:
+        """The pickle; reads the other small records with it and learns how torch aligned."""
+        pickle = self._records[f"{self._root}data.pkl"]
+        if pickle.size > MAX_PICKLE_BYTES:
+            raise malformed(self.source.name, f"its pickle claims {pickle.size:,} bytes")
+        names = [f"{self._root}{name}" for name in ("byteorder", ".storage_alignment")]
+        small = [
+            self._records[n] for n in names if n in self._records and self._records[n].size <= 64
+        ]
+        fetched = Fetched(self.source, [_whole(r) for r in (pickle, *small)], lambda _: None)
+        contents = {record.name: self._content(record, fetched) for record in (pickle, *small)}
+        byteorder = contents.get(names[0], b"little")
+        if byteorder != b"little":
+            raise UnsupportedError(f"{self.source.name} is stored {byteorder!r}-endian")
+        alignment = contents.get(names[1], b"")
+        self._alignment = _alignment(alignment)
+        # Archives that were packed again by another program are not aligned; theirs have one
+        # constant extra field, mostly none.
+        header = fetched.view(pickle.header_offset, pickle.header_stop)
+        actual = data_start(pickle, header, self.source.name)
+        self._foreign_extra: int | None = None
+        if self._predict(pickle) != actual:
+            self._foreign_extra = actual - pickle.header_stop
+        return contents[pickle.name]
+
+    def _content(self, record: Record, fetched: Fetched) -> bytes:
+        header = fetched.view(record.header_offset, record.header_stop)
+        start = data_start(record, header, self.source.name)
+        return bytes(fetched.view(start, start + record.size))
+
+    def _predict(self, record: Record) -> int:
+        """Where torch puts the record's bytes: after an extra field that aligns them.
+
+        The field has a header of 4 bytes, and zip64 fields come before it from 4 GiB on
+        (`getPadding` in caffe2/serialize/inline_container.cc).
+        """
+        last = record.slot_stop - record.size
+        if self._foreign_extra is not None:
+            return min(record.header_stop + self._foreign_extra, last)
+        start = record.header_stop + 4
+        wide_size, wide_offset = record.size >= 2**32 - 1, record.header_offset >= 2**32 - 1
+        if wide_size or wide_offset:
+            start += 4 + 16 * wide_size + 8 * wide_offset
+        return min(-(-start // self._alignment) * self._alignment, last)
+
+    def _entry(self, name: str, tensor: StoredTensor) -> TensorEntry:
+        record = self._records.get(f"{self._root}data/{tensor.key}")
+        if record is None:
+            raise self._bad(name, f"refers to storage {tensor.key!r}, which is not there")
+        item = ITEM_BYTES[tensor.dtype]
+        storage_item = 1 if tensor.storage_dtype is None else ITEM_BYTES[tensor.storage_dtype]
+        storage_bytes = tensor.storage_elements * storage_item
+        if storage_bytes > record.size:
+            raise self._bad(
+                name, f"needs a storage of {storage_bytes} bytes, {tensor.key!r} has {record.size}"
+            )
+        start = tensor.offset * item if math.prod(tensor.shape) else 0  # nothing lies anywhere
+        offset = self._predict(record) + start
+        entry = TensorEntry(
+            name, tensor.dtype, tensor.shape, tensor.strides, self.file.path, offset
+        )
+        if start + entry.span > storage_bytes:
+            raise self._bad(name, f"reaches past the end of storage {tensor.key!r}")
+        if entry.elements > max(_MAX_EXPANDED, storage_bytes // item):
+            raise self._bad(name, f"claims {entry.elements:,} elements of {storage_bytes} bytes")
+        self._record_of[name] = record
+        return entry
+
+    def _bad(self, tensor: str, what: str) -> MalformedError:
+        return malformed(self.source.name, f"tensor {tensor!r} {what}")
+
+
+def _alignment(stored: bytes) -> int:
+    """What the record `.storage_alignment` says, where it can be true."""
+    value = int(stored) if stored.isdigit() and len(stored) <= 5 else 0
+    return value or _DEFAULT_ALIGNMENT
+
+
+def _whole(record: Record) -> Span:
+    """Header, extra field and data of a small record."""
+    longest = record.header_stop + _MAX_EXTRA + record.size
+    return Span(record.header_offset, min(record.slot_stop, longest))

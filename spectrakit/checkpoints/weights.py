@@ -1,0 +1,89 @@
+"""Weight files opened: the tensors of each, and what must be read to have one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
+from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
+from spectrakit.checkpoints.safetensors_header import read_header
+from spectrakit.checkpoints.shards import SAFETENSORS, WeightFiles
+from spectrakit.checkpoints.torch_zip import TorchZip
+from spectrakit.errors import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spectrakit.checkpoints.stores import Store
+
+
+class WeightFile(Protocol):
+    """One opened weight file."""
+
+    file: CheckpointFile
+    source: ByteSource
+    entries: Mapping[str, TensorEntry]
+    directory: bytes  # the bytes that describe the tensors, for the fingerprint
+
+    def needs(self, entry: TensorEntry) -> list[Span]:
+        """The bytes that reading `entry` takes."""
+
+    def settle(self, entry: TensorEntry, fetched: Fetched) -> TensorEntry:
+        """`entry` with its exact offset, checked against the bytes that were fetched."""
+
+
+class SafetensorsFile:
+    """A safetensors file: its header is exact, so there is nothing to settle."""
+
+    def __init__(self, source: ByteSource, path: str) -> None:
+        """Read the header. Raises `MalformedError` and `UnsupportedError` (see `read_header`)."""
+        self.source = source
+        self.file = CheckpointFile(path, SAFETENSORS, source.size)
+        self.entries: Mapping[str, TensorEntry]
+        self.entries, self.directory = read_header(source, path)
+
+    def needs(self, entry: TensorEntry) -> list[Span]:
+        """The tensor's own bytes."""
+        return [Span(entry.offset, entry.offset + entry.span)]
+
+    def settle(self, entry: TensorEntry, fetched: Fetched) -> TensorEntry:  # noqa: ARG002
+        """`entry` as it is."""
+        return entry
+
+
+def open_weights(store: Store, chosen: WeightFiles) -> list[WeightFile]:
+    """Open every file of `chosen`. Raises what the formats' readers raise."""
+    kind = SafetensorsFile if chosen.format == SAFETENSORS else TorchZip
+    opened: list[WeightFile] = []
+    try:
+        opened.extend(kind(store.source(name), name) for name in chosen.files)
+    except BaseException:
+        for weight_file in opened:
+            weight_file.source.close()
+        raise
+    return opened
+
+
+def merge(opened: list[WeightFile], chosen: WeightFiles) -> dict[str, TensorEntry]:
+    """The tensors of all files under their names, each from the file that the index says.
+
+    Raises `MalformedError` when the index names a tensor that its file lacks, or when two files
+    have a tensor of the same name and no index says which one is meant.
+    """
+    tensors: dict[str, TensorEntry] = {}
+    for weight_file in opened:
+        for name, entry in weight_file.entries.items():
+            if chosen.placed.get(name, entry.file) != entry.file:
+                continue
+            if name in tensors:
+                raise MalformedError(
+                    f"tensor {name!r} is in {tensors[name].file} and in {entry.file}"
+                )
+            tensors[name] = entry
+    for name, file in chosen.placed.items():
+        if name not in tensors:
+            raise MalformedError(
+                f"{chosen.index} places tensor {name!r} in {file}, which does not have it",
+                hint="the index and its shards are not of the same checkpoint: download both again",
+            )
+    return tensors

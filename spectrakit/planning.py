@@ -1,0 +1,81 @@
+"""What will be done about every layer of a model, decided before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from spectrakit.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from spectrakit.architectures import Layer
+    from spectrakit.model import Model
+
+#: Where the recurrences come from: a model's weights, or its forward pass over tokens.
+Source: TypeAlias = Literal["weights", "data"]
+#: What the user asked for; "auto" is weights where any layer has a spectrum there.
+AskedMode: TypeAlias = Literal["auto", "weights", "data"]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What will be done about one layer: analysed, needs-data or unsupported, and why."""
+
+    layer: Layer
+    status: Literal["analysed", "needs-data", "unsupported"]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the recurrences come from, and what that means for each layer."""
+
+    source: Source
+    layers: tuple[LayerPlan, ...]
+
+    @property
+    def analysed(self) -> tuple[Layer, ...]:
+        """The layers that will be analysed."""
+        return tuple(plan.layer for plan in self.layers if plan.status == "analysed")
+
+
+def plan_layers(model: Model, mode: AskedMode, *, data_asked: bool = False) -> Plan:
+    """Decide for every layer whether it will be analysed, or why not.
+
+    Raises UnsupportedError where none can be.
+    """
+    readable = [layer for layer in model.layers if layer.mixer is not None]
+    in_weights = [layer for layer in readable if layer.weights_tensors]
+    if mode == "auto":
+        mode = "weights" if in_weights and not data_asked else "data"
+    elif mode == "weights" and data_asked:
+        raise UsageError("weights mode reads no text", hint="--mode data, or leave the text out")
+    analysed = in_weights if mode == "weights" else readable
+    name = model.checkpoint.model_id
+    if not analysed:
+        if readable:
+            message = f"the weights of {name} alone determine no spectrum"
+            raise UnsupportedError(message, hint=f"spectrakit analyze {name} --mode data")
+        reasons = sorted({layer.reason for layer in model.layers if layer.reason})
+        message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
+        raise UnsupportedError(message, hint=f"spectrakit inspect {name}")
+    return Plan(mode, tuple(_plan_layer(layer, layer in analysed, name) for layer in model.layers))
+
+
+def _plan_layer(layer: Layer, analysed: bool, name: str) -> LayerPlan:
+    if analysed:
+        return LayerPlan(layer, "analysed")
+    if layer.mixer is None:
+        return LayerPlan(layer, "unsupported", layer.reason)
+    return LayerPlan(
+        layer, "needs-data", f"its A needs tokens: spectrakit analyze {name} --mode data"
+    )
+
+
+def default_folder(model: Model, mode: AskedMode, *, data_asked: bool = False) -> Path:
+    """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE."""
+    source = plan_layers(model, mode, data_asked=data_asked).source
+    checkpoint = model.checkpoint
+    revision = checkpoint.revision if "-" in checkpoint.revision else checkpoint.revision[:12]
+    return Path("spectrakit-runs", *checkpoint.model_id.split("/"), revision, source)

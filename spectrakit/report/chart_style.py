@@ -1,0 +1,64 @@
+"""What the charts of this room have in common: sizes, colours, how numbers reach a chart."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from spectrakit._lazy import lazy_import
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from spectrakit.report.binning import Records
+else:
+    alt = lazy_import("altair")
+
+ACCENT = "#d95f02"
+"""The line between decay and growth, and the medians: not among the colours of `density`."""
+
+BAR = "#31688e"
+FAINT = "#bbbbbb"
+ABSENT = "#eeeeee"
+TEXT = "#444444"
+
+_OVERLAP = 0.04
+
+
+def data(records: Records) -> alt.InlineData:
+    """Rows inside the chart itself, with no file or address beside it.
+
+    They go in as one text, because altair copies and checks every row once for every view.
+    """
+    return alt.InlineData(values=json.dumps(records), format=alt.JsonDataFormat(type="json"))
+
+
+def overlapping(records: Records, *names: tuple[str, str]) -> Records:
+    """Cells a little larger than they are, or renderers leave hairlines between them."""
+    return [
+        cell | {end: cell[end] + _OVERLAP * (cell[end] - cell[start]) for start, end in names}
+        for cell in records
+    ]
+
+
+def density(of: str, domain: tuple[float, float] | None = None) -> alt.Color:
+    """Pale where there are few, dark where there are many: readable without colour vision.
+
+    Logarithmic between the shares in `domain`, otherwise a square root from 0.
+    """
+    kind: dict[str, Any] = {"type": "sqrt", "domainMin": 0}
+    if domain is not None:
+        kind = {"type": "log", "domain": list(domain)}
+    return alt.Color(
+        "share:Q",
+        title=["share", f"of {of}"],
+        scale=alt.Scale(scheme="yellowgreenblue", **kind),
+        legend=alt.Legend(
+            orient="right", gradientLength=160, gradientThickness=10, tickCount=4, format="~%"
+        ),
+    )
+
+
+def fixed(low: float, high: float) -> alt.Scale:
+    """A linear scale that ends exactly there."""
+    return alt.Scale(domain=[low, high], nice=False, zero=False)

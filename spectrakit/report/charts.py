@@ -1,0 +1,121 @@
+"""The picture of a run, defined once; PNG, SVG and HTML are renderings of it.
+
++------------------+----------------------------+
+| eigenvalues in   |  timescales: a row per     |
+| the complex      |  layer, colour is share,   |
+| plane            |  the tick is the median    |
++------------------+                            |
+| share by Re      |                            |
++------------------+----------------------------+
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError
+from spectrakit.report.chart_style import TEXT
+from spectrakit.report.distribution import distribution
+from spectrakit.report.numbers import percent
+from spectrakit.report.plane_chart import plane_chart
+from spectrakit.report.timescale_chart import timescale_chart
+from spectrakit.report.windows import disc_window, half_plane_window
+from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import altair as alt
+
+    from spectrakit.report.distribution import Distribution
+    from spectrakit.tables import Run
+
+    Row: TypeAlias = dict[str, Any]
+else:
+    alt = lazy_import("altair")
+
+_WINDOWS = {"discrete": disc_window, "continuous": half_plane_window}
+_LONGEST_NAME = 60
+
+
+def spectrum_figure(run: Run, domain: str | None = None) -> alt.HConcatChart:
+    """The eigenvalues of a run in the complex plane, and their timescales layer by layer.
+
+    `domain` is "discrete" or "continuous"; None takes the first of the two that the run has.
+
+    Raises:
+        AnalysisError: the run has no eigenvalues to draw (in that domain).
+    """
+    domain, eigenvalues = _choose(run, domain)
+    window = _WINDOWS[domain](eigenvalues)
+    layers = run.table(LAYERS.name).select(["layer", "kind", "status"]).to_pylist()
+    summaries = _summaries(run, domain)
+    subtitle = [_labels(domain, summaries), _counted(eigenvalues, layers)]
+    if beyond := window.beyond(eigenvalues):
+        subtitle[1] += f"; {percent(beyond)} lie outside the plane that is drawn"
+    charts = (
+        plane_chart(domain, eigenvalues, window),
+        timescale_chart(domain, eigenvalues, layers, summaries),
+    )
+    return alt.hconcat(*charts, spacing=28, **_style(_name(run), subtitle))
+
+
+def _choose(run: Run, domain: str | None) -> tuple[str, Distribution]:
+    for candidate in _WINDOWS if domain is None else (domain,):
+        eigenvalues = distribution(run, candidate, fine_phases=True)
+        if len(eigenvalues.count):
+            return candidate, eigenvalues
+    raise AnalysisError(
+        f"{run.manifest.model_id} has no {domain or ''} eigenvalues to draw",
+        hint=f"spectrakit inspect {run.manifest.model_id}",
+    )
+
+
+def _summaries(run: Run, domain: str) -> list[Row]:
+    """The rows of whole layers."""
+    if SPECTRUM_SUMMARY.name not in run.tables:
+        return []
+    rows: list[Row] = run.table(SPECTRUM_SUMMARY.name).to_pylist()
+    return [row for row in rows if row["head"] is None and row["domain"] == domain]
+
+
+def _name(run: Run) -> str:
+    name = run.manifest.model_id
+    if len(name) > _LONGEST_NAME:
+        name = f"…{name[1 - _LONGEST_NAME :]}"
+    kind, dash, digest = run.manifest.revision.rpartition("-")  # "local-" and a hash, or a sha
+    return f"{name} @ {kind}{dash}{digest[:8]}"
+
+
+def _labels(domain: str, summaries: list[Row]) -> str:
+    modes = " + ".join(sorted({row["mode"] for row in summaries}))
+    gauges = " + ".join(sorted({row["gauge"] for row in summaries}))
+    return f"{modes} · {domain} · gauge {gauges}"
+
+
+def _counted(eigenvalues: Distribution, layers: list[Row]) -> str:
+    drawn = len(np.unique(eigenvalues.layer))
+    return f"{eigenvalues.count.sum():,.0f} eigenvalues in {drawn} of {len(layers)} layers"
+
+
+def _style(title: str, subtitle: list[str]) -> dict[str, Any]:
+    """Properties of the whole figure: set at its birth, as altair copies it for each later one."""
+    plain: dict[str, Any] = {"labelColor": TEXT, "titleColor": TEXT, "titleFontWeight": "normal"}
+    return {
+        "title": alt.TitleParams(
+            title, subtitle=subtitle, fontSize=16, subtitleFontSize=12, subtitlePadding=5, offset=16
+        ),
+        "padding": 16,
+        "resolve": alt.Resolve(scale=alt.ScaleResolveMap(color="independent")),
+        "config": alt.Config(
+            view=alt.ViewConfig(stroke=None),
+            axis=alt.AxisConfig(grid=False, **plain),
+            legend=alt.LegendConfig(**plain),
+            title=alt.TitleConfig(
+                anchor="start", frame="group", subtitleColor=TEXT, fontSize=12, offset=8
+            ),
+        ),
+    }

@@ -1,0 +1,197 @@
+"""A run in the terminal: one line per layer, and below it what the numbers mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from spectrakit.report.distribution import distribution
+from spectrakit.report.numbers import humanise, near_one, percent, ranges
+from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY
+from spectrakit.tables.schemas import MODULUS_SHARES, RADIUS_EDGES, bound_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    from rich.console import RenderableType
+
+    from spectrakit.report.distribution import Distribution
+    from spectrakit.tables import Run
+
+    Row: TypeAlias = dict[str, Any]
+
+_BARS = " ▁▂▃▄▅▆▇█"
+_NONE = "-"
+_NEAR_ZERO, _NEAR_ONE = MODULUS_SHARES[0], MODULUS_SHARES[3]
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A column of numbers: its two lines of heading, and a layer's text from its summary."""
+
+    heading: str
+    text: Callable[[Row], str]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The log axis of the small histograms: the same for all layers and all runs."""
+
+    low: float
+    high: float
+    bins: int
+
+    @property
+    def heading(self) -> str:
+        """The ends of the axis, as wide as a histogram."""
+        low, high = humanise(self.low), humanise(self.high)
+        return f"{low}{high.rjust(self.bins - len(low))}"
+
+    def bars(self, eigenvalues: Distribution) -> str:
+        """The distribution of timescales; what lies beyond an end is counted in its last bin."""
+        timescale = eigenvalues.timescale
+        timescale = np.where(timescale < 0, np.inf, timescale).clip(self.low, self.high)
+        position = np.log(timescale / self.low) / np.log(self.high / self.low)
+        index = (position * self.bins).astype(int).clip(0, self.bins - 1)
+        counts = np.bincount(index, eigenvalues.count, self.bins)
+        levels = np.ceil(counts / max(counts.max(), 1) * (len(_BARS) - 1)).astype(int)
+        return "".join(_BARS[level] for level in levels)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the terminal shows of one domain."""
+
+    numbers: tuple[_Number, ...]
+    axis: _Axis
+    stability: str
+    timescale: str
+    growth: str
+
+
+_VIEWS = {
+    "discrete": _View(
+        numbers=(
+            _Number("spectral\nradius", lambda row: near_one(row["spectral_radius"])),
+            _Number("median\nsteps", lambda row: _timescale(row["decay_rate_q50"], "|λ|>1")),
+            _Number(f"|λ|\n≤ {RADIUS_EDGES[1]:g}", lambda row: percent(row[_NEAR_ZERO])),
+            _Number(f"|λ| in\n({RADIUS_EDGES[3]:g}, 1]", lambda row: percent(row[_NEAR_ONE])),
+        ),
+        axis=_Axis(0.1, 1e5, 12),
+        stability="discrete: λ per step, stable inside the unit circle",
+        timescale="-1/log|λ| in steps (tokens)",
+        growth="|λ| > 1",
+    ),
+    "continuous": _View(
+        numbers=(
+            _Number("spectral\nabscissa", lambda row: f"{row['spectral_abscissa']:.3g}"),
+            _Number("median\ntime", lambda row: _timescale(row["decay_rate_q50"], "Re>0")),
+            _Number("5% of\nrates ≤", lambda row: humanise(row["decay_rate_q05"])),
+            _Number("95% of\nrates ≤", lambda row: humanise(row["decay_rate_q95"])),
+        ),
+        axis=_Axis(1e-3, 1e3, 12),
+        stability="continuous: λ per unit of time, stable where Re λ < 0; moduli, the unit circle "
+        "and steps do not apply",
+        timescale="-1/Re λ in units of time",
+        growth="Re λ > 0",
+    ),
+}
+
+
+def spectrum_report(run: Run) -> RenderableType:
+    """What `run` found: a table for each domain it looked at, with a legend.
+
+    Layers without a spectrum are listed, and the reasons given below; rows of single heads are not
+    shown.
+    """
+    layers = run.table(LAYERS.name).to_pylist()
+    summaries = _summaries(run)
+    domains = [d for d in _VIEWS if any(row["domain"] == d for row in summaries)]
+    parts: list[RenderableType] = []
+    for domain in domains:
+        rows = {row["layer"]: row for row in summaries if row["domain"] == domain}
+        parts += [_table(run, domain, layers, rows), _legend(_VIEWS[domain], rows), ""]
+    return Group(*parts, *_reasons(layers))
+
+
+def _summaries(run: Run) -> list[Row]:
+    if SPECTRUM_SUMMARY.name not in run.tables:
+        return []
+    table = run.table(SPECTRUM_SUMMARY.name)
+    return table.filter(table["head"].is_null()).to_pylist()  # type: ignore[no-any-return]
+
+
+def _table(run: Run, domain: str, layers: Iterable[Row], rows: dict[int, Row]) -> Table:
+    view = _VIEWS[domain]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("\nlayer", justify="right", no_wrap=True)
+    table.add_column("\nkind", overflow="ellipsis", min_width=6)
+    table.add_column("\nmode", no_wrap=True)
+    table.add_column("state\nsize", justify="right", no_wrap=True)
+    for number in view.numbers:
+        table.add_column(number.heading, justify="right", no_wrap=True)
+    table.add_column(f"timescale\n{view.axis.heading}", no_wrap=True)
+    eigenvalues = distribution(run, domain)
+    for layer in layers:
+        head = [str(layer["layer"]), layer["kind"]]
+        state = _NONE if layer["state_size"] is None else str(layer["state_size"])
+        if layer["layer"] not in rows:
+            table.add_row(*head, layer["status"], state, *[_NONE] * len(view.numbers), style="dim")
+            continue
+        row = rows[layer["layer"]]
+        numbers = [number.text(row) for number in view.numbers]
+        bars = view.axis.bars(eigenvalues.of_layer(layer["layer"]))
+        table.add_row(*head, row["mode"], state, *numbers, bars)
+    return table
+
+
+_MODES = {
+    "static": "static: A does not depend on the input; exact",
+    "nominal": "nominal: an input-dependent A at its bias, from weights alone; an idealisation",
+    "data": "data: observed on tokens",
+}
+
+
+def _legend(view: _View, rows: dict[int, Row]) -> Text:
+    gauges = ", ".join(sorted({row["gauge"] for row in rows.values()}))
+    lines = [text for mode, text in _MODES.items() if mode in {r["mode"] for r in rows.values()}]
+    lines += [view.stability, f"gauge: {gauges}"]
+    lines.append(
+        f"median and bars: the timescale {view.timescale}, on a log axis; the outermost bars "
+        f"take in what lies beyond, {view.growth} on the right"
+    )
+    bound = max(row[bound_name(name)] or 0 for row in rows.values() for name in MODULUS_SHARES)
+    if bound > 0:
+        lines.append(f"shares are within {percent(bound)} of the true ones")
+    unstable = [n for n, row in rows.items() if not row["stable"] and row["mode"] != "data"]
+    if unstable:
+        lines.append(f"not stable: {_layers(unstable)}")
+    return Text("\n".join(lines), style="dim")
+
+
+def _reasons(layers: Iterable[Row]) -> Iterable[RenderableType]:
+    """One line for each reason that layers have no spectrum."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for layer in layers:
+        if layer["status"] != "analysed":
+            key = (layer["status"], layer["reason"] or "no reason given")
+            groups.setdefault(key, []).append(layer["layer"])
+    for (status, reason), numbers in groups.items():
+        yield Text(f"{_layers(numbers)} {status}: {reason}")
+
+
+def _layers(numbers: list[int]) -> str:
+    return f"layer{'s' if len(numbers) > 1 else ''} {ranges(sorted(numbers))}"
+
+
+def _timescale(decay_rate: float, growth: str) -> str:
+    if decay_rate < 0:
+        return growth
+    return humanise(1 / decay_rate if decay_rate else math.inf)

@@ -1,0 +1,33 @@
+"""Arrow tables: their schemas, and runs of them in memory and on disk."""
+
+from spectrakit.tables.columns import IDENTITY, SCHEMA_VERSION, Column, TableSchema
+from spectrakit.tables.manifest import Manifest, WrittenFile
+from spectrakit.tables.reader import read_run
+from spectrakit.tables.run import MemorySink, Run, Sink
+from spectrakit.tables.schemas import (
+    LAYERS,
+    SPECTRUM,
+    SPECTRUM_HISTOGRAM,
+    SPECTRUM_SUMMARY,
+    TABLES,
+)
+from spectrakit.tables.writer import RunWriter
+
+__all__ = [
+    "IDENTITY",
+    "LAYERS",
+    "SCHEMA_VERSION",
+    "SPECTRUM",
+    "SPECTRUM_HISTOGRAM",
+    "SPECTRUM_SUMMARY",
+    "TABLES",
+    "Column",
+    "Manifest",
+    "MemorySink",
+    "Run",
+    "RunWriter",
+    "Sink",
+    "TableSchema",
+    "WrittenFile",
+    "read_run",
+]

@@ -1,0 +1,182 @@
+"""What a table is: its columns with their types, units and meanings, said once.
+
+The Arrow schema, the validation of what an analysis hands in, and `docs/tables.md` all follow
+from a `TableSchema`. An analysis of a plugin describes its table with the same class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+else:
+    pa = lazy_import("pyarrow")
+
+SCHEMA_VERSION = 1
+"""The version of every table's layout; a reader refuses tables newer than it knows."""
+
+ColumnType = Literal["string", "int32", "int64", "float64", "bool"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: how it is stored, its unit ("" where there is none) and what it says."""
+
+    name: str
+    type: ColumnType
+    meaning: str
+    unit: str = ""
+    nullable: bool = False
+
+    def arrow(self) -> pa.Field:
+        """The Arrow field, with `unit` and `meaning` in its metadata."""
+        return pa.field(
+            self.name,
+            arrow_type(self.type),
+            nullable=self.nullable,
+            metadata={"unit": self.unit, "meaning": self.meaning},
+        )
+
+
+IDENTITY = (
+    Column("model_id", "string", "The model: a Hub id, a catalog name or a local path."),
+    Column("revision", "string", "The commit (or content hash) of the checkpoint that was read."),
+)
+"""The first columns of every table; the sink fills them in, so that runs concatenate."""
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A table: its name, what one row is, and the columns that follow `IDENTITY`."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """Every column as stored, `IDENTITY` first."""
+        return IDENTITY + self.columns
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """The stored Arrow schema, `IDENTITY` included."""
+        return pa.schema([column.arrow() for column in self.all_columns])
+
+    def table(self, columns: Mapping[str, Any], rows: int | None = None) -> pa.Table:
+        """Build a table of this schema, without the identity columns (a sink adds them).
+
+        A value is an array (NumPy, torch on the CPU, Arrow) or a sequence of `rows` entries, or a
+        scalar that holds for all rows. A nullable column that is left out is null. NaN means
+        missing, as null does. `rows` may be left out where an array tells it; scalars alone make
+        one row.
+
+        Raises:
+            AnalysisError: a column is unknown, missing, of another length or of another type.
+        """
+        _refuse_unknown(self, columns)
+        length = _rows(self, columns) if rows is None else rows
+        arrays = [_array(self, column, columns.get(column.name), length) for column in self.columns]
+        return self.conform(pa.table(arrays, names=[column.name for column in self.columns]))
+
+    def conform(self, table: pa.Table) -> pa.Table:
+        """`table` with this schema's columns in their order, after checking that they fit.
+
+        Raises:
+            AnalysisError: naming the column that is unknown, missing, of another type, or holds
+                nulls or NaN where it must not.
+        """
+        _refuse_unknown(self, table.column_names)
+        for column in self.columns:
+            _check(self, column, table)
+        names = [column.name for column in self.columns]
+        fields = pa.schema([column.arrow() for column in self.columns])
+        return pa.table([table.column(name) for name in names], schema=fields)
+
+
+def arrow_type(name: ColumnType) -> pa.DataType:
+    """The Arrow type a `ColumnType` names."""
+    return pa.bool_() if name == "bool" else getattr(pa, name)()
+
+
+def _refuse_unknown(schema: TableSchema, names: Mapping[str, Any] | list[str]) -> None:
+    known = {column.name for column in schema.columns}
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return
+    if unknown[0] in {column.name for column in IDENTITY}:
+        hint = "leave it out: the run's sink fills it in"
+    else:
+        hint = f"the columns are {', '.join(column.name for column in schema.columns)}"
+    raise AnalysisError(f"table {schema.name!r} has no column {unknown[0]!r} to fill", hint=hint)
+
+
+def _is_scalar(value: object) -> bool:
+    if isinstance(value, (str, bytes)) or getattr(value, "ndim", None) == 0:
+        return True
+    return not hasattr(value, "__len__")
+
+
+def _rows(schema: TableSchema, columns: Mapping[str, Any]) -> int:
+    lengths = {name: len(value) for name, value in columns.items() if not _is_scalar(value)}
+    if len(set(lengths.values())) > 1:
+        raise AnalysisError(f"table {schema.name!r}: columns of unequal length: {lengths}")
+    return next(iter(lengths.values()), 1)
+
+
+def _array(schema: TableSchema, column: Column, value: Any, rows: int) -> pa.Array:  # noqa: ANN401
+    kind = arrow_type(column.type)
+    try:
+        array = _converted(value, kind, rows)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise AnalysisError(
+            f"table {schema.name!r}: column {column.name!r} must be {column.type}: {error}"
+        ) from error
+    if len(array) != rows:
+        raise AnalysisError(
+            f"table {schema.name!r}: column {column.name!r} holds {len(array)} values for "
+            f"{rows} rows"
+        )
+    return array
+
+
+def _converted(value: Any, kind: pa.DataType, rows: int) -> pa.Array:  # noqa: ANN401
+    if _is_scalar(value):
+        one = value.item() if hasattr(value, "item") else value  # a NumPy or torch scalar
+        return pa.repeat(_from_list([one], kind)[0], rows)
+    if isinstance(value, (pa.Array, pa.ChunkedArray)):
+        return value.cast(kind)
+    if hasattr(value, "__array__"):
+        return pa.array(value.__array__(), type=kind, from_pandas=True)
+    return _from_list(list(value), kind)
+
+
+def _from_list(values: list[Any], kind: pa.DataType) -> pa.Array:
+    array = pa.array(values, type=kind, from_pandas=True)
+    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
+        pa.array(values, from_pandas=True).cast(kind)  # raises where `array` was truncated
+    return array
+
+
+def _check(schema: TableSchema, column: Column, table: pa.Table) -> None:
+    where = f"table {schema.name!r}: column {column.name!r}"
+    if column.name not in table.column_names:
+        raise AnalysisError(f"{where} is missing")
+    values = table.column(column.name)
+    if values.type != arrow_type(column.type):
+        raise AnalysisError(f"{where} must be {column.type}, not {values.type}")
+    if values.null_count and not column.nullable:
+        raise AnalysisError(f"{where} lacks {values.null_count} of {len(values)} values")
+    if column.type == "float64":
+        import pyarrow.compute as pc
+
+        if pc.any(pc.is_nan(values)).as_py():
+            raise AnalysisError(f"{where} holds NaN", hint="a value that is not there is null")

@@ -1,0 +1,152 @@
+"""What a run was: the model, the plugin that read it, the versions, the command, the files.
+
+`run.json` holds a `Manifest`; the metadata of every Parquet file holds the part of it that does
+not change from one run of the same command to the next. No access token gets into either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from spectrakit.errors import MalformedError, scrub
+from spectrakit.tables.columns import SCHEMA_VERSION
+
+_RECORDED = ("spectrakit", "torch", "transformers", "pyarrow")
+_TOKEN_OPTION = re.compile(r"(--token[= ])\S+")
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the distributions that shape a result, without importing them."""
+    found = {}
+    for distribution in _RECORDED:
+        try:
+            found[distribution] = version(distribution)
+        except PackageNotFoundError:
+            found[distribution] = "not installed"
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file of a run as it was when the run was finished."""
+
+    file: str
+    bytes: int
+    sha256: str
+    rows: int | None = None
+    """Rows of a table; None for a picture or another file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a run was. Every text in it is scrubbed of access tokens as it is made."""
+
+    model_id: str
+    revision: str
+    mode: str
+    """weights or data: where the recurrences came from."""
+    source: str = ""
+    """Where the checkpoint was read: a URL, a cache entry, a folder."""
+    architecture: str = ""
+    plugin: str = ""
+    """The distribution that provided the architecture."""
+    plugin_version: str = ""
+    device: str = "cpu"
+    dtype: str = "float32"
+    seed: int | None = None
+    command: str = ""
+    """The command line, or "" from Python."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options of the analyses, by name, as JSON values."""
+    versions: Mapping[str, str] = field(default_factory=installed_versions)
+    created_at: str = field(default_factory=_now)
+    schema_version: int = SCHEMA_VERSION
+    tables: Mapping[str, WrittenFile] = field(default_factory=dict)
+    files: Mapping[str, WrittenFile] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in dataclasses.fields(self)):
+            object.__setattr__(self, name, _scrubbed(getattr(self, name)))
+        object.__setattr__(self, "command", _TOKEN_OPTION.sub(r"\1***", self.command))
+
+    def file_metadata(self) -> dict[str, str]:
+        """The key-value metadata of each Parquet file: text only, the same for every re-run."""
+        plain = {
+            "schema_version": str(self.schema_version),
+            "model_id": self.model_id,
+            "revision": self.revision,
+            "mode": self.mode,
+            "source": self.source,
+            "architecture": self.architecture,
+            "plugin": self.plugin,
+            "plugin_version": self.plugin_version,
+            "device": self.device,
+            "dtype": self.dtype,
+            "seed": "" if self.seed is None else str(self.seed),
+            "command": self.command,
+            "options": json.dumps(self.options, sort_keys=True),
+        }
+        versions = {f"{name}_version": found for name, found in self.versions.items()}
+        return {f"spectrakit.{key}": value for key, value in {**plain, **versions}.items()}
+
+    def to_json(self) -> str:
+        """The text of `run.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read what `to_json` wrote.
+
+        Raises:
+            MalformedError: not a manifest, or written by a newer spectrakit.
+        """
+        try:
+            record = json.loads(text)
+            newer = int(record["schema_version"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise MalformedError(f"not a run manifest: {error}") from error
+        if newer > SCHEMA_VERSION:
+            raise MalformedError(
+                f"the tables have schema version {newer}; this spectrakit reads up to "
+                f"{SCHEMA_VERSION}",
+                hint="pip install --upgrade spectrakit",
+            )
+        try:
+            for kind in ("tables", "files"):
+                record[kind] = {k: WrittenFile(**v) for k, v in record[kind].items()}
+            manifest = cls(**record)
+        except (TypeError, AttributeError, KeyError) as error:
+            raise MalformedError(f"not a run manifest: {error}") from error
+        _check_types(manifest)
+        for written in (*manifest.tables.values(), *manifest.files.values()):
+            _check_types(written)
+        return manifest
+
+
+def _check_types(record: Manifest | WrittenFile) -> None:
+    """Raise MalformedError where JSON put another type in place of a text or a number."""
+    for entry in dataclasses.fields(record):
+        kind = {"str": str, "int": int}.get(str(entry.type), object)
+        if not isinstance(getattr(record, entry.name), kind):
+            raise MalformedError(f"not a run manifest: {entry.name!r} must be {entry.type}")
+
+
+def _scrubbed(value: Any) -> Any:  # noqa: ANN401  (a JSON value)
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, Mapping):
+        return {_scrubbed(key): _scrubbed(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_scrubbed(entry) for entry in value]
+    return value

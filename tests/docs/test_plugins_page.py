@@ -1,0 +1,56 @@
+"""docs/plugins.md: every hook with its arguments, every member of the protocols.
+
+That the plugin it shows works is checked by test_pages.py, which installs and runs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from docs.refresh import ROOT, blocks
+from spectrakit import hookspecs
+from spectrakit.analyses.base import Analysis
+from spectrakit.architectures import Architecture, RunnableModel
+from spectrakit.mixers import Mixer
+
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+HOOKS = {
+    name: thing for name, thing in vars(hookspecs).items() if hasattr(thing, "spectrakit_spec")
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_documents_the_hook_with_its_arguments(hook):
+    arguments = ", ".join(inspect.signature(HOOKS[hook]).parameters)
+    assert f"\n### `{hook}({arguments})`\n" in PAGE
+
+
+def test_documents_no_hook_that_there_is_not():
+    assert set(re.findall(r"^### `(\w+)\(", PAGE, flags=re.MULTILINE)) == HOOKS.keys()
+
+
+def members(protocol):
+    own = {name for name in vars(protocol) if not name.startswith("_")}
+    return own | protocol.__annotations__.keys()
+
+
+@pytest.mark.parametrize("protocol", [Architecture, RunnableModel, Mixer, Analysis])
+def test_documents_every_member_of_the_protocol(protocol):
+    assert len(members(protocol)) > 1
+    assert not [name for name in members(protocol) if not re.search(rf"`{name}\b", PAGE)]
+
+
+def test_states_the_version_of_the_hooks():
+    assert f"`SPEC_VERSION = {hookspecs.SPEC_VERSION}`" in PAGE
+
+
+def test_its_plugin_uses_every_hook_that_registers_something():
+    code = "".join(block.body for block in blocks(PAGE) if block.language == "python")
+    assert re.findall(r"^def (register_\w+)", code, flags=re.MULTILINE) == [
+        "register_mixers",
+        "register_architectures",
+        "register_analyses",
+    ]
