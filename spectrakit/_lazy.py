@@ -23,7 +23,10 @@ class _LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401  (a module's attribute is anything)
-        return getattr(importlib.import_module(self._name), attribute)
+        value = getattr(importlib.import_module(self._name), attribute)
+        # Found here without this detour from now on: it is asked thousands of times.
+        setattr(self, attribute, value)
+        return value
 
     def __repr__(self) -> str:
         return f"<lazy module {self._name!r}>"

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from spectrakit._lazy import lazy_import
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 else:
+    np = lazy_import("numpy")
     torch = lazy_import("torch")
 
 GROWTH = 1.01
@@ -44,17 +44,25 @@ _ROWS = 64
 
 
 @dataclass(frozen=True)
-class Bin:
-    """One bin: decay rates in [low, high) and signed phases in degrees, with counts per group.
+class Bins:
+    """Bins that hold something: decay rates in [low, high) and signed phases in degrees.
 
-    low == high for the exact counters: +inf counts |lambda| = 0 and 0 counts |lambda| = 1.
+    low, high, phase_low, phase_high: (n,). counts: (groups, n). low == high for the exact counters:
+    +inf counts |lambda| = 0 and 0 counts |lambda| = 1.
     """
 
-    low: float
-    high: float
-    phase_low: float
-    phase_high: float
+    low: np.ndarray
+    high: np.ndarray
+    phase_low: np.ndarray
+    phase_high: np.ndarray
     counts: np.ndarray
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The rate that stands for each bin: its geometric middle."""
+        exact = self.low == self.high
+        inside = np.sqrt(np.where(exact, 1, self.low * self.high))
+        return np.where(exact, self.low, np.copysign(inside, self.high))
 
 
 class _LogCounts:
@@ -101,9 +109,13 @@ class DecaySketch:
         """Count decay rates (n, groups) and their phases in radians, each `multiplicity` times."""
         if rates.numel() == 0:
             return
-        self._widen(rates.amin(0), rates.amax(0))
+        low, high = rates.amin(0), rates.amax(0)
+        self._widen(low, high)
         if phases is None:
-            self._add_phase(0, rates, None, multiplicity)
+            if bool((low > 0).all()) and bool(high.isfinite().all()):
+                self._add_positive(rates, multiplicity)
+            else:
+                self._add_phase(0, rates, None, multiplicity)
             return
         bins = _phase_bin(phases)
         for phase in torch.unique(bins).tolist():
@@ -164,20 +176,33 @@ class DecaySketch:
 
     # ---- reading -------------------------------------------------------------------------------
 
-    def bins(self) -> Iterator[Bin]:
+    def bins(self) -> Bins:
         """Every bin that holds something, by phase and then by rising decay rate."""
-        found = [
-            Bin(rate, rate, *_phase_interval(phase), counts)
-            for (rate, phase), counts in self._exact.items()
-            if counts.any()
+        # One column a bin: low, high, phase_low, phase_high.
+        edges = [
+            np.array([[rate], [rate], *([end] for end in _phase_interval(phase))])
+            for rate, phase in self._exact
         ]
+        counts = [found[:, None] for found in self._exact.values()]
         for (sign, phase), window in self._logarithmic.items():
-            for column in np.flatnonzero(window.counts.any(0)):
-                index = window.first + int(column)
-                edges = sorted((sign * GROWTH**index, sign * GROWTH ** (index + 1)))
-                counts = window.counts[:, column]
-                found.append(Bin(edges[0], edges[1], *_phase_interval(phase), counts))
-        yield from sorted(found, key=lambda bin_: (bin_.phase_low, bin_.low, bin_.high))
+            index = np.arange(window.first, window.first + window.counts.shape[1])
+            rates = np.sort(
+                [sign * GROWTH ** (index + 0.0), sign * GROWTH ** (index + 1.0)], axis=0
+            )
+            phases = np.repeat(np.array(_phase_interval(phase))[:, None], len(index), axis=1)
+            edges.append(np.concatenate([rates, phases]))
+            counts.append(window.counts)
+        if not edges:
+            nothing = np.zeros(0)
+            none = np.zeros((self.groups, 0), np.int64)
+            return Bins(nothing, nothing, nothing, nothing, none)
+        low, high, phase_low, phase_high = np.concatenate(edges, axis=1)
+        all_counts = np.concatenate(counts, axis=1)
+        order = np.lexsort((high, low, phase_low))
+        order = order[all_counts[:, order].any(0)]
+        return Bins(
+            low[order], high[order], phase_low[order], phase_high[order], all_counts[:, order]
+        )
 
     # ---- inside --------------------------------------------------------------------------------
 
@@ -192,6 +217,15 @@ class DecaySketch:
         if bool(counts.any()):
             before = self._exact.get((rate, phase), 0)
             self._exact[rate, phase] = before + counts.cpu().numpy()
+
+    def _add_positive(self, rates: Tensor, multiplicity: int) -> None:
+        """Count ordinary decays, 0 < r < inf with phase 0, which is nearly all there is."""
+        index = _bin_index(rates)
+        first = int(index.amin())
+        bins = int(index.amax()) - first + 1
+        flat = index + (torch.arange(self.groups, device=index.device) * bins - first)
+        counts = torch.bincount(flat.flatten(), minlength=self.groups * bins)
+        self._window(1, 0).add(first, counts.view(self.groups, bins).cpu().numpy() * multiplicity)
 
     def _add_phase(
         self, phase: int, rates: Tensor, where: Tensor | None, multiplicity: int

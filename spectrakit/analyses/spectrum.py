@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import numpy as np
-
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.sketch import DecaySketch
 from spectrakit.analyses.spectrum_summary import (
@@ -23,6 +21,7 @@ from spectrakit.dynamics import SeparableDecay
 from spectrakit.tables import SPECTRUM, SPECTRUM_HISTOGRAM, SPECTRUM_SUMMARY
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     )
     from spectrakit.tables import Sink
 else:
+    np = lazy_import("numpy")
     torch = lazy_import("torch")
 
 

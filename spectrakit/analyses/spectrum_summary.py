@@ -8,13 +8,11 @@ not growth.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, Bin, DecaySketch
+from spectrakit._lazy import lazy_import
+from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, Bins, DecaySketch
 from spectrakit.tables.schemas import (
     MODULUS_SHARES,
     PHASE_EDGES,
@@ -26,7 +24,13 @@ from spectrakit.tables.schemas import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from spectrakit.dynamics import ContinuousEigenvalues, DiscreteEigenvalues
+else:
+    np = lazy_import("numpy")
+
+_LARGEST_EXPONENT = 709.0
 
 #: The radius bins as decay rates: |lambda| in (a, b] is a rate in [-log b, -log a).
 _RATE_EDGES = tuple(math.inf if edge == 0 else -math.log(edge) for edge in RADIUS_EDGES)
@@ -47,7 +51,7 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     shares |= dict(zip(PHASE_SHARES, phases, strict=True))
     return {
         "count": len(rates) * eigenvalues.multiplicity,
-        "spectral_radius": math.exp(-rates[0]),
+        "spectral_radius": _modulus(float(rates[0])),
         "stable": bool(rates[0] > 0),
         "mean_modulus": float(np.exp(-rates).mean()),
         **_discrete_quantiles(np.quantile(rates, QUANTILES, method="inverted_cdf")),
@@ -59,9 +63,8 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
 
 def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
     """Summary columns of a sketch of one group, with how far each share can be off."""
-    bins = list(sketch.bins())
-    counts = np.array([int(bin_.counts[0]) for bin_ in bins])
-    centres = np.array([_centre(bin_) for bin_ in bins])
+    bins = sketch.bins()
+    counts, centres = bins.counts[0], bins.centre
     order = np.argsort(centres, kind="stable")
     cumulative = np.cumsum(counts[order])
     total = int(cumulative[-1])
@@ -70,12 +73,12 @@ def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
     lowest = float(sketch.lowest[0])
     return {
         "count": total,
-        "spectral_radius": math.exp(-lowest),
+        "spectral_radius": _modulus(lowest),
         "stable": lowest > 0,
         "mean_modulus": float((np.exp(-centres) * (counts / total)).sum()),
         **_discrete_quantiles(centres[order][positions]),
-        **_modulus_shares(bins, counts, centres),
-        **_phase_shares(bins, counts),
+        **_modulus_shares(bins),
+        **_phase_shares(bins),
         "relative_error": RELATIVE_ERROR,
     }
 
@@ -96,14 +99,19 @@ def summarise_continuous(eigenvalues: ContinuousEigenvalues) -> dict[str, object
 
 def histogram_columns(sketch: DecaySketch) -> dict[str, object]:
     """The `spectrum_histogram` columns of a sketch of one group."""
-    bins = [bin_ for bin_ in sketch.bins() if bin_.counts[0]]
+    bins = sketch.bins()
     return {
-        "decay_rate_low": np.array([bin_.low for bin_ in bins]),
-        "decay_rate_high": np.array([bin_.high for bin_ in bins]),
-        "phase_low_deg": np.array([bin_.phase_low for bin_ in bins]),
-        "phase_high_deg": np.array([bin_.phase_high for bin_ in bins]),
-        "count": np.array([int(bin_.counts[0]) for bin_ in bins]),
+        "decay_rate_low": bins.low,
+        "decay_rate_high": bins.high,
+        "phase_low_deg": bins.phase_low,
+        "phase_high_deg": bins.phase_high,
+        "count": bins.counts[0],
     }
+
+
+def _modulus(rate: float) -> float:
+    """|lambda| of a decay rate; inf where it is beyond float64."""
+    return math.exp(-rate) if rate > -_LARGEST_EXPONENT else math.inf
 
 
 def _discrete_quantiles(rates: np.ndarray) -> dict[str, object]:
@@ -117,51 +125,41 @@ def _discrete_quantiles(rates: np.ndarray) -> dict[str, object]:
     }
 
 
-def _centre(bin_: Bin) -> float:
-    """The rate that stands for a bin: its geometric middle."""
-    if bin_.low == bin_.high:
-        return bin_.low
-    return math.copysign(math.sqrt(bin_.low * bin_.high), bin_.high)
-
-
-def _modulus_shares(bins: list[Bin], counts: np.ndarray, centres: np.ndarray) -> dict[str, object]:
+def _modulus_shares(bins: Bins) -> dict[str, object]:
     """Shares per radius bin; a bin within 1 % of an edge may belong on its other side."""
     shares: dict[str, object] = {}
-    total = counts.sum()
-    low, high = np.array([_reach(bin_) for bin_ in bins]).T
+    counts = bins.counts[0] / bins.counts[0].sum()
+    low, high = _reach(bins)
     for name, (upper, lower) in zip(MODULUS_SHARES, pairwise(_RATE_EDGES), strict=True):
-        inside = _within(centres, lower, upper)
+        inside = _within(bins.centre, lower, upper)
         surely = inside & (low >= lower) & (high <= upper)
         possibly = (high > lower) & (low < upper) | inside
-        share = counts[inside].sum() / total
+        share = counts[inside].sum()
         shares[name] = share
-        shares[bound_name(name)] = max(
-            counts[possibly].sum() / total - share, share - counts[surely].sum() / total
-        )
+        shares[bound_name(name)] = max(counts[possibly].sum() - share, share - counts[surely].sum())
     return shares
 
 
 def _within(rates: np.ndarray, lower: float, upper: float) -> np.ndarray:
     """Rates in [lower, upper); |lambda| = 0, whose rate is inf, is in the bin up to inf."""
-    inside = (rates >= lower) & (rates < upper)
+    inside: np.ndarray = (rates >= lower) & (rates < upper)
     return inside | (rates == math.inf) if upper == math.inf else inside
 
 
-def _reach(bin_: Bin) -> tuple[float, float]:
-    """The rates that may have been counted in a bin: half a bin beyond it on either side."""
-    if bin_.low == bin_.high:
-        return bin_.low, bin_.high
-    slack = math.sqrt(GROWTH)
-    outward = (1 / slack, slack) if bin_.low > 0 else (slack, 1 / slack)
-    return bin_.low * outward[0], bin_.high * outward[1]
+def _reach(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
+    """The rates that may have been counted in each bin: half a bin beyond it on either side."""
+    exact = bins.low == bins.high
+    outward = np.where(exact, 1, math.sqrt(GROWTH) ** np.sign(bins.high))
+    return bins.low / outward, bins.high * outward
 
 
-def _phase_shares(bins: Iterable[Bin], counts: np.ndarray) -> dict[str, object]:
+def _phase_shares(bins: Bins) -> dict[str, object]:
     """Shares per phase bin: exact, because the sketch's own phase bins nest in them."""
-    largest = np.array([max(abs(bin_.phase_low), abs(bin_.phase_high)) for bin_ in bins])
+    largest = np.maximum(np.abs(bins.phase_low), np.abs(bins.phase_high))
+    counts = bins.counts[0] / bins.counts[0].sum()
     shares: dict[str, object] = {}
     for name, (low, high) in zip(PHASE_SHARES, pairwise(PHASE_EDGES), strict=True):
         inside = (largest <= high) & ((largest > low) | (low == 0))
-        shares[name] = counts[inside].sum() / counts.sum()
+        shares[name] = counts[inside].sum()
         shares[bound_name(name)] = 0.0
     return shares

@@ -88,4 +88,6 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the `spectrakit` command."""
+    # Arrow's own allocator keeps tens of MB for the few that a run's tables take.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     build_app()()

@@ -21,19 +21,17 @@ from spectrakit.report.chart_style import TEXT
 from spectrakit.report.distribution import distribution
 from spectrakit.report.numbers import percent
 from spectrakit.report.plane_chart import plane_chart
+from spectrakit.report.summaries import layer_summaries
 from spectrakit.report.timescale_chart import timescale_chart
 from spectrakit.report.windows import disc_window, half_plane_window
-from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY
+from spectrakit.tables import LAYERS
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     import altair as alt
 
     from spectrakit.report.distribution import Distribution
+    from spectrakit.report.summaries import Row
     from spectrakit.tables import Run
-
-    Row: TypeAlias = dict[str, Any]
 else:
     alt = lazy_import("altair")
 
@@ -52,7 +50,7 @@ def spectrum_figure(run: Run, domain: str | None = None) -> alt.HConcatChart:
     domain, eigenvalues = _choose(run, domain)
     window = _WINDOWS[domain](eigenvalues)
     layers = run.table(LAYERS.name).select(["layer", "kind", "status"]).to_pylist()
-    summaries = _summaries(run, domain)
+    summaries = layer_summaries(run, domain)
     subtitle = [_labels(domain, summaries), _counted(eigenvalues, layers)]
     if beyond := window.beyond(eigenvalues):
         subtitle[1] += f"; {percent(beyond)} lie outside the plane that is drawn"
@@ -72,14 +70,6 @@ def _choose(run: Run, domain: str | None) -> tuple[str, Distribution]:
         f"{run.manifest.model_id} has no {domain or ''} eigenvalues to draw",
         hint=f"spectrakit inspect {run.manifest.model_id}",
     )
-
-
-def _summaries(run: Run, domain: str) -> list[Row]:
-    """The rows of whole layers."""
-    if SPECTRUM_SUMMARY.name not in run.tables:
-        return []
-    rows: list[Row] = run.table(SPECTRUM_SUMMARY.name).to_pylist()
-    return [row for row in rows if row["head"] is None and row["domain"] == domain]
 
 
 def _name(run: Run) -> str:

@@ -89,20 +89,21 @@ def _from_histogram(run: Run, domain: str) -> Distribution:
     if SPECTRUM_HISTOGRAM.name not in run.tables:
         return _nothing()
     table = run.table(SPECTRUM_HISTOGRAM.name)
-    table = table.filter(pc.and_(pc.equal(table["domain"], domain), pc.is_null(table["head"])))
-    rate = _middle(_floats(table, "decay_rate_low"), _floats(table, "decay_rate_high"))
-    low, high = _floats(table, "phase_low_deg"), _floats(table, "phase_high_deg")
+    # NumPy's masks suffice here, and spare most reports the import of pyarrow.compute.
+    rows = (table.column("domain").to_numpy() == domain) & np.isnan(_floats(table, "head"))
+    rate = _middle(_floats(table, "decay_rate_low"), _floats(table, "decay_rate_high"))[rows]
+    low, high = _floats(table, "phase_low_deg")[rows], _floats(table, "phase_high_deg")[rows]
     parts = np.ceil((high - low) / _PHASE_STEP).clip(1).astype(int)
     index = np.repeat(np.arange(len(parts)), parts)
     part = np.arange(len(index)) - np.repeat(parts.cumsum() - parts, parts)
     phase = np.radians(low[index] + (high - low)[index] * (part + 0.5) / parts[index])
     modulus = np.exp((-rate[index]).clip(max=_LARGEST_LOG))
     return Distribution(
-        layer=_floats(table, "layer")[index],
+        layer=_floats(table, "layer")[rows][index],
         decay_rate=rate[index],
         real=modulus * np.cos(phase),
         imaginary=modulus * np.sin(phase),
-        count=(_floats(table, "count") / parts)[index],
+        count=(_floats(table, "count")[rows] / parts)[index],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Group
@@ -13,19 +13,18 @@ from rich.text import Text
 
 from spectrakit.report.distribution import distribution
 from spectrakit.report.numbers import humanise, near_one, percent, ranges
-from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY
+from spectrakit.report.summaries import layer_summaries
+from spectrakit.tables import LAYERS
 from spectrakit.tables.schemas import MODULUS_SHARES, RADIUS_EDGES, bound_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import TypeAlias
 
     from rich.console import RenderableType
 
     from spectrakit.report.distribution import Distribution
+    from spectrakit.report.summaries import Row
     from spectrakit.tables import Run
-
-    Row: TypeAlias = dict[str, Any]
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _NONE = "-"
@@ -112,20 +111,13 @@ def spectrum_report(run: Run) -> RenderableType:
     shown.
     """
     layers = run.table(LAYERS.name).to_pylist()
-    summaries = _summaries(run)
+    summaries = layer_summaries(run)
     domains = [d for d in _VIEWS if any(row["domain"] == d for row in summaries)]
     parts: list[RenderableType] = []
     for domain in domains:
         rows = {row["layer"]: row for row in summaries if row["domain"] == domain}
         parts += [_table(run, domain, layers, rows), _legend(_VIEWS[domain], rows), ""]
     return Group(*parts, *_reasons(layers))
-
-
-def _summaries(run: Run) -> list[Row]:
-    if SPECTRUM_SUMMARY.name not in run.tables:
-        return []
-    table = run.table(SPECTRUM_SUMMARY.name)
-    return table.filter(table["head"].is_null()).to_pylist()  # type: ignore[no-any-return]
 
 
 def _table(run: Run, domain: str, layers: Iterable[Row], rows: dict[int, Row]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +11,11 @@ from spectrakit.report.chart_style import ABSENT, ACCENT, TEXT, data, density, f
 from spectrakit.report.time_axis import TimeAxis, time_axis
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     import altair as alt
 
     from spectrakit.report.binning import Records
     from spectrakit.report.distribution import Distribution
-
-    Row: TypeAlias = dict[str, Any]
+    from spectrakit.report.summaries import Row
 else:
     alt = lazy_import("altair")
 

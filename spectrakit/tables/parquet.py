@@ -22,7 +22,7 @@ else:
 
 RERUN = "run the analysis again"
 
-_ROWS_IN_A_GROUP = 1 << 16
+_ROWS_IN_A_GROUP = 1 << 14
 """Small pieces (a summary row per layer) are gathered up to this many rows before they go out."""
 
 
@@ -57,9 +57,9 @@ class TableFile:
         self._file.close()
         sync(self._path)
         self._check()
-        content = _content(self._path)
-        digest = hashlib.sha256(content).hexdigest()
-        return WrittenFile(self._file_name, content.size, digest, self._rows)
+        with self._path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return WrittenFile(self._file_name, self._path.stat().st_size, digest, self._rows)
 
     def abandon(self) -> None:
         """Let go of the file; its half-written content is of no use."""

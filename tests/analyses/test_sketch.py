@@ -15,17 +15,14 @@ from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, DecaySketch
 
 def table(sketch):
     """Counts by bin, for comparison."""
-    return {(b.low, b.high, b.phase_low, b.phase_high): b.counts.tolist() for b in sketch.bins()}
+    bins = sketch.bins()
+    edges = np.stack([bins.low, bins.high, bins.phase_low, bins.phase_high]).T.tolist()
+    return dict(zip(map(tuple, edges), bins.counts.T.tolist(), strict=True))
 
 
 def represented(sketch, group=0):
     """The sorted rates that the sketch's counts stand for."""
-    centres = [
-        b.low if b.low == b.high else math.copysign(math.sqrt(b.low * b.high), b.high)
-        for b in sketch.bins()
-    ]
-    counts = [int(b.counts[group]) for b in sketch.bins()]
-    return np.sort(np.repeat(centres, counts))
+    return np.sort(np.repeat(sketch.bins().centre, sketch.bins().counts[group]))
 
 
 def assert_represents(sketch, rates, group=0):
@@ -72,7 +69,7 @@ def test_separable_counts_are_exact_beyond_float32_integers():
     """2^25 equal products in one cell: float32 alone would stop counting at 2^24."""
     sketch = DecaySketch()
     sketch.add_separable(torch.full((1 << 17, 16), 0.1), torch.ones(16, 16))
-    assert sum(int(b.counts[0]) for b in sketch.bins()) == 1 << 25
+    assert sketch.bins().counts.sum() == 1 << 25
 
 
 def test_separable_with_underflowed_steps_and_rates():
@@ -81,8 +78,8 @@ def test_separable_with_underflowed_steps_and_rates():
     sketch = DecaySketch()
     sketch.add_separable(step, rate)
     assert_represents(sketch, step.unsqueeze(-1) * rate)
-    exact_ones = [b for b in sketch.bins() if b.low == b.high == 0]
-    assert int(exact_ones[0].counts[0]) == 6
+    bins = sketch.bins()
+    assert bins.counts[0, (bins.low == 0) & (bins.high == 0)].tolist() == [6]
 
 
 @given(parts=st.lists(st.integers(0, 40), min_size=2, max_size=5), seed=st.integers(0, 2**16))
@@ -117,19 +114,20 @@ def test_zero_one_and_growth_are_counted_exactly():
     sketch = DecaySketch()
     rates = torch.tensor([math.inf, math.inf, 0.0, -0.5, -2.0, -1e-9, 0.3]).unsqueeze(1)
     sketch.add(rates, multiplicity=10)
-    bins = list(sketch.bins())
-    assert sum(int(b.counts[0]) for b in bins if b.low == b.high == math.inf) == 20
-    assert sum(int(b.counts[0]) for b in bins if b.low == b.high == 0) == 10
-    assert sum(int(b.counts[0]) for b in bins if b.high < 0) == 30
-    assert all(b.low <= b.high for b in bins)
+    bins = sketch.bins()
+    exact = bins.low == bins.high
+    assert bins.counts[0, exact & (bins.low == math.inf)].tolist() == [20]
+    assert bins.counts[0, exact & (bins.low == 0)].tolist() == [10]
+    assert bins.counts[0, bins.high < 0].sum() == 30
+    assert (bins.low <= bins.high).all()
 
 
 def test_bins_are_one_percent_wide_and_sorted():
     sketch = DecaySketch()
     sketch.add(random_rates(3, 500, 1))
-    bins = list(sketch.bins())
-    assert all(b.high / b.low == pytest.approx(GROWTH) for b in bins)
-    assert [b.low for b in bins] == sorted(b.low for b in bins)
+    bins = sketch.bins()
+    np.testing.assert_allclose(bins.high / bins.low, GROWTH)
+    assert (np.diff(bins.low) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -150,15 +148,15 @@ def test_phases_fall_in_signed_bins_closed_away_from_zero(degrees, interval, dty
     # A hair towards zero: an edge itself is not a floating-point number of radians.
     radians = torch.tensor([[math.radians(degrees) * (1 - 1e-6)]], dtype=dtype)
     sketch.add(torch.tensor([[0.5]], dtype=dtype), radians)
-    (found,) = sketch.bins()
-    assert (found.phase_low, found.phase_high) == interval
+    bins = sketch.bins()
+    assert (bins.phase_low.tolist(), bins.phase_high.tolist()) == ([interval[0]], [interval[1]])
 
 
 def test_negative_real_eigenvalues_stay_in_the_last_phase_bin():
     sketch = DecaySketch()
     sketch.add(torch.tensor([[0.5]]), torch.tensor([[math.pi]]))  # pi rounds up in float32
-    (found,) = sketch.bins()
-    assert (found.phase_low, found.phase_high) == (175.0, 180.0)
+    bins = sketch.bins()
+    assert (bins.phase_low.tolist(), bins.phase_high.tolist()) == ([175.0], [180.0])
 
 
 def test_pooling_and_picking_groups():
@@ -173,4 +171,4 @@ def test_nothing_added_is_nothing_counted():
     sketch = DecaySketch()
     sketch.add(torch.zeros(0, 1))
     sketch.add_separable(torch.zeros(0, 3), torch.ones(3, 2))
-    assert list(sketch.bins()) == []
+    assert sketch.bins().counts.shape == (1, 0)

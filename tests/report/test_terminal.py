@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from spectrakit.report.terminal import spectrum_report
+from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY, Manifest, MemorySink
 from tests.report.synthetic import EVERY, SyntheticRun, hybrid, mamba
 
 
@@ -85,6 +86,14 @@ def test_both_domains_are_shown_one_after_the_other():
     made = SyntheticRun("m").layer([0.1, 0.2]).continuous([-1, -2], new_layer=False)
     text = shown(made.run, width=120)
     assert text.index("radius") < text.index("discrete:") < text.index("abscissa")
+
+
+def test_a_summary_without_its_eigenvalues_has_no_bars():
+    sink = MemorySink(Manifest(model_id="m", revision="r", mode="data"))
+    made = SyntheticRun("m").continuous([-1, -2])
+    for schema in (LAYERS, SPECTRUM_SUMMARY):
+        sink.append(schema, made.run.table(schema.name).drop_columns(["model_id", "revision"]))
+    assert line_of(shown(sink.run), 0).split()[-4:] == ["-1", "0.67", "1.1", "1.9"]
 
 
 def test_the_legend_says_mode_domain_gauge_and_how_far_shares_can_be_off():

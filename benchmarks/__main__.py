@@ -1,0 +1,64 @@
+"""Run all benchmarks, print the table and keep it under the hardware's name.
+
+    python -m benchmarks              # all
+    python -m benchmarks sketch       # some
+    python -m benchmarks --no-save
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import checkpoints, data_mode, hub_traffic, local_file, measure, sketch, startup
+
+CASES = {
+    "startup": startup,
+    "hub_traffic": hub_traffic,
+    "local_file": local_file,
+    "sketch": sketch,
+    "data_mode": data_mode,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--no-save", action="store_true")
+    arguments = parser.parse_args()
+    rows: list[measure.Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = checkpoints.make(Path(folder))
+        for name in arguments.cases or CASES:
+            for row in CASES[name].rows(made):
+                print(f"{'ok  ' if row.met else 'MISS'} {row.what}: {row.figure} ({row.bound})")
+                rows.append(row)
+    if not arguments.no_save and not arguments.cases:
+        _save(rows)
+
+
+def _save(rows: list[measure.Row]) -> None:
+    today = datetime.datetime.now(datetime.UTC).date()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "numpy"))
+    lines = [
+        f"# {measure.hardware()}, {today}",
+        "",
+        f"`make bench`; spectrakit {version('spectrakit')}, {versions}. Times are medians of runs "
+        "taken in turn with what they are compared to, on a shared and noisy machine.",
+        "",
+        "| what | measured | bound | met |",
+        "| --- | --- | --- | --- |",
+        *(f"| {r.what} | {r.figure} | {r.bound} | {'yes' if r.met else 'no'} |" for r in rows),
+    ]
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{today}-{measure.hardware()}.md"
+    path.write_text("\n".join(lines) + "\n")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The summaries of whole layers, as rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from spectrakit.tables import SPECTRUM_SUMMARY
+
+if TYPE_CHECKING:
+    from spectrakit.tables import Run
+
+Row: TypeAlias = "dict[str, Any]"
+
+
+def layer_summaries(run: Run, domain: str | None = None) -> list[Row]:
+    """Rows of `spectrum_summary` that describe whole layers (in `domain`); heads are left out."""
+    if SPECTRUM_SUMMARY.name not in run.tables:
+        return []
+    table = run.table(SPECTRUM_SUMMARY.name)
+    # A few rows of very many: taken one by one, since pyarrow.compute takes 60 ms to import.
+    whole = np.flatnonzero(np.isnan(table.column("head").to_numpy())).tolist()
+    names = table.column_names
+    rows = [{name: table.column(name)[index].as_py() for name in names} for index in whole]
+    return [row for row in rows if domain in {None, row["domain"]}]
