@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{4,}")
+# Tokens have 34 characters after the prefix; a repository called hf_mamba is none.
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
 _AUTHORIZATION = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?bearer\s+)[^\s'\",]+")
 _URL_PASSWORD = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+@")
 

@@ -142,7 +142,7 @@ BROKEN = {
         "hooks that do not exist: register_mixer",
     ),
     "other_spec": ("SPEC_VERSION = 99", "SPEC_VERSION 99"),
-    "leaks": ("raise ValueError('token hf_abcdefghij')", "ValueError: token hf_***"),
+    "leaks": ("raise ValueError('token hf_abcdefghijklmnopqrstuvwx')", "ValueError: token hf_***"),
 }
 
 

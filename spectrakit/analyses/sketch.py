@@ -31,8 +31,10 @@ WIDTH = math.log(GROWTH)
 #: A bin's centre is within this of every rate counted in it.
 RELATIVE_ERROR = GROWTH - 1
 
-#: Edges in degrees of the |phase| bins, closed on the right; phase 0 has a bin of its own.
+#: Edges in degrees of the |phase| bins, closed on the right; phases 0 and 180, those of positive
+#: and negative real eigenvalues, have bins of their own.
 PHASE_BINS = (0.0, 1.0, *(5.0 * step for step in range(1, 37)))
+_NEGATIVE_REAL = len(PHASE_BINS)
 
 #: Bins of all channels held at once while a separable decay is reduced: 4 MB of float32.
 _BLOCK = 1 << 20
@@ -296,13 +298,16 @@ def _phase_bin(phases: Tensor) -> Tensor:
     """Signed bin: 0 for phase 0, k for |phase| in (PHASE_BINS[k-1], PHASE_BINS[k]]."""
     degrees = torch.rad2deg(phases.double())
     edges = torch.tensor(PHASE_BINS, dtype=torch.float64, device=phases.device)
-    # The last edge is pi in floating point: rounding must not push a negative real beyond it.
-    magnitude = degrees.abs().clamp_max(PHASE_BINS[-1])
-    return torch.bucketize(magnitude, edges) * torch.sign(degrees).long()
+    # Rounded to a type, pi may lie a little beyond 180 degrees.
+    negative_real = degrees.abs() >= PHASE_BINS[-1]
+    bins = torch.bucketize(degrees.abs(), edges) * torch.sign(degrees).long()
+    return torch.where(negative_real, _NEGATIVE_REAL, bins)
 
 
 def _phase_interval(phase: int) -> tuple[float, float]:
     if phase == 0:
         return 0.0, 0.0
+    if phase == _NEGATIVE_REAL:
+        return PHASE_BINS[-1], PHASE_BINS[-1]
     low, high = PHASE_BINS[abs(phase) - 1], PHASE_BINS[abs(phase)]
     return (low, high) if phase > 0 else (-high, -low)

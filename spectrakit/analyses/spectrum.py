@@ -183,17 +183,17 @@ def _positions(recurrence: Recurrence, shape: Sequence[int]) -> dict[str, object
 
 def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     rate = eigenvalues.decay_rate.double().flatten().numpy()
-    modulus = np.exp(-rate)
+    with np.errstate(divide="ignore", over="ignore"):
+        modulus, timescale = np.exp(-rate), 1 / rate
     columns: dict[str, object] = {"re": modulus, "im": 0.0, "phase_deg": 0.0}
     if eigenvalues.phase is not None:
         phase = eigenvalues.phase.double().flatten().numpy()
         columns = {
             "re": modulus * np.cos(phase),
-            "im": modulus * np.sin(phase),
+            # An exactly real eigenvalue stays so, however large.
+            "im": np.where(phase == 0, 0.0, modulus) * np.sin(phase),
             "phase_deg": np.degrees(phase),
         }
-    with np.errstate(divide="ignore"):
-        timescale = 1 / rate
     bound = eigenvalues.error_bound
     return columns | {
         "modulus": modulus,

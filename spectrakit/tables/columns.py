@@ -73,6 +73,11 @@ class TableSchema:
         """The stored Arrow schema, `IDENTITY` included."""
         return pa.schema([column.arrow() for column in self.all_columns])
 
+    @cached_property
+    def _own(self) -> pa.Schema:
+        """The columns an analysis hands in: all but `IDENTITY`."""
+        return pa.schema([column.arrow() for column in self.columns])
+
     def table(self, columns: Mapping[str, Any], rows: int | None = None) -> pa.Table:
         """Build a table of this schema, without the identity columns (a sink adds them).
 
@@ -87,7 +92,7 @@ class TableSchema:
         _refuse_unknown(self, columns)
         length = _rows(self, columns) if rows is None else rows
         arrays = [_array(self, column, columns.get(column.name), length) for column in self.columns]
-        return self.conform(pa.table(arrays, names=[column.name for column in self.columns]))
+        return pa.table(arrays, schema=self._own)
 
     def conform(self, table: pa.Table) -> pa.Table:
         """`table` with this schema's columns in their order, after checking that they fit.
@@ -99,9 +104,7 @@ class TableSchema:
         _refuse_unknown(self, table.column_names)
         for column in self.columns:
             _check(self, column, table)
-        names = [column.name for column in self.columns]
-        fields = pa.schema([column.arrow() for column in self.columns])
-        return pa.table([table.column(name) for name in names], schema=fields)
+        return pa.table([table.column(name) for name in self._own.names], schema=self._own)
 
 
 def arrow_type(name: ColumnType) -> pa.DataType:
@@ -147,6 +150,7 @@ def _array(schema: TableSchema, column: Column, value: Any, rows: int) -> pa.Arr
             f"table {schema.name!r}: column {column.name!r} holds {len(array)} values for "
             f"{rows} rows"
         )
+    _check_nulls(f"table {schema.name!r}: column {column.name!r}", column, array)
     return array
 
 
@@ -175,10 +179,14 @@ def _check(schema: TableSchema, column: Column, table: pa.Table) -> None:
     values = table.column(column.name)
     if values.type != arrow_type(column.type):
         raise AnalysisError(f"{where} must be {column.type}, not {values.type}")
-    if values.null_count and not column.nullable:
-        raise AnalysisError(f"{where} lacks {values.null_count} of {len(values)} values")
+    _check_nulls(where, column, values)
     if column.type == "float64" and _has_nan(values):
         raise AnalysisError(f"{where} holds NaN", hint="a value that is not there is null")
+
+
+def _check_nulls(where: str, column: Column, values: pa.Array | pa.ChunkedArray) -> None:
+    if values.null_count and not column.nullable:
+        raise AnalysisError(f"{where} lacks {values.null_count} of {len(values)} values")
 
 
 def _has_nan(values: pa.ChunkedArray) -> bool:

@@ -138,8 +138,8 @@ def test_bins_are_one_percent_wide_and_sorted():
         (1.0, (0.0, 1.0)),
         (-3.0, (-5.0, -1.0)),
         (44.9, (40.0, 45.0)),
-        (-180.0, (-180.0, -175.0)),
-        (180.0, (175.0, 180.0)),
+        (-179.0, (-180.0, -175.0)),
+        (179.0, (175.0, 180.0)),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -152,11 +152,14 @@ def test_phases_fall_in_signed_bins_closed_away_from_zero(degrees, interval, dty
     assert (bins.phase_low.tolist(), bins.phase_high.tolist()) == ([interval[0]], [interval[1]])
 
 
-def test_negative_real_eigenvalues_stay_in_the_last_phase_bin():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_negative_real_eigenvalues_have_a_bin_of_their_own(dtype):
     sketch = DecaySketch()
-    sketch.add(torch.tensor([[0.5]]), torch.tensor([[math.pi]]))  # pi rounds up in float32
+    phases = torch.tensor([[math.pi], [-math.pi]], dtype=dtype)  # pi rounds up in float32
+    sketch.add(torch.full((2, 1), 0.5, dtype=dtype), phases)
     bins = sketch.bins()
-    assert (bins.phase_low.tolist(), bins.phase_high.tolist()) == ([175.0], [180.0])
+    assert (bins.phase_low.tolist(), bins.phase_high.tolist()) == ([180.0], [180.0])
+    assert bins.counts.tolist() == [[2]]
 
 
 def test_pooling_and_picking_groups():

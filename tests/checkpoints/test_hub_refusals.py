@@ -117,11 +117,11 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(hub_with_cdn, files):
 def test_the_token_is_in_no_log_and_no_error(hub, files, caplog, monkeypatch, debug):
     caplog.set_level("DEBUG")
     monkeypatch.setattr("huggingface_hub.constants.HF_DEBUG", debug)
-    hub.tokens.add("hf_VerySecret123")
+    hub.tokens.add("hf_VerySecretVerySecretVerySecret123")
     hub.add_repo(REPO, files, gated=True)
     hub.fail("/api/", 1, status=429)
     hub.fail(WEIGHTS, 2, kind="drop")
-    with open_checkpoint(REPO, token="hf_VerySecret123") as checkpoint:
+    with open_checkpoint(REPO, token="hf_VerySecretVerySecretVerySecret123") as checkpoint:
         read_steps(checkpoint)
         checkpoint.localize().close()
     assert "trying again" in caplog.text
@@ -130,7 +130,12 @@ def test_the_token_is_in_no_log_and_no_error(hub, files, caplog, monkeypatch, de
 
 @pytest.mark.parametrize("status", [401, 403, 404, 418])
 def test_a_token_that_the_server_echoes_is_scrubbed(hub, status):
-    hub.fail("/api/", 99, status=status, headers={"X-Error-Message": "you sent hf_VerySecret123"})
+    hub.fail(
+        "/api/",
+        99,
+        status=status,
+        headers={"X-Error-Message": "you sent hf_VerySecretVerySecretVerySecret123"},
+    )
     with pytest.raises(SpectrakitError) as caught:
         open_checkpoint(REPO)
     assert "VerySecret123" not in str(caught.value)

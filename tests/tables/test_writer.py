@@ -80,14 +80,16 @@ def test_every_row_carries_the_model_and_its_revision(folder):
 
 
 def test_a_file_says_where_it_comes_from_and_what_its_columns_mean(folder):
-    write(folder, manifest(command="spectrakit analyze x --token hf_abcdefgh", seed=7))
+    write(
+        folder, manifest(command="spectrakit analyze x --token hf_abcdefghijklmnopqrstuvwx", seed=7)
+    )
     schema = pq.read_schema(folder / "spectrum.parquet")
     metadata = {key.decode(): value.decode() for key, value in schema.metadata.items()}
     assert metadata["spectrakit.schema_version"] == str(SCHEMA_VERSION)
     assert metadata["spectrakit.seed"] == "7"
     assert metadata["spectrakit.command"] == "spectrakit analyze x --token ***"
     assert schema.field("timescale_steps").metadata[b"unit"] == b"step"
-    assert b"hf_abcdefgh" not in (folder / "spectrum.parquet").read_bytes()
+    assert b"hf_abcdefghijklmnopqrstuvwx" not in (folder / "spectrum.parquet").read_bytes()
 
 
 def test_the_same_run_gives_the_same_bytes(folder, tmp_path):
