@@ -1,7 +1,8 @@
 """Eigenvalue spectra: every distinct eigenvalue from weights, a sketch of them from data.
 
 Weights mode writes `spectrum` as it goes and exact summaries. Data mode pools all valid tokens of
-all batches into one sketch of decay rates per layer and per head, and summarises that.
+all batches into one sketch of decay rates per layer and per head, and summarises that. The
+continuous-time A does not depend on tokens: its eigenvalues are written once in either mode.
 """
 
 from __future__ import annotations
@@ -100,10 +101,9 @@ class Spectrum:
         if "continuous" not in self.domains or eigenvalues is None:
             return
         labels = _labels(layer, recurrence, "continuous")
-        if recurrence.mode != "data":
-            columns = labels | _positions(recurrence, eigenvalues.values.shape)
-            columns |= _continuous_columns(eigenvalues)
-            self.sink.append(SPECTRUM, SPECTRUM.table(columns))
+        columns = labels | _positions(recurrence, eigenvalues.values.shape)
+        columns |= _continuous_columns(eigenvalues)
+        self.sink.append(SPECTRUM, SPECTRUM.table(columns))
         summary = labels | {"head": None} | summarise_continuous(eigenvalues)
         self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(summary, rows=1))
 

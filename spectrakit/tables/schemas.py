@@ -105,7 +105,7 @@ LAYERS = TableSchema(
 
 SPECTRUM = TableSchema(
     "spectrum",
-    "a distinct eigenvalue of a layer's transition operator (weights mode)",
+    "a distinct eigenvalue of a layer: of A_t in weights mode, of the continuous-time A in either",
     (
         _LAYER,
         _HEAD,

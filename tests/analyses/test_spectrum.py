@@ -192,10 +192,9 @@ def test_continuous_rows_have_no_modulus_and_no_steps(mode):
     assert summary["stable"]
     empty = ["spectral_radius", "mean_modulus", "modulus_q50", "timescale_q50", *MODULUS_SHARES]
     assert [summary[name] for name in empty] == [None] * len(empty)
-    if mode == "nominal":
-        row = tables["spectrum"][0]
-        assert row["re"] == pytest.approx(-0.8)
-        assert (row["modulus"], row["timescale_steps"], row["phase_deg"]) == (None, None, None)
+    row = tables["spectrum"][0]
+    assert row["re"] == pytest.approx(-0.8)
+    assert (row["modulus"], row["timescale_steps"], row["phase_deg"]) == (None, None, None)
 
 
 def test_a_continuous_eigenvalue_outside_the_unit_circle_is_stable():

@@ -70,6 +70,29 @@ def test_every_layer_gives_its_own_output(model):
         assert_within(recomputed.finish(tapped.recurrence.run(tapped.inputs)), output, 1e-5)
 
 
+def test_in_float64_every_layer_is_its_quadratic_form(tiny_folder):
+    """Trained weights, real text: the recurrence against all pairs of tokens written out."""
+    from tests.mixers import test_mamba, test_mamba2
+
+    written_out = {"mamba": test_mamba.quadratic_form, "mamba2": test_mamba2.quadratic_form}
+    with sk.open_checkpoint(str(tiny_folder)) as model:
+        runnable = model.architecture.load(model.checkpoint, "cpu")
+        modules, _ = mixer_calls(runnable, text_tokens(1, 48))
+        for layer in model.layers:
+            names = {r: layer.parameters[r] for r in layer.mixer.shapes()}
+            tensors = model.checkpoint.read(names.values())
+            p = {role: tensors[name].double() for role, name in names.items()}
+            hidden = modules[layer.index][0].double()
+            observation = layer.mixer.from_input(hidden, p)
+            expected = written_out[layer.kind](layer.mixer, hidden, p)
+            assert_within(observation.output(), expected, 1e-10)
+            # ... and the closed-form eigenvalues are those of the matrices A_t, built and solved.
+            operator = observation.recurrence.operator.at(-1)
+            values = torch.linalg.eigvals(operator.dense()).real.sort(-1).values
+            found = operator.eigenvalues().modulus.expand_as(values).sort(-1).values
+            torch.testing.assert_close(found, values, rtol=1e-12, atol=1e-14)
+
+
 def test_watching_changes_nothing(model):
     runnable = model.architecture.load(model.checkpoint, "cpu")
     tokens = text_tokens()

@@ -1,0 +1,123 @@
+"""Which layers are analysed in which mode, and what is said of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+import spectrakit as sk
+from spectrakit.architectures import Layer
+from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.mixers import Mamba
+from spectrakit.model import Model
+from spectrakit.planning import default_folder, plan_layers
+from spectrakit.plugins import PluginInfo, plugins
+
+
+@dataclass(frozen=True)
+class Gated(Mamba):
+    """A mixer whose weights alone say nothing of its spectrum."""
+
+    name: ClassVar[str] = "gated"
+    weights_mode = None
+
+
+class Hybrid:
+    """Claims the tiny Mamba and lists the layers it is told to."""
+
+    name = "hybrid"
+
+    def __init__(self, mixers):
+        self.mixers = mixers
+
+    def claims(self, checkpoint):
+        return checkpoint.model_id == "tiny-mamba"
+
+    def layers(self, checkpoint):
+        from spectrakit.architectures.transformers_mamba import MAMBA_NAMES
+        from spectrakit.architectures.transformers_model import mixer_layer
+
+        return tuple(
+            Layer(index, f"layers.{index}", "attention", reason="not read")
+            if mixer is None
+            else mixer_layer(index, mixer, MAMBA_NAMES)
+            for index, mixer in enumerate(self.mixers)
+        )
+
+    def load(self, checkpoint, device):
+        raise UnsupportedError("cannot run")
+
+
+SIZES = {"model_width": 96, "channels": 192, "state_size": 16, "step_rank": 6}
+
+
+@pytest.fixture
+def hybrid(monkeypatch):
+    """Open the tiny Mamba as a model of the given mixers, read by a plugin."""
+
+    def opened(*mixers):
+        registry = plugins().register().architectures
+        origin = PluginInfo("hybrid", "dist-hybrid", "1")
+        registry_things = {}
+        monkeypatch.setattr(registry, "things", registry_things)
+        registry.add(Hybrid(mixers), origin)
+        return sk.open_checkpoint("tiny-mamba")
+
+    return opened
+
+
+def test_auto_takes_weights_and_names_the_command_for_the_rest(hybrid):
+    with hybrid(Mamba(**SIZES), Gated(**SIZES), None) as model:
+        run = sk.analyze(model)
+    rows = run.table("layers").to_pylist()
+    assert [row["status"] for row in rows] == ["analysed", "needs-data", "unsupported"]
+    assert rows[1]["reason"] == "its A needs tokens: spectrakit analyze tiny-mamba --mode data"
+    assert rows[2]["reason"] == "not read"
+    assert [row["bytes_read"] for row in rows] == [4 * 192 * 17, 0, 0]
+    assert run.manifest.plugin == "dist-hybrid"
+    assert {row["layer"] for row in run.table("spectrum").to_pylist()} == {0}
+
+
+def test_auto_takes_data_where_weights_have_no_spectrum_at_all(hybrid):
+    with hybrid(Gated(**SIZES), None) as model:
+        plan = plan_layers(model, "auto")
+        assert plan.source == "data"
+        assert [layer.index for layer in plan.analysed] == [0]
+        assert default_folder(model, "auto").name == "data"
+        with pytest.raises(UnsupportedError, match="alone determine no spectrum") as caught:
+            plan_layers(model, "weights")
+        assert caught.value.hint == "spectrakit analyze tiny-mamba --mode data"
+        with pytest.raises(UnsupportedError, match="its A needs tokens"):
+            model.recurrence(0)
+
+
+def test_a_model_without_a_layer_that_can_be_read(hybrid):
+    with hybrid(None) as model, pytest.raises(UnsupportedError, match="can be analysed: not read"):
+        plan_layers(model, "auto")
+
+
+def test_a_model_without_a_sequence_layer(hybrid):
+    with hybrid() as model:
+        with pytest.raises(UnsupportedError, match="has no sequence layer") as caught:
+            plan_layers(model, "auto")
+        assert caught.value.exit_code == 3
+
+
+def test_two_claims_are_an_error_that_names_both(hybrid):
+    with hybrid(None) as model:
+        other = Hybrid(())
+        other.name = "other"
+        plugins().architectures.add(other, PluginInfo("o", "dist-other", "1"))
+        with pytest.raises(UsageError, match=r"hybrid \(dist-hybrid\) and other \(dist-other\)"):
+            Model(model.checkpoint)
+
+
+def test_folders_are_named_after_model_commit_and_mode():
+    with sk.open_checkpoint("tiny-mamba") as model:
+        folder = default_folder(model, "auto")
+        assert folder.parts == (
+            "spectrakit-runs", "tiny-mamba", model.checkpoint.revision, "weights",
+        )  # fmt: skip
+        assert default_folder(model, "auto", data_asked=True).name == "data"
