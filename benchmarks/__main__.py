@@ -1,14 +1,14 @@
 """Run all benchmarks, print the table and keep it under the hardware's name.
 
-    python -m benchmarks              # all
-    python -m benchmarks sketch       # some
-    python -m benchmarks --no-save
+python -m benchmarks              # all
+python -m benchmarks sketch       # some
+python -m benchmarks --no-save
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -41,13 +41,14 @@ def main() -> None:
 
 
 def _save(rows: list[measure.Row]) -> None:
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = dt.datetime.now(dt.UTC).date()
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "numpy"))
     lines = [
         f"# {measure.hardware()}, {today}",
         "",
-        f"`make bench`; spectrakit {version('spectrakit')}, {versions}. Times are medians of runs "
-        "taken in turn with what they are compared to, on a shared and noisy machine.",
+        f"`make bench`; spectrakit {version('spectrakit')}, {versions}.",
+        "Times are medians of runs taken in turn with what they are compared to, on a shared and",
+        "noisy machine.",
         "",
         "| what | measured | bound | met |",
         "| --- | --- | --- | --- |",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 _ACCOUNT = Path(__file__).with_name("account.py")
 
 

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, in_turns, python, ratio, run_process, timed
+from spectrakit._threads import one_thread
 from spectrakit.analyses.sketch import DecaySketch
 
 TOKENS, CHANNELS, STATES = 2048, 1536, 16
@@ -18,8 +19,8 @@ _PROCESS = (
     "import torch\n"
     "from benchmarks.sketch import layer\n"
     "from spectrakit.analyses.sketch import DecaySketch\n"
+    "torch.set_num_threads(1)\n"
     "step, rate = layer()\n"
-    "step.log().floor_().int(); torch.bincount(torch.zeros(1, dtype=torch.int32))\n"
 )
 
 
@@ -35,7 +36,8 @@ def rows(_: Checkpoints) -> Iterator[Row]:
     step, rate = layer()
 
     def sketched() -> None:
-        DecaySketch().add_separable(step, rate)
+        with one_thread():  # as the spectrum analysis does
+            DecaySketch().add_separable(step, rate)
 
     def multiplied() -> None:
         modulus = torch.exp(-(step.unsqueeze(-1) * rate)).numpy()

@@ -10,11 +10,12 @@ Nothing is kept but what the analyses add up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_thread
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.planning import AskedMode, LayerPlan, Plan, Source, plan_layers
@@ -95,7 +96,7 @@ def analyze(
 def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
     """Show each analysed layer's recurrence, from weights alone."""
     total = len(plan.analysed)
-    with _one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
+    with one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
         for group in _groups(model, plan.analysed):
             tensors = model.checkpoint.read(
                 name for layer in group for name in layer.weights_tensors
@@ -126,17 +127,6 @@ def see_forward(
             task.advance(int(batch.valid.sum()))
     if seen == 0:
         raise UsageError("there are no tokens to run the model on")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: waking a second one costs more than a layer's few numbers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:

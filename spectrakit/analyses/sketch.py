@@ -36,8 +36,8 @@ RELATIVE_ERROR = GROWTH - 1
 PHASE_BINS = (0.0, 1.0, *(5.0 * step for step in range(1, 37)))
 _NEGATIVE_REAL = len(PHASE_BINS)
 
-#: Bins of all channels held at once while a separable decay is reduced: 4 MB of float32.
-_BLOCK = 1 << 20
+#: Bins of all channels held at once while a separable decay is reduced: 4 MB of int64.
+_BLOCK = 1 << 19
 #: Products reduced at once: float32 counts up to this exactly, and adds several times faster
 #: than int64.
 _EXACT = 1 << 24
@@ -141,7 +141,8 @@ class DecaySketch:
                 self.add(products.view(-1, 1), multiplicity=multiplicity)
             step, rate, low, high = step[:, clean], rate[clean], low[clean], high[clean]
         for tokens, channels in _blocks(step, rate.shape[1], low, high):
-            first, counts = _shifted_histogram(step[tokens, channels], rate[channels])
+            reach = low[channels].amin(), high[channels].amax()
+            first, counts = _shifted_histogram(step[tokens, channels], rate[channels], reach)
             self._window(1, 0).add(first, counts.cpu().numpy()[None] * multiplicity)
 
     def merge(self, other: DecaySketch) -> None:
@@ -212,8 +213,8 @@ class DecaySketch:
         return self._logarithmic.setdefault((sign, phase), _LogCounts(self.groups))
 
     def _widen(self, low: Tensor, high: Tensor) -> None:
-        self.lowest = np.minimum(self.lowest, low.double().cpu().numpy())
-        self.highest = np.maximum(self.highest, high.double().cpu().numpy())
+        self.lowest = np.minimum(self.lowest, low.cpu().double().numpy())
+        self.highest = np.maximum(self.highest, high.cpu().double().numpy())
 
     def _count_exactly(self, rate: float, phase: int, counts: Tensor) -> None:
         if bool(counts.any()):
@@ -245,8 +246,13 @@ class DecaySketch:
                 self._window(sign, phase).add(first, counts.cpu().numpy() * multiplicity)
 
 
+def _log_position(rates: Tensor) -> Tensor:
+    """Index of each rate's bin, as floats. It never falls as the rate rises."""
+    return rates.log().mul_(1 / WIDTH).floor_()
+
+
 def _bin_index(rates: Tensor) -> Tensor:
-    return torch.floor(rates.log() / WIDTH).long()
+    return _log_position(rates).long()
 
 
 def _grouped_counts(index: Tensor, counted: Tensor) -> Tensor:
@@ -262,7 +268,7 @@ def _blocks(step: Tensor, states: int, low: Tensor, high: Tensor) -> Iterator[tu
     tokens, channels = step.shape
     if channels == 0:
         return
-    spread = int(((high.log() - low.log()) / WIDTH).amax()) + 2
+    spread = int((high.amax().log() - low.amin().log()) / WIDTH) + 4
     token_size = max(1, min(tokens, _EXACT // states))
     channel_size = max(1, min(_BLOCK // spread, _EXACT // (token_size * states)))
     for token in range(0, tokens, token_size):
@@ -270,14 +276,20 @@ def _blocks(step: Tensor, states: int, low: Tensor, high: Tensor) -> Iterator[tu
             yield slice(token, token + token_size), slice(channel, channel + channel_size)
 
 
-def _shifted_histogram(step: Tensor, rate: Tensor) -> tuple[int, Tensor]:
+def _shifted_histogram(
+    step: Tensor, rate: Tensor, reach: tuple[Tensor, Tensor]
+) -> tuple[int, Tensor]:
     """First bin and counts of the products of positive step (n, H) and rate (H, N).
 
+    reach: bounds of the steps.
     Each channel's steps are binned once; their histogram is then added at the shift of each of its
     rates, rounded to whole bins. Both roundings together stay within one bin: 1 %.
     """
-    index = step.float().log().div_(WIDTH).floor_()
-    first, last = (int(end) for end in index.aminmax())
+    index = _log_position(step.float())
+    # One bin to spare: the logarithm of one number may round otherwise than that of many.
+    first, last = (
+        int(_log_position(end.float())) + spare for end, spare in zip(reach, (-1, 1), strict=True)
+    )
     channels, bins = step.shape[1], last - first + 1
     index += torch.arange(channels, device=step.device) * bins - first
     histogram = torch.bincount(index.int().flatten(), minlength=channels * bins)
@@ -285,12 +297,13 @@ def _shifted_histogram(step: Tensor, rate: Tensor) -> tuple[int, Tensor]:
     shift = torch.round(rate.float().log() / WIDTH).long()
     lowest = int(shift.min())
     shifts = int(shift.max()) - lowest + 1
-    # Row s of `table` collects the histograms of all channels that have a rate at shift s; reading
-    # it with rows one shorter than they are moves row s by s bins.
-    table = torch.zeros(shifts, bins + shifts, device=step.device)
+    # Row s of `table` collects the histograms of all channels that have a rate at shift s. Padded
+    # by as many zeros and read with rows one shorter than they are, row s moves by s bins.
+    table = torch.zeros(shifts, bins, device=step.device)
     for state in range(rate.shape[1]):
-        table[:, :bins].index_add_(0, shift[:, state] - lowest, histogram)
-    moved = table.flatten()[: shifts * (bins + shifts - 1)].view(shifts, bins + shifts - 1)
+        table.index_add_(0, shift[:, state] - lowest, histogram)
+    padded = torch.nn.functional.pad(table, (0, shifts)).flatten()
+    moved = padded[: shifts * (bins + shifts - 1)].view(shifts, bins + shifts - 1)
     return first + lowest, moved.sum(0).long()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_thread
 from spectrakit.analyses.sketch import DecaySketch
 from spectrakit.analyses.spectrum_summary import (
     histogram_columns,
@@ -57,7 +58,8 @@ class Spectrum:
                 self._seen[layer.index] = _LayerSketch(layer, recurrence)
                 self._write_continuous(layer, recurrence)
             if "discrete" in self.domains:
-                self._seen[layer.index].add(recurrence, valid)
+                with one_thread():
+                    self._seen[layer.index].add(recurrence, valid)
             return
         self._write_continuous(layer, recurrence)
         if "discrete" in self.domains:
