@@ -154,28 +154,19 @@ class DecaySketch:
         for (rate, phase), counts in other._exact.items():
             self._exact[rate, phase] = self._exact.get((rate, phase), 0) + counts
 
-    def pooled(self) -> DecaySketch:
-        """All groups as one."""
-        pooled = DecaySketch(1)
-        pooled.lowest, pooled.highest = self.lowest.min()[None], self.highest.max()[None]
-        for (sign, phase), window in self._logarithmic.items():
-            pooled._window(sign, phase).add(window.first, window.counts.sum(0)[None])
-        for key, counts in self._exact.items():
-            pooled._exact[key] = counts.sum()[None]
-        return pooled
+    def with_total(self) -> DecaySketch:
+        """All groups together as the first group, then each."""
 
-    def group(self, index: int) -> DecaySketch:
-        """One group alone."""
-        alone = DecaySketch(1)
-        alone.lowest, alone.highest = (
-            self.lowest[index : index + 1],
-            self.highest[index : index + 1],
-        )
+        def totalled(values: np.ndarray) -> np.ndarray:
+            return np.concatenate([values.sum(0, keepdims=True), values])
+
+        whole = DecaySketch(self.groups + 1)
+        whole.lowest = np.concatenate([[self.lowest.min()], self.lowest])
+        whole.highest = np.concatenate([[self.highest.max()], self.highest])
         for (sign, phase), window in self._logarithmic.items():
-            alone._window(sign, phase).add(window.first, window.counts[index : index + 1])
-        for key, counts in self._exact.items():
-            alone._exact[key] = counts[index : index + 1]
-        return alone
+            whole._window(sign, phase).add(window.first, totalled(window.counts))
+        whole._exact = {key: totalled(counts) for key, counts in self._exact.items()}
+        return whole
 
     # ---- reading -------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ continuous-time A does not depend on tokens: its eigenvalues are written once in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
@@ -39,6 +39,9 @@ else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
 
+#: Columns of a table by name: for one row, or the same for all of them.
+Row: TypeAlias = dict[str, object]
+
 
 class Spectrum:
     """The `spectrum` analysis."""
@@ -55,7 +58,8 @@ class Spectrum:
         if recurrence.mode == "data":
             assert valid is not None  # noqa: S101  (the pipeline's promise in data mode)
             if layer.index not in self._seen:
-                self._seen[layer.index] = _LayerSketch(layer, recurrence)
+                labels = _labels(layer, recurrence, "discrete")
+                self._seen[layer.index] = _LayerSketch(labels, recurrence)
                 self._write_continuous(layer, recurrence)
             if "discrete" in self.domains:
                 with one_thread():
@@ -79,24 +83,25 @@ class Spectrum:
             return
         for index in sorted(self._seen):
             seen = self._seen[index]
-            for head, sketch in seen.by_head():
-                labels = seen.labels | {"head": head}
-                self._write_histogram(labels, sketch)
-                summary = summarise_sketch(sketch)
-                self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(labels | summary, rows=1))
+            sketch = seen.by_head()
+            columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
+            self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
+            self._write_histogram(seen.labels, sketch)
 
     def _write_discrete(self, layer: Layer, recurrence: Recurrence) -> None:
         eigenvalues = recurrence.eigenvalues()
         labels = _labels(layer, recurrence, "discrete")
         columns = labels | _positions(recurrence, eigenvalues.log_modulus.shape)
         self.sink.append(SPECTRUM, SPECTRUM.table(columns | _discrete_columns(eigenvalues)))
-        for head, part in _heads(recurrence, eigenvalues):
-            summary = labels | {"head": head} | summarise_exactly(part)
-            self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(summary, rows=1))
-            sketch = DecaySketch()
-            phase = None if part.phase is None else part.phase.reshape(-1, 1)
-            sketch.add(part.decay_rate.double().reshape(-1, 1), phase, part.multiplicity)
-            self._write_histogram(labels | {"head": head}, sketch)
+        seen = _LayerSketch(labels, recurrence)
+        seen.count(eigenvalues)
+        sketch = seen.by_head()
+        parts = [eigenvalues if h is None else eigenvalues.head(h) for h in _heads(sketch)]
+        summaries = [summarise_exactly(part) for part in parts]
+        summary: Row = {name: [row[name] for row in summaries] for name in summaries[0]}
+        columns = labels | summary | {"head": _heads(sketch)}
+        self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
+        self._write_histogram(labels, sketch)
 
     def _write_continuous(self, layer: Layer, recurrence: Recurrence) -> None:
         eigenvalues = recurrence.continuous_eigenvalues()
@@ -109,16 +114,19 @@ class Spectrum:
         summary = labels | {"head": None} | summarise_continuous(eigenvalues)
         self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(summary, rows=1))
 
-    def _write_histogram(self, labels: dict[str, object], sketch: DecaySketch) -> None:
-        columns = labels | histogram_columns(sketch)
+    def _write_histogram(self, labels: Row, sketch: DecaySketch) -> None:
+        """The bins of one layer: all of it (head null), and each head."""
+        group, bins = histogram_columns(sketch)
+        heads = _heads(sketch)
+        columns = labels | bins | {"head": [heads[index] for index in group]}
         self.sink.append(SPECTRUM_HISTOGRAM, SPECTRUM_HISTOGRAM.table(columns))
 
 
 class _LayerSketch:
-    """What data mode keeps of one layer."""
+    """The sketch of one layer: by head where it has heads, in one group where it has channels."""
 
-    def __init__(self, layer: Layer, recurrence: Recurrence) -> None:
-        self.labels = _labels(layer, recurrence, "discrete")
+    def __init__(self, labels: Row, recurrence: Recurrence) -> None:
+        self.labels = labels
         self._per_head = recurrence.head_axis == "head"
         self.sketch = DecaySketch(recurrence.operator.heads if self._per_head else 1)
 
@@ -126,32 +134,46 @@ class _LayerSketch:
         """Count the eigenvalues of the valid tokens."""
         operator = recurrence.operator
         if isinstance(operator, SeparableDecay) and not self._per_head:
-            self.sketch.add_separable(operator.step[valid], operator.rate, recurrence.width)
-            return
-        eigenvalues = recurrence.eigenvalues()
-        rates = eigenvalues.decay_rate[valid]
-        phases = None if eigenvalues.phase is None else eigenvalues.phase[valid]
+            steps = _of_valid(operator.step, valid)
+            self.sketch.add_separable(steps, operator.rate, recurrence.width)
+        else:
+            self.count(recurrence.eigenvalues(), valid)
+
+    def count(self, eigenvalues: DiscreteEigenvalues, valid: Tensor | None = None) -> None:
+        """Count eigenvalues (..., H, K), of the valid tokens only."""
+        rates, phases = eigenvalues.decay_rate, eigenvalues.phase
+        if valid is not None:
+            rates = _of_valid(rates, valid)
+            phases = None if phases is None else _of_valid(phases, valid)
         self.sketch.add(
             self._by_group(rates),
             None if phases is None else self._by_group(phases),
             eigenvalues.multiplicity,
         )
 
-    def by_head(self) -> Iterator[tuple[int | None, DecaySketch]]:
-        """The whole layer (None), then each head."""
-        yield None, self.sketch.pooled()
-        if self._per_head:
-            for head in range(self.sketch.groups):
-                yield head, self.sketch.group(head)
+    def by_head(self) -> DecaySketch:
+        """The whole layer as the first group, then each head; see `_heads`."""
+        return self.sketch.with_total() if self._per_head else self.sketch
 
     def _by_group(self, values: Tensor) -> Tensor:
-        """(n, H, K) -> (n K, H) where heads are kept apart, (n H K, 1) where they are not."""
+        """(..., H, K) -> (n K, H) where heads are kept apart, (n H K, 1) where they are not."""
         if not self._per_head:
             return values.reshape(-1, 1)
-        return values.transpose(1, 2).reshape(-1, values.shape[1])
+        return values.transpose(-1, -2).reshape(-1, values.shape[-2])
 
 
-def _labels(layer: Layer, recurrence: Recurrence, domain: Domain) -> dict[str, object]:
+def _of_valid(values: Tensor, valid: Tensor) -> Tensor:
+    """(B, T, ...) -> (n, ...): what belongs to the n valid tokens."""
+    # Picking is a copy, and costs a third of the sketch where nothing is padded.
+    return values.flatten(0, 1) if bool(valid.all()) else values[valid]
+
+
+def _heads(sketch: DecaySketch) -> list[int | None]:
+    """The head column of a sketch whose first group is the whole layer."""
+    return [None, *range(sketch.groups - 1)]
+
+
+def _labels(layer: Layer, recurrence: Recurrence, domain: Domain) -> Row:
     return {
         "layer": layer.index,
         "domain": domain,
@@ -160,17 +182,7 @@ def _labels(layer: Layer, recurrence: Recurrence, domain: Domain) -> dict[str, o
     }
 
 
-def _heads(
-    recurrence: Recurrence, eigenvalues: DiscreteEigenvalues
-) -> Iterator[tuple[int | None, DiscreteEigenvalues]]:
-    """The whole layer (None), then each head where the layer has heads."""
-    yield None, eigenvalues
-    if recurrence.head_axis == "head":
-        for head in range(recurrence.operator.heads):
-            yield head, eigenvalues.head(head)
-
-
-def _positions(recurrence: Recurrence, shape: Sequence[int]) -> dict[str, object]:
+def _positions(recurrence: Recurrence, shape: Sequence[int]) -> Row:
     """The head, channel and state columns of eigenvalues (H, K)."""
     heads, distinct = shape
     index = np.repeat(np.arange(heads, dtype=np.int32), distinct)
@@ -183,7 +195,7 @@ def _positions(recurrence: Recurrence, shape: Sequence[int]) -> dict[str, object
     }
 
 
-def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
+def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> Row:
     rate = eigenvalues.decay_rate.double().flatten().numpy()
     with np.errstate(divide="ignore", over="ignore"):
         modulus, timescale = np.exp(-rate), 1 / rate
@@ -206,7 +218,7 @@ def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     }
 
 
-def _continuous_columns(eigenvalues: ContinuousEigenvalues) -> dict[str, object]:
+def _continuous_columns(eigenvalues: ContinuousEigenvalues) -> Row:
     values = eigenvalues.values.flatten()
     imaginary = values.imag.double().numpy() if values.is_complex() else 0.0
     return {

@@ -53,7 +53,7 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
         "count": len(rates) * eigenvalues.multiplicity,
         "spectral_radius": _modulus(float(rates[0])),
         "stable": bool(rates[0] > 0),
-        "mean_modulus": float(np.exp(-rates).mean()),
+        "mean_modulus": float(_moduli(rates).mean()),
         **_discrete_quantiles(np.quantile(rates, QUANTILES, method="inverted_cdf")),
         **shares,
         **{bound_name(name): 0.0 for name in shares},
@@ -61,25 +61,25 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     }
 
 
-def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
-    """Summary columns of a sketch of one group, with how far each share can be off."""
+def summarise_sketch(sketch: DecaySketch) -> dict[str, np.ndarray]:
+    """Summary columns of each group of a sketch, with how far each share can be off: (groups,)."""
     bins = sketch.bins()
-    counts, centres = bins.counts[0], bins.centre
-    order = np.argsort(centres, kind="stable")
-    cumulative = np.cumsum(counts[order])
-    total = int(cumulative[-1])
+    rising = np.argsort(bins.centre, kind="stable")
+    cumulative = np.cumsum(bins.counts[:, rising], axis=1)
+    totals = cumulative[:, -1]
     # The smallest rate that at least a share q of the eigenvalues does not exceed.
-    positions = np.searchsorted(cumulative, np.ceil(np.array(QUANTILES) * total).clip(1))
-    lowest = float(sketch.lowest[0])
+    needed = np.ceil(np.multiply.outer(QUANTILES, totals)).clip(1)
+    positions = [(cumulative < least[:, None]).sum(1) for least in needed]
+    shares = bins.counts / totals[:, None]
     return {
-        "count": total,
-        "spectral_radius": _modulus(lowest),
-        "stable": lowest > 0,
-        "mean_modulus": float((np.exp(-centres) * (counts / total)).sum()),
-        **_discrete_quantiles(centres[order][positions]),
-        **_modulus_shares(bins),
-        **_phase_shares(bins),
-        "relative_error": RELATIVE_ERROR,
+        "count": totals,
+        "spectral_radius": np.array([_modulus(rate) for rate in sketch.lowest]),
+        "stable": sketch.lowest > 0,
+        "mean_modulus": shares @ _moduli(bins.centre),
+        **_discrete_quantiles(bins.centre[rising][positions]),
+        **_modulus_shares(bins, shares),
+        **_phase_shares(bins, shares),
+        "relative_error": np.full(sketch.groups, RELATIVE_ERROR),
     }
 
 
@@ -97,15 +97,16 @@ def summarise_continuous(eigenvalues: ContinuousEigenvalues) -> dict[str, object
     }
 
 
-def histogram_columns(sketch: DecaySketch) -> dict[str, object]:
-    """The `spectrum_histogram` columns of a sketch of one group."""
+def histogram_columns(sketch: DecaySketch) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The group of each row, and the `spectrum_histogram` columns: the bins that are not empty."""
     bins = sketch.bins()
-    return {
-        "decay_rate_low": bins.low,
-        "decay_rate_high": bins.high,
-        "phase_low_deg": bins.phase_low,
-        "phase_high_deg": bins.phase_high,
-        "count": bins.counts[0],
+    group, position = np.nonzero(bins.counts)
+    return group, {
+        "decay_rate_low": bins.low[position],
+        "decay_rate_high": bins.high[position],
+        "phase_low_deg": bins.phase_low[position],
+        "phase_high_deg": bins.phase_high[position],
+        "count": bins.counts[group, position],
     }
 
 
@@ -114,29 +115,39 @@ def _modulus(rate: float) -> float:
     return math.exp(-rate) if rate > -_LARGEST_EXPONENT else math.inf
 
 
-def _discrete_quantiles(rates: np.ndarray) -> dict[str, object]:
-    """Quantile columns; the q-quantile of a falling function of the rate is its (1-q)-quantile."""
+def _moduli(rates: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        moduli: np.ndarray = np.exp(-rates)
+    return moduli
+
+
+def _discrete_quantiles(rates: np.ndarray) -> dict[str, np.ndarray]:
+    """Quantile columns from the rates' quantiles, which are the first axis.
+
+    The q-quantile of a falling function of the rate is its (1-q)-quantile.
+    """
     with np.errstate(divide="ignore"):
         timescales = 1 / rates[::-1]
     return {
         **dict(zip(quantile_names("decay_rate"), rates, strict=True)),
         **dict(zip(quantile_names("timescale"), timescales, strict=True)),
-        **dict(zip(quantile_names("modulus"), np.exp(-rates[::-1]), strict=True)),
+        **dict(zip(quantile_names("modulus"), _moduli(rates[::-1]), strict=True)),
     }
 
 
-def _modulus_shares(bins: Bins) -> dict[str, object]:
+def _modulus_shares(bins: Bins, counted: np.ndarray) -> dict[str, np.ndarray]:
     """Shares per radius bin; a bin within 1 % of an edge may belong on its other side."""
-    shares: dict[str, object] = {}
-    counts = bins.counts[0] / bins.counts[0].sum()
+    shares: dict[str, np.ndarray] = {}
     low, high = _reach(bins)
     for name, (upper, lower) in zip(MODULUS_SHARES, pairwise(_RATE_EDGES), strict=True):
         inside = _within(bins.centre, lower, upper)
         surely = inside & (low >= lower) & (high <= upper)
         possibly = (high > lower) & (low < upper) | inside
-        share = counts[inside].sum()
+        share = counted @ inside
         shares[name] = share
-        shares[bound_name(name)] = max(counts[possibly].sum() - share, share - counts[surely].sum())
+        shares[bound_name(name)] = np.maximum(
+            counted @ possibly - share, share - counted @ surely
+        ).clip(0)  # not -1e-17
     return shares
 
 
@@ -153,13 +164,12 @@ def _reach(bins: Bins) -> tuple[np.ndarray, np.ndarray]:
     return bins.low / outward, bins.high * outward
 
 
-def _phase_shares(bins: Bins) -> dict[str, object]:
+def _phase_shares(bins: Bins, counted: np.ndarray) -> dict[str, np.ndarray]:
     """Shares per phase bin: exact, because the sketch's own phase bins nest in them."""
     largest = np.maximum(np.abs(bins.phase_low), np.abs(bins.phase_high))
-    counts = bins.counts[0] / bins.counts[0].sum()
-    shares: dict[str, object] = {}
+    shares: dict[str, np.ndarray] = {}
     for name, (low, high) in zip(PHASE_SHARES, pairwise(PHASE_EDGES), strict=True):
         inside = (largest <= high) & ((largest > low) | (low == 0))
-        shares[name] = counts[inside].sum()
-        shares[bound_name(name)] = 0.0
+        shares[name] = counted @ inside
+        shares[bound_name(name)] = np.zeros(len(counted))
     return shares

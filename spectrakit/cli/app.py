@@ -25,6 +25,8 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer's own types are private)
         try:
             return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise  # typer's own way out, which is a RuntimeError too
         except SpectrakitError as error:
             self._fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:

@@ -162,12 +162,16 @@ def test_negative_real_eigenvalues_have_a_bin_of_their_own(dtype):
     assert bins.counts.tolist() == [[2]]
 
 
-def test_pooling_and_picking_groups():
+def test_the_total_comes_before_the_groups():
     rates = random_rates(1, 50, 3)
+    rates[0, 2], rates[1, 0] = 0, math.inf
     sketch = DecaySketch(3)
     sketch.add(rates)
-    assert_represents(sketch.pooled(), rates)
-    assert_represents(sketch.group(1), rates[:, 1])
+    whole = sketch.with_total()
+    assert_represents(whole, rates, 0)
+    for group in range(3):
+        assert_represents(whole, rates[:, group], group + 1)
+    assert (whole.lowest[0], whole.highest[0]) == (0, math.inf)
 
 
 def test_nothing_added_is_nothing_counted():

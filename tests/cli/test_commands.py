@@ -87,6 +87,8 @@ def test_version_and_usage(command):
 
     assert command("--version").out == f"spectrakit {spectrakit.__version__}\n"
     assert command("analyze").code == 2
+    assert command("analyze", "--help").code == 0
+    assert command("--help").code == 0
     assert command("no-such-command").code == 2
 
 

@@ -15,11 +15,11 @@ from spectrakit.tokens import TokenOptions
 PAGE = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
 
 
-def rows(*, after):
-    """The first cells of the table that follows `after`, without their backquotes."""
-    table = re.search(r"\n((?:\|.*\n)+)", PAGE[PAGE.index(after) :])[1]
-    cells = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
-    return [cell.strip("`") for cell in cells]
+def table(after):
+    """The first two cells of each row of the table that follows `after`, without backquotes."""
+    lines = re.search(r"\n((?:\|.*\n)+)", PAGE[PAGE.index(after) :])[1].splitlines()[2:]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:3]] for line in lines]
+    return dict(rows)
 
 
 @pytest.mark.parametrize("name", spectrakit.__all__)
@@ -33,15 +33,15 @@ def test_lists_the_public_name(name):
         (spectrakit.open_checkpoint, "`open_checkpoint` are those of the command line:"),
         (spectrakit.analyze, "print(summary.select"),
     ],
+    ids=["open_checkpoint", "analyze"],
 )
 def test_lists_its_arguments_with_their_defaults(function, after):
-    parameters = inspect.signature(function).parameters
-    listed = rows(after=after)
-    assert [name for name in parameters if name != "name"] == [n for n in listed if n != "name"]
-    for name, parameter in parameters.items():
-        default = re.search(rf"^\| `{name}` \| (.*?) \|", PAGE[PAGE.index(after) :], re.MULTILINE)
-        if default is not None and default[1].strip():
-            assert default[1].strip("` ").replace('"', "'") == repr(parameter.default)
+    defaults = {
+        name: repr(parameter.default).replace("'", '"')
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    assert {name: default for name, default in table(after).items() if default} == defaults
 
 
 def test_lists_the_token_options():
@@ -50,8 +50,6 @@ def test_lists_the_token_options():
 
 
 def test_lists_the_errors_with_their_exit_codes():
-    listed = dict(re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (\d) \|", PAGE, re.MULTILINE))
-    found = {
-        name: int(code) for names, code in listed.items() for name in re.findall(r"\w+", names)
-    }
+    listed = table("`exit_code`.").items()
+    found = {name: int(code) for names, code in listed for name in re.findall(r"\w+", names)}
     assert found == {error.__name__: error.exit_code for error in SpectrakitError.__subclasses__()}

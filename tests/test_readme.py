@@ -1,0 +1,62 @@
+"""README.md: its first screen, and that what it shows and claims is so."""
+
+from __future__ import annotations
+
+import re
+from difflib import unified_diff
+
+import pytest
+
+import spectrakit as sk
+from docs.refresh import ROOT, blocks, refresh
+from spectrakit import errors
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_first_screen_is_all_it_takes():
+    screen = "\n".join(TEXT.splitlines()[:18])
+    assert blocks(screen)[0].body.split("\n")[0].startswith("make demo ")
+    assert blocks(screen)[0].body.split("\n")[1].startswith("make test ")
+    assert "`pip install .`" in screen
+
+
+@pytest.mark.slow
+def test_what_it_shows_is_what_comes_out(tmp_path):
+    now = refresh(TEXT, tmp_path)
+    difference = "\n".join(unified_diff(TEXT.splitlines(), now.splitlines(), "README", "now", n=1))
+    assert now == TEXT, f"run `make docs`\n{difference}"
+
+
+def test_it_shows_the_table_of_a_bundled_model():
+    shown = next(block for block in blocks(TEXT) if block.language == "console")
+    assert shown.body.startswith("$ spectrakit analyze tiny-mamba\n")
+    assert len(re.findall(r"^ +\d mamba +nominal ", shown.body, flags=re.MULTILINE)) == 3
+
+
+@pytest.mark.slow
+def test_its_picture_is_of_that_run(tmp_path):
+    picture = re.search(r"!\[.*?\]\((.*?)\)", TEXT)[1]
+    sk.analyze("tiny-mamba", out=tmp_path / "run", figures=True)
+    shown, now = (
+        re.findall(r">([^<>]+)</text>", path.read_text(encoding="utf-8"))
+        for path in (ROOT / picture, tmp_path / "run" / "spectrum.svg")
+    )
+    assert len(now) > 10
+    assert shown == now, "run `make docs`"  # its words; where they stand depends on the fonts
+
+
+def test_its_exit_codes_are_those_of_the_errors():
+    section = TEXT[TEXT.index("## Exit codes") :]
+    listed = {int(code) for code in re.findall(r"(?:^|, )(\d+) [a-z]", section.split("\n\n")[1])}
+    classes = [thing for thing in vars(errors).values() if isinstance(thing, type)]
+    codes = {error.exit_code for error in classes if issubclass(error, errors.SpectrakitError)}
+    assert listed == codes | {0, 130}
+
+
+def test_it_names_the_formats_that_are_claimed():
+    from spectrakit.architectures.transformers_mamba import TransformersMamba, TransformersMamba2
+
+    section = TEXT[TEXT.index("## What it reads") : TEXT.index("## What it does not do yet")]
+    for model_type in (*TransformersMamba.model_types, *TransformersMamba2.model_types):
+        assert re.search(rf"model_type` [^)]*\b{model_type}\b", section)
