@@ -110,9 +110,10 @@ def see_forward(
     model: Model, plan: Plan, options: TokenOptions, device: str, see: See, progress: Progress
 ) -> None:
     """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
+    local = model.checkpoint.localize()
     for layer in plan.analysed:
-        model.check_finite(layer, model.checkpoint.read(layer.weights_tensors))
-    runnable = model.architecture.load(model.checkpoint, device)
+        model.check_finite(layer, local.read(layer.weights_tensors))
+    runnable = model.architecture.load(local, device)
     seen = 0
     with progress.task("running the model", total=options.max_tokens, unit="token") as task:
         for batch in token_batches(options, model, runnable.vocabulary_size):

@@ -136,7 +136,7 @@ def _check_repo_id(repo_id: str, name: str) -> None:
     looks_like_path = name.endswith((".safetensors", ".bin", ".pt", ".pth", "/", os.sep))
     if looks_like_path or not _is_repo_id(repo_id):
         raise UsageError(
-            f"{name!r} is neither a file or folder, nor a catalog name, nor a Hub repository id",
+            f"{name!r} is neither a file, a folder, a catalog name nor a Hub repository id",
             hint=_alternatives(name) or "spectrakit catalog list",
         )
 

@@ -25,7 +25,9 @@ def analyze(
         AskedMode,
         typer.Option(help="weights reads a few MB; data runs the model; auto chooses."),
     ] = "auto",
-    analyses: Annotated[str, typer.Option(help="Analyses to run, by name.")] = "spectrum",
+    analyses: Annotated[
+        str, typer.Option(help="Analyses to run, by name, separated by commas.")
+    ] = "spectrum",
     domain: Annotated[
         Literal["discrete", "continuous", "both"],
         typer.Option(help="Eigenvalues of the discretised A, of the continuous A, or both."),

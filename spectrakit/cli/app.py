@@ -61,7 +61,7 @@ def build_app() -> typer.Typer:
         cls=_Group,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,
         help="Eigenvalue spectra and memory of sequence models, read from pretrained checkpoints.",
         epilog="Exit codes: 0 ok, 1 analysis failed, 2 usage, 3 unsupported model, 4 unsafe or "
         "malformed input, 5 batch finished with failures, 6 network, 130 interrupted.",

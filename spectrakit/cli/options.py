@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from spectrakit.model import Model
     from spectrakit.tokens import TokenOptions
 
-_HUB = "Hugging Face Hub"
-_DATA = "Data mode"
-
 ModelName = Annotated[
     str,
     typer.Argument(
@@ -27,29 +24,25 @@ ModelName = Annotated[
 ]
 Revision = Annotated[
     str | None,
-    typer.Option(help="Branch, tag or commit.", rich_help_panel=_HUB, show_default=False),
+    typer.Option(help="Branch, tag or commit.", show_default=False),
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(help="Cache folder of the Hub.", rich_help_panel=_HUB, show_default=False),
+    typer.Option(help="Cache folder of the Hub.", show_default=False),
 ]
 Token = Annotated[
     str | None,
     typer.Option(
         help="Access token; better: HF_TOKEN or `hf auth login`.",
-        rich_help_panel=_HUB,
         show_default=False,
     ),
 ]
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Use the cache only.", rich_help_panel=_HUB)
-]
+Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
 FullDownload = Annotated[
     bool,
     typer.Option(
         "--full-download",
         help="Download whole files into the cache instead of the tensors needed.",
-        rich_help_panel=_HUB,
     ),
 ]
 JsonOutput = Annotated[
@@ -59,7 +52,6 @@ Text = Annotated[
     str | None,
     typer.Option(
         help="UTF-8 text to run the model on; - for standard input.",
-        rich_help_panel=_DATA,
         show_default="a bundled text",
     ),
 ]
@@ -67,7 +59,6 @@ Tokens = Annotated[
     Path | None,
     typer.Option(
         help="Token ids to run the model on, a .npy file of (n,) or (sequences, length).",
-        rich_help_panel=_DATA,
         show_default=False,
     ),
 ]
@@ -75,14 +66,13 @@ Tokenizer = Annotated[
     str | None,
     typer.Option(
         help="A Hub repository, a folder, a tokenizer.json, or bytes.",
-        rich_help_panel=_DATA,
         show_default="the model's own",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(help="Sequences at once.", rich_help_panel=_DATA)]
-SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.", rich_help_panel=_DATA)]
-MaxTokens = Annotated[int, typer.Option(help="Tokens in all.", rich_help_panel=_DATA)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=_DATA)]
+BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
+SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.")]
+MaxTokens = Annotated[int, typer.Option(help="Tokens in all.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 
 def open_model(

@@ -183,7 +183,7 @@ def test_a_path_wins_over_the_catalog_and_the_hub_and_says_so(
     ],
 )
 def test_a_name_that_is_nothing(name):
-    with pytest.raises(UsageError, match="neither a file or folder") as caught:
+    with pytest.raises(UsageError, match="neither a file, a folder") as caught:
         open_checkpoint(name)
     assert caught.value.exit_code == 2
     assert caught.value.hint

@@ -162,7 +162,7 @@ def missing(weights):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["no such model"], 2, "'no such model' is neither a file or folder"),
+        (["no such model"], 2, "'no such model' is neither a file, a folder"),
         (["./nowhere"], 2, "nowhere"),
         (["tiny-mamba", "--mode", "dat"], 2, "dat"),
         (["tiny-mamba", "--analyses", "spectra"], 2, "no analysis 'spectra'"),
