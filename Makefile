@@ -30,6 +30,7 @@ demo: $(VENV)/.spectrakit ## analyse the bundled checkpoints into demo/ and show
 	done
 	@printf '\nThe files:\n'; find demo -type f ! -name '.*' | sort
 	@printf '\nOpen these pictures:\n'; find "$(CURDIR)/demo" -name '*.png' | sort
+	@printf '\nThe command is $(bin)/spectrakit, or spectrakit after: . $(bin)/activate\n'
 
 test: $(VENV)/.test ## run all tests (ARGS="tests/dynamics -x" for some)
 	$(bin)/python -m pytest $(ARGS)

@@ -78,13 +78,20 @@ def extract(
 def write_safetensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write `tensors` so that `path` is either whole or as it was. Raises OutputError."""
+    """Write `tensors` so that `path` is either whole or as it was.
+
+    Raises OutputError where it cannot be written, UsageError where it is a folder.
+    """
     from safetensors.torch import save
 
+    if path.is_dir():
+        message = f"{path} is a folder, not a file to write"
+        raise UsageError(message, hint=f"--out {path / 'model.safetensors'}")
     packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
     partial = temporary(path.parent, path.name)
     try:
         with plain_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(save(packed, metadata=dict(metadata)))
             sync(partial)
             partial.replace(path)

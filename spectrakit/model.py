@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
     torch = lazy_import("torch")
+
+
+logger = logging.getLogger("spectrakit")
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,12 @@ class Model:
         assert layer.mixer is not None  # noqa: S101  (layers without a mixer have no such tensors)
         self.check_finite(layer, tensors)
         roles = layer.mixer.weights_roles
-        return layer.mixer.from_weights({role: tensors[layer.parameters[role]] for role in roles})
+        recurrence = layer.mixer.from_weights({r: tensors[layer.parameters[r]] for r in roles})
+        if bool(recurrence.eigenvalues().log_modulus.isnan().any()):
+            names = " and ".join(layer.weights_tensors)
+            message = f"layer {layer.index}: {names} are so large that they give no decay (NaN)"
+            raise MalformedError(message, hint="another copy or an earlier step of the model")
+        return recurrence
 
     def check_finite(self, layer: Layer, tensors: dict[str, Tensor]) -> None:
         """Raise MalformedError where one of `layer`'s `weights_tensors` holds NaN or Inf."""
@@ -173,7 +182,7 @@ def open_checkpoint(
 
 def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:
     registry = plugins().register().architectures
-    claims = [entry for entry in registry.things.values() if entry.thing.claims(checkpoint)]
+    claims = [entry for entry in registry.things.values() if _claims(entry, checkpoint)]
     if len(claims) == 1:
         return claims[0]
     if claims:
@@ -184,3 +193,19 @@ def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:
     what = "its config has no model_type" if kind is None else f"model_type {kind!r}"
     message = f"no architecture here reads {checkpoint.model_id} ({what})"
     raise UnsupportedError(message, hint="spectrakit plugins list shows those there are")
+
+
+def _claims(entry: Registered[Architecture], checkpoint: Checkpoint) -> bool:
+    """Whether this architecture claims `checkpoint`; one that fails at the question does not."""
+    try:
+        return bool(entry.thing.claims(checkpoint))
+    except Exception as error:  # noqa: BLE001  (a plugin's fault must not be everyone's)
+        logger.warning(
+            "%s of %s failed when asked about %s: %s: %s",
+            entry.thing.name,
+            entry.origin.distribution,
+            checkpoint.model_id,
+            type(error).__name__,
+            error,
+        )
+        return False

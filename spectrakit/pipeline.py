@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
-from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.planning import AskedMode, LayerPlan, Plan, Source, plan_layers
 from spectrakit.plugins import plugins
@@ -46,9 +46,9 @@ See = Callable[["Layer", "Recurrence", "Tensor | None"], None]
 def analyze(
     name: str | Model,
     *,
-    analyses: Sequence[str] = ("spectrum",),
+    analyses: str | Sequence[str] = ("spectrum",),
     mode: AskedMode = "auto",
-    domains: Sequence[Domain] = ("discrete",),
+    domains: Domain | Sequence[Domain] = ("discrete",),
     source: TokenOptions | None = None,
     device: str = "auto",
     out: Path | None = None,
@@ -62,13 +62,15 @@ def analyze(
     runs the model over `source`; "auto" is weights where any layer has a spectrum there (and data
     where `source` is given). out: the run folder to write; None keeps the tables in memory.
 
-    Raises what `open_checkpoint` does, UsageError for an unknown analysis, UnsupportedError where
-    no layer can be analysed, AnalysisError and MalformedError where one cannot, OutputError where
-    the run cannot be written.
+    Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode or domain,
+    UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
+    cannot, OutputError where the run cannot be written.
     """
     with ExitStack() as stack:
         model = name if isinstance(name, Model) else stack.enter_context(open_checkpoint(name))
         progress = progress or Silent()
+        analyses = _names(analyses, "analyses")
+        domains = _domains(domains)
         classes = [plugins().register().analyses[analysis] for analysis in analyses]
         plan = plan_layers(model, mode, data_asked=source is not None)
         options = (source or TokenOptions()) if plan.source == "data" else None
@@ -91,6 +93,23 @@ def analyze(
             for file, content in drawn.figures().items():
                 writer.add_file(file, content)
     return kept.run if out is None else read_run(out)
+
+
+def _names(names: str | Sequence[str], what: str) -> tuple[str, ...]:
+    """Each name once; a single one may stand alone. Raises UsageError where there is none."""
+    found = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+    if not found:
+        message = f"there are no {what} to compute"
+        raise UsageError(message)
+    return found
+
+
+def _domains(domains: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
+    for domain in _names(domains, "domains"):
+        if domain not in ("discrete", "continuous"):
+            message = f"{domain!r} is no domain"
+            raise UsageError(message, hint="'discrete', 'continuous', or both in a tuple")
+    return _names(domains, "domains")  # type: ignore[return-value]
 
 
 def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
@@ -120,7 +139,6 @@ def see_forward(
             valid = torch.from_numpy(batch.valid).to(device)
 
             def on_layer(layer: Layer, observation: Observation, valid: Tensor = valid) -> None:
-                _check_observed(layer, observation)
                 see(layer, observation.recurrence, valid)
 
             runnable.run(torch.from_numpy(batch.ids), on_layer)
@@ -143,14 +161,6 @@ def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
         size += cost
     if group:
         yield group
-
-
-def _check_observed(layer: Layer, observation: Observation) -> None:
-    """NaN in a layer's decay would spread through every statistic: say where it began."""
-    eigenvalues = observation.recurrence.operator.at(-1).eigenvalues()
-    if bool(eigenvalues.log_modulus.isnan().any()):
-        message = f"layer {layer.index} ({layer.path}): the decay of the last token is NaN"
-        raise AnalysisError(message, hint="spectrakit inspect MODEL --check-values")
 
 
 class _Labels:
@@ -239,7 +249,7 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         message = f"this machine has no device {name!r}"
         raise UsageError(message, hint="--device cpu") from error

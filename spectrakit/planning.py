@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from spectrakit.errors import UnsupportedError, UsageError
 
@@ -43,8 +43,11 @@ class Plan:
 def plan_layers(model: Model, mode: AskedMode, *, data_asked: bool = False) -> Plan:
     """Decide for every layer whether it will be analysed, or why not.
 
-    Raises UnsupportedError where none can be.
+    Raises UnsupportedError where none can be, UsageError for an unknown mode.
     """
+    if mode not in get_args(AskedMode):
+        message = f"{mode!r} is no mode"
+        raise UsageError(message, hint=" or ".join(get_args(AskedMode)))
     readable = [layer for layer in model.layers if layer.mixer is not None]
     in_weights = [layer for layer in readable if layer.weights_tensors]
     if mode == "auto":

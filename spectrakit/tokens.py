@@ -118,8 +118,8 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
         message = f"there is no token file {path}"
         raise UsageError(message) from error
     except (OSError, ValueError, EOFError) as error:
-        message = f"{path} is not a .npy file of integers: {error}"
-        raise MalformedError(message) from error
+        message = f"{path} is not a .npy file of integers"
+        raise MalformedError(message, hint="--text FILE for a text") from error
     if (
         not isinstance(array, np.ndarray)
         or array.dtype.kind not in "iu"

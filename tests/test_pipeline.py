@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import spectrakit as sk
-from spectrakit.errors import MalformedError, UnsupportedError, UsageError
+from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
 from spectrakit.tokens import TokenOptions
 from tests.support.mamba_ssm_files import write_mamba_ssm
 
@@ -186,3 +186,49 @@ def test_importing_spectrakit_and_inspecting_needs_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def changed(folder, tmp_path, **values):
+    """A copy of a checkpoint with `values` put at the first place of a tensor of layer 1."""
+    shutil.copytree(folder, tmp_path / "m")
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    for name, value in values.items():
+        weights[f"backbone.layers.1.mixer.{name.replace('__', '.')}"].view(-1)[0] = value
+    save_file(weights, tmp_path / "m" / "model.safetensors")
+    return str(tmp_path / "m")
+
+
+def test_a_rate_beyond_float32_is_forgetting_not_a_failure(tiny_mamba_folder, tmp_path):
+    name = changed(tiny_mamba_folder, tmp_path, A_log=100.0)
+    run = sk.analyze(name, mode="data", source=FEW)
+    histogram = [row for row in rows(run, "spectrum_histogram") if row["layer"] == 1]
+    assert [row["count"] for row in histogram if row["decay_rate_low"] == math.inf] == [200]
+
+
+def test_weights_that_give_no_number_are_named(tiny_mamba_folder, tmp_path):
+    name = changed(tiny_mamba_folder, tmp_path, A_log=800.0, dt_proj__bias=-2000.0)
+    with pytest.raises(MalformedError, match=r"layer 1: .*A_log and .*dt_proj.bias are so large"):
+        sk.analyze(name)
+
+
+def test_nan_on_one_token_is_reported_at_the_first_layer_that_saw_it(tiny_mamba_folder, tmp_path):
+    shutil.copytree(tiny_mamba_folder, tmp_path / "m")
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    weights["backbone.embeddings.weight"][ord("q")] = math.nan
+    save_file(weights, tmp_path / "m" / "model.safetensors")
+    (tmp_path / "t.txt").write_text("a quiet place")
+    source = TokenOptions(text=str(tmp_path / "t.txt"))
+    with pytest.raises(AnalysisError, match=r"layer 0 .*: a decay rate is NaN on some token"):
+        sk.analyze(str(tmp_path / "m"), source=source)
+
+
+def test_names_may_stand_alone_but_must_be_known():
+    run = sk.analyze("tiny-mamba2", analyses="spectrum", domains="continuous")
+    assert {row["domain"] for row in rows(run, "spectrum")} == {"continuous"}
+    # The continuous-time A is a parameter: exact, whatever the mode.
+    assert {row["mode"] for row in rows(run, "spectrum")} == {"static"}
+    twice = sk.analyze("tiny-mamba2", analyses=["spectrum", "spectrum"])
+    assert twice.table("spectrum").num_rows == 3 * 12
+    for wrong in ({"domains": "both"}, {"domains": ()}, {"analyses": ()}, {"mode": "dta"}):
+        with pytest.raises(UsageError):
+            sk.analyze("tiny-mamba2", **wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -121,3 +122,14 @@ def test_folders_are_named_after_model_commit_and_mode():
             "spectrakit-runs", "tiny-mamba", model.checkpoint.revision, "weights",
         )  # fmt: skip
         assert default_folder(model, "auto", data_asked=True).name == "data"
+
+
+def test_an_architecture_that_fails_at_the_question_does_not_claim(hybrid, caplog):
+    with hybrid(None) as model:
+        broken = Hybrid(())
+        broken.name = "broken"
+        broken.claims = lambda checkpoint: checkpoint.config["no such key"]
+        plugins().architectures.add(broken, PluginInfo("b", "dist-broken", "1"))
+        logging.getLogger("spectrakit").propagate = True
+        assert Model(model.checkpoint).architecture.name == "hybrid"
+    assert "broken of dist-broken failed" in caplog.text

@@ -50,7 +50,7 @@ class Bins:
     """Bins that hold something: decay rates in [low, high) and signed phases in degrees.
 
     low, high, phase_low, phase_high: (n,). counts: (groups, n). low == high for the exact counters:
-    +inf counts |lambda| = 0 and 0 counts |lambda| = 1.
+    +inf counts |lambda| = 0, 0 counts |lambda| = 1, and -inf an overflow of |lambda|.
     """
 
     low: np.ndarray
@@ -108,7 +108,10 @@ class DecaySketch:
     # ---- adding --------------------------------------------------------------------------------
 
     def add(self, rates: Tensor, phases: Tensor | None = None, multiplicity: int = 1) -> None:
-        """Count decay rates (n, groups) and their phases in radians, each `multiplicity` times."""
+        """Count decay rates (n, groups) and their phases in radians, each `multiplicity` times.
+
+        Raises FloatingPointError where a rate is NaN.
+        """
         if rates.numel() == 0:
             return
         low, high = rates.amin(0), rates.amax(0)
@@ -128,18 +131,22 @@ class DecaySketch:
 
         log(step x rate) is a sum: the histogram of a channel's log steps, shifted by each of its
         log rates, is the histogram of its products.
+
+        Raises FloatingPointError where a product is NaN.
         """
         if step.numel() == 0:
             return
         low, high = step.amin(0), step.amax(0)
-        self._widen((low * rate.amin(1)).amin()[None], (high * rate.amax(1)).amax()[None])
-        # A step or a rate that underflowed has no logarithm: rare enough to multiply out.
-        clean = (low > 0) & high.isfinite() & (rate > 0).all(1)
+        # A step or a rate that under- or overflowed has no logarithm: rare enough to multiply out.
+        clean = (low > 0) & high.isfinite() & (rate > 0).all(1) & rate.isfinite().all(1)
         if not bool(clean.all()):
             for rows in step[:, ~clean].split(_ROWS):
                 products = rows.unsqueeze(-1) * rate[~clean]
                 self.add(products.view(-1, 1), multiplicity=multiplicity)
             step, rate, low, high = step[:, clean], rate[clean], low[clean], high[clean]
+        if step.shape[1] == 0:
+            return
+        self._widen((low * rate.amin(1)).amin()[None], (high * rate.amax(1)).amax()[None])
         for tokens, channels in _blocks(step, rate.shape[1], low, high):
             reach = low[channels].amin(), high[channels].amax()
             first, counts = _shifted_histogram(step[tokens, channels], rate[channels], reach)
@@ -204,6 +211,9 @@ class DecaySketch:
         return self._logarithmic.setdefault((sign, phase), _LogCounts(self.groups))
 
     def _widen(self, low: Tensor, high: Tensor) -> None:
+        if bool(low.isnan().any()):
+            message = "a decay rate is NaN"
+            raise FloatingPointError(message)
         self.lowest = np.minimum(self.lowest, low.cpu().double().numpy())
         self.highest = np.maximum(self.highest, high.cpu().double().numpy())
 
@@ -225,7 +235,7 @@ class DecaySketch:
         self, phase: int, rates: Tensor, where: Tensor | None, multiplicity: int
     ) -> None:
         here = torch.ones_like(rates, dtype=torch.bool) if where is None else where
-        for exact in (0.0, math.inf):
+        for exact in (0.0, math.inf, -math.inf):
             self._count_exactly(exact, phase, ((rates == exact) & here).sum(0) * multiplicity)
         for sign in (1, -1):
             signed = sign * rates
@@ -257,8 +267,6 @@ def _grouped_counts(index: Tensor, counted: Tensor) -> Tensor:
 def _blocks(step: Tensor, states: int, low: Tensor, high: Tensor) -> Iterator[tuple[slice, slice]]:
     """Slices of tokens and channels that are reduced at once: see `_EXACT` and `_BLOCK`."""
     tokens, channels = step.shape
-    if channels == 0:
-        return
     spread = int((high.amax().log() - low.amin().log()) / WIDTH) + 4
     token_size = max(1, min(tokens, _EXACT // states))
     channel_size = max(1, min(_BLOCK // spread, _EXACT // (token_size * states)))

@@ -20,6 +20,7 @@ from spectrakit.analyses.spectrum_summary import (
     summarise_sketch,
 )
 from spectrakit.dynamics import SeparableDecay
+from spectrakit.errors import AnalysisError
 from spectrakit.tables import SPECTRUM, SPECTRUM_HISTOGRAM, SPECTRUM_SUMMARY
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ class Spectrum:
                 self._seen[layer.index] = _LayerSketch(labels, recurrence)
                 self._write_continuous(layer, recurrence)
             if "discrete" in self.domains:
-                with one_thread():
-                    self._seen[layer.index].add(recurrence, valid)
+                self._count(layer, recurrence, valid)
             return
         self._write_continuous(layer, recurrence)
         if "discrete" in self.domains:
@@ -87,6 +87,15 @@ class Spectrum:
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
             self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
             self._write_histogram(seen.labels, sketch)
+
+    def _count(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
+        try:
+            with one_thread():
+                self._seen[layer.index].add(recurrence, valid)
+        except FloatingPointError as error:
+            message = f"layer {layer.index} ({layer.path}): {error} on some token"
+            hint = "look for NaN and Inf in the weights: spectrakit inspect --check-values"
+            raise AnalysisError(message, hint=hint) from error
 
     def _write_discrete(self, layer: Layer, recurrence: Recurrence) -> None:
         eigenvalues = recurrence.eigenvalues()
@@ -177,7 +186,8 @@ def _labels(layer: Layer, recurrence: Recurrence, domain: Domain) -> Row:
     return {
         "layer": layer.index,
         "domain": domain,
-        "mode": recurrence.mode,
+        # The continuous-time A is a parameter: it depends neither on tokens nor on a bias.
+        "mode": "static" if domain == "continuous" else recurrence.mode,
         "gauge": recurrence.gauge,
     }
 
@@ -198,7 +208,7 @@ def _positions(recurrence: Recurrence, shape: Sequence[int]) -> Row:
 def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> Row:
     rate = eigenvalues.decay_rate.double().flatten().numpy()
     with np.errstate(divide="ignore", over="ignore"):
-        modulus, timescale = np.exp(-rate), 1 / rate
+        modulus, timescale = np.exp(-rate), np.where(rate > 0, 1 / rate, np.inf)
     columns: dict[str, object] = {"re": modulus, "im": 0.0, "phase_deg": 0.0}
     if eigenvalues.phase is not None:
         phase = eigenvalues.phase.double().flatten().numpy()

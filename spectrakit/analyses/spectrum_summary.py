@@ -124,10 +124,11 @@ def _moduli(rates: np.ndarray) -> np.ndarray:
 def _discrete_quantiles(rates: np.ndarray) -> dict[str, np.ndarray]:
     """Quantile columns from the rates' quantiles, which are the first axis.
 
-    The q-quantile of a falling function of the rate is its (1-q)-quantile.
+    The q-quantile of a falling function of the rate is its (1-q)-quantile. What does not decay
+    has an infinite timescale.
     """
     with np.errstate(divide="ignore"):
-        timescales = 1 / rates[::-1]
+        timescales = np.where(rates[::-1] > 0, 1 / rates[::-1], math.inf)
     return {
         **dict(zip(quantile_names("decay_rate"), rates, strict=True)),
         **dict(zip(quantile_names("timescale"), timescales, strict=True)),

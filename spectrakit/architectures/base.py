@@ -153,7 +153,8 @@ def config_value(checkpoint: Checkpoint, key: str, kind: type[Any], default: Any
 
     Raises MalformedError where it is missing (and there is no default) or of another type.
     """
-    value = checkpoint.config.get(key, default)
+    value = checkpoint.config.get(key)
+    value = default if value is None else value  # null says as little as no key
     wanted = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
         message = (

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
     from spectrakit.checkpoints import Checkpoint
 
+#: Options of mamba_ssm's Mamba2 that are read at one value only.
+_ONLY = {"d_ssm": None, "D_has_hdim": False, "rmsnorm": True, "norm_before_gate": False}
 _ATTENTION = "attention is not yet supported (its recurrence needs a forward pass of its own)"
 
 
@@ -120,7 +122,7 @@ def _mamba(checkpoint: Checkpoint) -> Mamba:
 
 def _mamba2(checkpoint: Checkpoint) -> Mamba2:
     options = _options(checkpoint)
-    for option, supported in (("d_ssm", None), ("D_has_hdim", False), ("rmsnorm", True)):
+    for option, supported in _ONLY.items():
         if options.get(option, supported) != supported:
             message = (
                 f"{checkpoint.model_id}: ssm_cfg.{option} = {options[option]!r} is not read yet"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spectrakit.cli import options
-from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
 from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
@@ -74,14 +74,18 @@ def analyze(
             command=shlex.join(["spectrakit", *sys.argv[1:]]),
             progress=terminal_progress(),
         )
-        traffic = f"read {opened.checkpoint.bytes_read / 1e6:.1f} MB"
+        moved = opened.checkpoint.bytes_read
     if json:
         print_json(_document(run))
         return
     from spectrakit.report import spectrum_report
 
     print_data(spectrum_report(run))
-    tell(f"{traffic}; wrote {run.folder}")
+    tensors = sum(run.table("layers")["bytes_read"].to_pylist())
+    tell(
+        f"read {format_bytes(tensors)} of these layers' tensors "
+        f"({format_bytes(moved)} with headers and the model's fingerprint); wrote {run.folder}"
+    )
 
 
 def _document(run: Run) -> dict[str, Any]:

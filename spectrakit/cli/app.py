@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
 import traceback
 from typing import Annotated, Any
@@ -15,7 +17,13 @@ from spectrakit.cli import analyze, catalog, extract, inspect, plugins
 from spectrakit.cli.console import show_notes
 from spectrakit.errors import SpectrakitError, scrub
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+#: typer's own ways out of a command: leaving, and every class that a bad parameter belongs to.
+_WAYS_OUT: tuple[type[BaseException], ...] = (
+    typer.Exit,
+    typer.Abort,
+    *(base for base in typer.BadParameter.__mro__ if base.__module__.startswith("typer")),
+)
 _ISSUE = "this is a bug of spectrakit; SPECTRAKIT_DEBUG=1 shows where"
 
 
@@ -24,9 +32,11 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer's own types are private)
         try:
-            return super().invoke(ctx)
-        except (typer.Exit, typer.Abort):
-            raise  # typer's own way out, which is a RuntimeError too
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a reader who has left is noticed here
+            return result
+        except _WAYS_OUT:
+            raise
         except SpectrakitError as error:
             self._fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
@@ -37,9 +47,11 @@ class _Group(TyperGroup):
             # The reader of our output left (`| head`): there is nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-        except (OSError, ValueError, TypeError, RuntimeError, AssertionError, LookupError,
-                AttributeError, ArithmeticError, ImportError) as error:  # fmt: skip
-            self._fail(f"error: {type(error).__name__}: {scrub(str(error))}\n  {_ISSUE}", 1)
+        except OSError as error:
+            self._fail(f"error: {scrub(error.strerror or str(error))}", 1)
+        except Exception as error:  # noqa: BLE001  (whatever it is, one line and no traceback)
+            first_line = scrub(str(error)).strip().partition("\n")[0]
+            self._fail(f"error: {type(error).__name__}: {first_line}\n  {_ISSUE}", 1)
 
     @staticmethod
     def _fail(message: str, code: int) -> None:
@@ -88,8 +100,15 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _terminated(*_: object) -> None:
+    raise SystemExit(_TERMINATED)
+
+
 def main() -> None:
     """Entry point of the `spectrakit` command."""
+    signal.signal(signal.SIGTERM, _terminated)  # so that what is half-written is cleaned up
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Greek still gets its table
     # Arrow's own allocator keeps tens of MB for the few that a run's tables take.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     build_app()()

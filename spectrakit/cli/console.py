@@ -29,6 +29,15 @@ def print_json(document: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
+def format_bytes(count: float) -> str:
+    """A number of bytes to three digits: 39.2 kB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
 def tell(text: str) -> None:
     """Tell the user something that is not data, on stderr."""
     sys.stderr.write(scrub(text) + "\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spectrakit.cli import options
-from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def _print(model: Model, inspection: Inspection) -> None:
     print_data(
         f"{checkpoint.model_id}  {checkpoint.revision}\n"
         f"  read by      {model.architecture.name} ({model.claimed_by.origin.distribution})\n"
-        f"  files        {len(checkpoint.files)} {formats}, {_bytes(size)}\n"
+        f"  files        {len(checkpoint.files)} {formats}, {format_bytes(size)}\n"
         f"  parameters   {inspection.parameters:,} ({dtypes})\n"
-        f"  weights mode reads {_bytes(inspection.weights_bytes)} of {_bytes(size)}"
+        f"  weights mode reads {format_bytes(inspection.weights_bytes)} of {format_bytes(size)}"
     )
     print_data(_table(inspection))
 
@@ -71,13 +71,15 @@ def _table(inspection: Inspection) -> Table:
     for cost in inspection.layers:
         layer = cost.layer
         mode = layer.mixer.weights_mode if layer.mixer else None
-        weights = "-" if cost.weights_bytes is None else f"{mode}, {_bytes(cost.weights_bytes)}"
+        weights = (
+            "-" if cost.weights_bytes is None else f"{mode}, {format_bytes(cost.weights_bytes)}"
+        )
         table.add_row(
             str(layer.index),
             layer.kind,
             *("" if n is None else str(n) for n in (layer.heads, layer.channels, layer.state_size)),
             weights,
-            "-" if cost.data_bytes is None else _bytes(cost.data_bytes),
+            "-" if cost.data_bytes is None else format_bytes(cost.data_bytes),
             layer.reason or "",
         )
     return table
@@ -114,11 +116,3 @@ def _document(model: Model, inspection: Inspection, bad: list[BadTensor] | None)
         ],
         "bad_tensors": None if bad is None else [asdict(tensor) for tensor in bad],
     }
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"

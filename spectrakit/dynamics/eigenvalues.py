@@ -51,8 +51,8 @@ class DiscreteEigenvalues:
 
     @property
     def timescale(self) -> Tensor:
-        """1 / r: the steps in which the state decays by a factor e; inf at |lambda| = 1."""
-        return 1 / self.decay_rate
+        """1 / r: the steps in which the state decays by a factor e; inf where |lambda| >= 1."""
+        return torch.where(self.decay_rate > 0, 1 / self.decay_rate, math.inf)
 
     @property
     def values(self) -> Tensor:

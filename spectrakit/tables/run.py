@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from spectrakit._lazy import lazy_import
@@ -26,7 +26,7 @@ class Run:
 
     folder: Path | None
     manifest: Manifest
-    _tables: Mapping[str, pa.Table]
+    _tables: Mapping[str, pa.Table] = field(repr=False)
 
     @property
     def tables(self) -> tuple[str, ...]:

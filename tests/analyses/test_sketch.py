@@ -179,3 +179,22 @@ def test_nothing_added_is_nothing_counted():
     sketch.add(torch.zeros(0, 1))
     sketch.add_separable(torch.zeros(0, 3), torch.ones(3, 2))
     assert sketch.bins().counts.shape == (1, 0)
+
+
+def test_rates_that_overflowed_are_forgotten_at_once():
+    """exp(A_log) beyond float32: |lambda| = 0 wherever there is a step at all."""
+    sketch = DecaySketch()
+    sketch.add_separable(torch.tensor([[0.1, 0.2]]), torch.tensor([[math.inf, 1.0], [2.0, 3.0]]))
+    bins = sketch.bins()
+    assert bins.counts.sum() == 4
+    assert bins.counts[0, bins.low == math.inf].tolist() == [1]
+    assert (sketch.lowest[0], sketch.highest[0]) == (pytest.approx(0.1), math.inf)
+
+
+def test_nan_is_refused_wherever_it_is():
+    with pytest.raises(FloatingPointError, match="NaN"):
+        DecaySketch().add(torch.tensor([[0.1], [math.nan], [0.2]]))
+    with pytest.raises(FloatingPointError, match="NaN"):
+        DecaySketch().add_separable(torch.tensor([[math.nan, 1.0]]), torch.ones(2, 3))
+    with pytest.raises(FloatingPointError, match="NaN"):  # 0 x inf
+        DecaySketch().add_separable(torch.tensor([[0.0]]), torch.tensor([[math.inf]]))

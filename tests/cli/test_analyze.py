@@ -229,3 +229,93 @@ def test_a_bug_is_one_line_too_and_says_how_to_see_more(command, monkeypatch):
     done = command("analyze", "tiny-mamba")
     assert "Traceback" in done.err
     assert SECRET not in done.err
+
+
+def truncated(folder):
+    (folder / "model.safetensors").write_bytes(
+        (CHECKPOINTS / "tiny-mamba" / "model.safetensors").read_bytes()[:500_000]
+    )
+
+
+def empty(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def zeros(folder):
+    (folder / "model.safetensors").write_bytes(bytes(1000))
+
+
+def escaping_index(folder):
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
+    index = {"weight_map": {"backbone.layers.0.mixer.D": "../outside.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def evil_pickle(folder):
+    import torch
+
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(1), "b": Path("x")}, folder / "pytorch_model.bin")
+
+
+def legacy_tar(folder):
+    import tarfile
+
+    (folder / "model.safetensors").unlink()
+    with tarfile.open(folder / "pytorch_model.bin", "w") as tar:
+        tar.add(folder / "config.json", "storages")
+
+
+def zip_bomb(folder):
+    import zipfile
+
+    (folder / "model.safetensors").unlink()
+    with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("archive/data.pkl", bytes(10_000_000))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [truncated, empty, zeros, escaping_index, evil_pickle, legacy_tar, zip_bomb],
+    ids=lambda damage: damage.__name__,
+)
+def test_unsafe_and_damaged_files_are_exit_4(command, tmp_path, damage):
+    shutil.copytree(CHECKPOINTS / "tiny-mamba", tmp_path / "m")
+    damage(tmp_path / "m")
+    for extra in ([], ["--mode", "data"]):
+        done = command("analyze", "m", "--out", "run", *extra)
+        assert done.code == 4, done.err
+        assert done.err.startswith("error: ")
+        assert "Traceback" not in done.err
+        assert not (tmp_path / "run").exists()
+
+
+def test_the_hub_refusing_is_exit_6(command, hub, tmp_path):
+    repo = hub.repos["state-spaces/mamba-130m"]
+    repo.gated = True
+    gated = command("analyze", "mamba-130m", "--out", "run")
+    assert gated.code == 6
+    assert "gated" in gated.err.lower()
+    repo.gated = False
+    hub.fail("/api/models", 99, status=404, headers={"X-Error-Code": "RepoNotFound"})
+    assert command("analyze", "mamba-130m", "--out", "run").code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sharded_folder_is_analysed_like_one_file(command, tmp_path):
+    shutil.copytree(CHECKPOINTS / "tiny-mamba", tmp_path / "m")
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    placed = {}
+    for shard, names in enumerate((sorted(weights)[::2], sorted(weights)[1::2])):
+        file = f"model-{shard + 1:05}-of-00002.safetensors"
+        save_file({name: weights[name] for name in names}, tmp_path / "m" / file)
+        placed |= dict.fromkeys(names, file)
+    (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
+    for name, out in (("m", "sharded"), ("tiny-mamba", "whole")):
+        assert command("analyze", name, "--out", out, "--no-figures").code == 0
+    sharded, whole = (
+        read_run(tmp_path / out).table("spectrum").drop_columns(["model_id", "revision"])
+        for out in ("sharded", "whole")
+    )
+    assert sharded.equals(whole)

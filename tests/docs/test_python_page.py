@@ -31,7 +31,7 @@ def test_lists_the_public_name(name):
     ("function", "after"),
     [
         (spectrakit.open_checkpoint, "`open_checkpoint` are those of the command line:"),
-        (spectrakit.analyze, "print(summary.select"),
+        (spectrakit.analyze, "for row in summary.select"),
     ],
     ids=["open_checkpoint", "analyze"],
 )
