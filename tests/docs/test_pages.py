@@ -102,7 +102,7 @@ def test_its_make_tasks_exist(page):
 
 def test_forbidden_strings_would_be_found():
     found = {
-        "an absolute path": "see /work/main/x",
+        "an absolute path": "see /home/someone/x",
         "a folder beside the project": "../shared/data",
         "a package index": "https://pypi.org/simple",
         "a token": "hf_abcdefgh",
