@@ -21,7 +21,11 @@ def print_data(renderable: RenderableType) -> None:
     """Print a table or text to stdout."""
     from rich.console import Console
 
-    Console().print(renderable)
+    class DataConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the application ends quietly; rich would end it with an error
+
+    DataConsole().print(renderable)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -163,15 +163,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_leaves_is_no_error(tmp_path):
-    """`spectrakit catalog list | head -1`"""
-    first = subprocess.Popen(
-        [*SPECTRAKIT, "catalog", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+@pytest.mark.parametrize("words", [("catalog", "list"), ("inspect", "tiny-mamba", "--json")])
+def test_a_reader_that_leaves_is_no_error(words):
+    """`spectrakit catalog list | true`"""
+    command = subprocess.Popen(
+        [*SPECTRAKIT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    first.stdout.close()
-    assert first.stderr.read() == b""
-    first.stderr.close()
-    first.wait(60)
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    command.stderr.close()
+    assert command.wait(60) == 0
 
 
 def test_a_hostile_plugin_breaks_nothing(tmp_path):
