@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
+from spectrakit.dynamics import Contraction
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.pipeline import resolve_device
 from spectrakit.planning import AskedMode, plan_layers
@@ -165,6 +166,8 @@ def _matrices(layer: Layer, recurrence: Recurrence, form: Form) -> dict[str, Ten
     heads = recurrence.operator.heads
     if recurrence.input_map is not None and recurrence.output_map is not None:
         parts["B_bar"] = recurrence.input_map.matrix(heads)
-        parts["C"] = recurrence.output_map.query
+        read = recurrence.output_map
+        # One query for a group of heads is written once, not for each of them.
+        parts["C"] = read.query if isinstance(read, Contraction) else read.matrix(heads)
     prefix = f"layers.{layer.index}."
     return {prefix + name: part.clone() for name, part in parts.items() if part is not None}

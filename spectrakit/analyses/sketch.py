@@ -177,6 +177,11 @@ class DecaySketch:
 
     # ---- reading -------------------------------------------------------------------------------
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not self._exact and not self._logarithmic
+
     def bins(self) -> Bins:
         """Every bin that holds something, by phase and then by rising decay rate."""
         # One column a bin: low, high, phase_low, phase_high.

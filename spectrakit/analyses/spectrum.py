@@ -53,11 +53,15 @@ class Spectrum:
         self.sink = sink
         self.domains = tuple(domains)
         self._seen: dict[int, _LayerSketch] = {}
+        #: Layers whose A is the same for every token: written when first seen.
+        self._written: set[int] = set()
 
     def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
         """Take in one layer's recurrence."""
         if recurrence.mode == "data":
             assert valid is not None  # noqa: S101  (the pipeline's promise in data mode)
+            if recurrence.starts is not None:
+                valid = valid & ~recurrence.starts
             if layer.index not in self._seen:
                 labels = _labels(layer, recurrence, "discrete")
                 self._seen[layer.index] = _LayerSketch(labels, recurrence)
@@ -65,6 +69,9 @@ class Spectrum:
             if "discrete" in self.domains:
                 self._count(layer, recurrence, valid)
             return
+        if layer.index in self._written:
+            return
+        self._written.add(layer.index)
         self._write_continuous(layer, recurrence)
         if "discrete" in self.domains:
             self._write_discrete(layer, recurrence)
@@ -83,6 +90,9 @@ class Spectrum:
             return
         for index in sorted(self._seen):
             seen = self._seen[index]
+            if seen.sketch.is_empty:
+                message = f"layer {index}: no token has a token before it, so nothing was counted"
+                raise AnalysisError(message, hint="longer text, or a larger --seq-len")
             sketch = seen.by_head()
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
             self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
@@ -150,15 +160,13 @@ class _LayerSketch:
 
     def count(self, eigenvalues: DiscreteEigenvalues, valid: Tensor | None = None) -> None:
         """Count eigenvalues (..., H, K), of the valid tokens only."""
-        rates, phases = eigenvalues.decay_rate, eigenvalues.phase
-        if valid is not None:
-            rates = _of_valid(rates, valid)
-            phases = None if phases is None else _of_valid(phases, valid)
-        self.sketch.add(
-            self._by_group(rates),
-            None if phases is None else self._by_group(phases),
-            eigenvalues.multiplicity,
-        )
+        for part, copies in eigenvalues.by_multiplicity():
+            rates, phases = part.decay_rate, part.phase
+            if valid is not None:
+                rates = _of_valid(rates, valid)
+                phases = None if phases is None else _of_valid(phases, valid)
+            phases = None if phases is None else self._by_group(phases)
+            self.sketch.add(self._by_group(rates), phases, copies)
 
     def by_head(self) -> DecaySketch:
         """The whole layer as the first group, then each head; see `_heads`."""
@@ -209,6 +217,7 @@ def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> Row:
     rate = eigenvalues.decay_rate.double().flatten().numpy()
     with np.errstate(divide="ignore", over="ignore"):
         modulus, timescale = np.exp(-rate), np.where(rate > 0, 1 / rate, np.inf)
+    heads = eigenvalues.log_modulus.numel() // eigenvalues.log_modulus.shape[-1]
     columns: dict[str, object] = {"re": modulus, "im": 0.0, "phase_deg": 0.0}
     if eigenvalues.phase is not None:
         phase = eigenvalues.phase.double().flatten().numpy()
@@ -223,7 +232,7 @@ def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> Row:
         "modulus": modulus,
         "decay_rate": rate,
         "timescale_steps": timescale,
-        "multiplicity": eigenvalues.multiplicity,
+        "multiplicity": np.tile(eigenvalues.multiplicities, heads),
         "error_bound": None if bound is None else bound.flatten().numpy(),
     }
 

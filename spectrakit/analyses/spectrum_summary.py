@@ -38,23 +38,32 @@ _RATE_EDGES = tuple(math.inf if edge == 0 else -math.log(edge) for edge in RADIU
 
 def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     """Summary columns of eigenvalues that are all there."""
-    rates = np.sort(eigenvalues.decay_rate.double().flatten().numpy())
-    phase = np.zeros(1) if eigenvalues.phase is None else eigenvalues.phase.double().numpy()
-    degrees = np.abs(np.degrees(phase)).flatten()
+    unsorted = eigenvalues.decay_rate.double().flatten().numpy()
+    rising = np.argsort(unsorted, kind="stable")
+    rates = unsorted[rising]
+    each = np.tile(eigenvalues.multiplicities, rates.size // len(eigenvalues.multiplicities))
+    # How many eigenvalues come before each position in `rates`, and how many there are.
+    before = np.concatenate([[0], np.cumsum(each[rising])])
+    total = int(before[-1])
+    phase = np.zeros(rates.size) if eigenvalues.phase is None else eigenvalues.phase.double()
+    degrees = np.abs(np.degrees(np.asarray(phase))).flatten()
     # Rates fall as moduli rise, so a radius bin (a, b] is a difference of two left insertions.
-    below = np.searchsorted(rates, _RATE_EDGES, side="left").astype(float)
-    below[0] = len(rates)  # [0, .1] holds |lambda| = 0, whose rate is inf
+    below = before[np.searchsorted(rates, _RATE_EDGES, side="left")].astype(float)
+    below[0] = total  # [0, .1] holds |lambda| = 0, whose rate is inf
     # The last edge is pi in floating point: it must not fall outside.
-    within = [(degrees <= edge).sum() for edge in PHASE_EDGES[1:-1]]
-    phases = np.diff([0, *within, len(degrees)]) / len(degrees)
-    shares = dict(zip(MODULUS_SHARES, (below[:-1] - below[1:]) / len(rates), strict=True))
+    within = [each[degrees <= edge].sum() for edge in PHASE_EDGES[1:-1]]
+    phases = np.diff([0, *within, total]) / total
+    shares = dict(zip(MODULUS_SHARES, (below[:-1] - below[1:]) / total, strict=True))
+    # The smallest rate that at least a share q of the eigenvalues does not exceed.
+    needed = np.ceil(np.multiply(QUANTILES, total)).clip(1)
+    quantiles = rates[np.searchsorted(before[1:], needed, side="left")]
     shares |= dict(zip(PHASE_SHARES, phases, strict=True))
     return {
-        "count": len(rates) * eigenvalues.multiplicity,
+        "count": total,
         "spectral_radius": _modulus(float(rates[0])),
         "stable": bool(rates[0] > 0),
-        "mean_modulus": float(_moduli(rates).mean()),
-        **_discrete_quantiles(np.quantile(rates, QUANTILES, method="inverted_cdf")),
+        "mean_modulus": float(_moduli(rates) @ each[rising] / total),
+        **_discrete_quantiles(quantiles),
         **shares,
         **{bound_name(name): 0.0 for name in shares},
         "relative_error": 0.0,

@@ -1,7 +1,16 @@
 """The mathematics of linear recurrences, alone: no checkpoint, no model, no file is known here."""
 
 from spectrakit.dynamics.eigenvalues import ContinuousEigenvalues, DiscreteEigenvalues, Domain
-from spectrakit.dynamics.maps import Contraction, OuterProduct
+from spectrakit.dynamics.maps import (
+    ConstantInput,
+    ConstantOutput,
+    Contraction,
+    InputMap,
+    OuterProduct,
+    OutputMap,
+    ScaledInput,
+    ScaledOutput,
+)
 from spectrakit.dynamics.operators import (
     Dense,
     DiagonalDecay,
@@ -9,20 +18,27 @@ from spectrakit.dynamics.operators import (
     SeparableDecay,
     TransitionOperator,
 )
-from spectrakit.dynamics.recurrence import HeadAxis, Mode, Recurrence
+from spectrakit.dynamics.recurrence import Gauge, HeadAxis, Mode, Recurrence
 
 __all__ = [
+    "ConstantInput",
+    "ConstantOutput",
     "ContinuousEigenvalues",
     "Contraction",
     "Dense",
     "DiagonalDecay",
     "DiscreteEigenvalues",
     "Domain",
+    "Gauge",
     "HeadAxis",
+    "InputMap",
     "Mode",
     "OuterProduct",
+    "OutputMap",
     "Recurrence",
     "ScalarDecay",
+    "ScaledInput",
+    "ScaledOutput",
     "SeparableDecay",
     "TransitionOperator",
 ]

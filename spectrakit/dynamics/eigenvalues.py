@@ -8,6 +8,7 @@ eigenvalue near -0.8 says nothing about a unit circle until it has been discreti
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -30,14 +31,30 @@ class DiscreteEigenvalues:
 
     log_modulus: (..., H, K) log|lambda|, -inf where lambda = 0.
     phase: (..., H, K) in radians, or None where every eigenvalue is real and non-negative.
-    multiplicity: how often each of them occurs in the operator.
+    multiplicity: how often they occur in the operator: one number for all K, or one for each.
     error_bound: (..., H, K) absolute error of lambda, or None where it is rounding alone.
     """
 
     log_modulus: Tensor
     phase: Tensor | None = None
-    multiplicity: int = 1
+    multiplicity: int | tuple[int, ...] = 1
     error_bound: Tensor | None = None
+
+    @property
+    def multiplicities(self) -> tuple[int, ...]:
+        """How often each of the K occurs."""
+        if isinstance(self.multiplicity, tuple):
+            return self.multiplicity
+        return (self.multiplicity,) * self.log_modulus.shape[-1]
+
+    def by_multiplicity(self) -> Iterator[tuple[DiscreteEigenvalues, int]]:
+        """Those that occur equally often, and how often."""
+        if isinstance(self.multiplicity, int):
+            yield self, self.multiplicity
+            return
+        for copies in sorted(set(self.multiplicity)):
+            here = [k for k, times in enumerate(self.multiplicity) if times == copies]
+            yield self._pick(_columns(here), copies), copies
 
     @property
     def decay_rate(self) -> Tensor:
@@ -67,19 +84,22 @@ class DiscreteEigenvalues:
 
     def times(self, copies: int) -> DiscreteEigenvalues:
         """The same eigenvalues, each occurring `copies` times as often."""
+        if isinstance(self.multiplicity, tuple):
+            return replace(self, multiplicity=tuple(copies * own for own in self.multiplicity))
         return replace(self, multiplicity=self.multiplicity * copies)
 
     def head(self, index: int) -> DiscreteEigenvalues:
         """Those of one head: (..., 1, K)."""
+        return self._pick(lambda values: values[..., index : index + 1, :], self.multiplicity)
 
-        def one(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[..., index : index + 1, :]
-
-        return replace(
-            self,
-            log_modulus=self.log_modulus[..., index : index + 1, :],
-            phase=one(self.phase),
-            error_bound=one(self.error_bound),
+    def _pick(
+        self, pick: Callable[[Tensor], Tensor], multiplicity: int | tuple[int, ...]
+    ) -> DiscreteEigenvalues:
+        return DiscreteEigenvalues(
+            pick(self.log_modulus),
+            None if self.phase is None else pick(self.phase),
+            multiplicity,
+            None if self.error_bound is None else pick(self.error_bound),
         )
 
     @classmethod
@@ -92,6 +112,10 @@ class DiscreteEigenvalues:
         else:
             phase = torch.zeros_like(values).masked_fill(values < 0, math.pi)
         return cls(values.abs().log(), phase, error_bound=error_bound)
+
+
+def _columns(here: list[int]) -> Callable[[Tensor], Tensor]:
+    return lambda values: values[..., here]
 
 
 @dataclass(frozen=True)

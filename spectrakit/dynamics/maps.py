@@ -7,10 +7,30 @@ state size N, head width P.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class InputMap(Protocol):
+    """B_t, by what it does to an input."""
+
+    def at(self, t: int, u: Tensor) -> Tensor:
+        """What token `t` adds to the state: (B, H, N, P) for the token's input u."""
+
+    def matrix(self, heads: int) -> Tensor:
+        """B_t per head, multiplied out: (B, T, H, N), or (1, 1, H, N) where it does not vary."""
+
+
+class OutputMap(Protocol):
+    """C_t, by what it does to a state."""
+
+    def at(self, t: int, state: Tensor) -> Tensor:
+        """The output of token `t`: (B, H, P) for a state (B, H, N, P)."""
+
+    def matrix(self, heads: int) -> Tensor:
+        """C_t per head: (B, T, H, N), or (1, 1, H, N) where it does not vary."""
 
 
 def _per_head(grouped: Tensor, heads: int) -> Tensor:
@@ -60,3 +80,72 @@ class Contraction:
     def matrix(self, heads: int) -> Tensor:
         """C_t per head: (B, T, H, N)."""
         return self.query.repeat_interleave(heads // self.query.shape[2], dim=2)
+
+
+@dataclass(frozen=True)
+class ConstantInput:
+    """B u_t with a B that does not depend on the input (S4, S5, LRU).
+
+    weight: (H, N, Q), real or complex, for inputs u (B, T, H, Q) and a state of width one: Q is 1
+    for a layer of channels (S4, S4D), the model width for one head that mixes them (S5, LRU).
+    """
+
+    weight: Tensor
+
+    def at(self, _t: int, u: Tensor) -> Tensor:
+        """What any token adds to the state: (B, H, N, 1) for its input u (B, H, Q)."""
+        return self.weight @ u.to(self.weight.dtype).unsqueeze(-1)
+
+    def matrix(self, heads: int) -> Tensor:
+        """B of a layer of channels: (1, 1, H, N)."""
+        return self.weight.squeeze(-1).expand(heads, -1)[None, None]
+
+
+@dataclass(frozen=True)
+class ConstantOutput:
+    """Re(C h_t) with a C that does not depend on the input (S4, S5, LRU).
+
+    weight: (H, Q, N), real or complex; see `ConstantInput`.
+    """
+
+    weight: Tensor
+
+    def at(self, _t: int, state: Tensor) -> Tensor:
+        """The output of any token: (B, H, Q) for a state (B, H, N, 1)."""
+        return (self.weight @ state).squeeze(-1).real
+
+    def matrix(self, heads: int) -> Tensor:
+        """C of a layer of channels: (1, 1, H, N)."""
+        return self.weight.squeeze(-2).expand(heads, -1)[None, None]
+
+
+@dataclass(frozen=True)
+class ScaledInput:
+    """exp(log_scale_t) B_t, log_scale: (B, T, H)."""
+
+    inner: InputMap
+    log_scale: Tensor
+
+    def at(self, t: int, u: Tensor) -> Tensor:
+        """What token `t` adds to the state: (B, H, N, P)."""
+        return self.log_scale[:, t].exp()[..., None, None] * self.inner.at(t, u)
+
+    def matrix(self, heads: int) -> Tensor:
+        """(B, T, H, N)."""
+        return self.log_scale.exp().unsqueeze(-1) * self.inner.matrix(heads)
+
+
+@dataclass(frozen=True)
+class ScaledOutput:
+    """exp(log_scale_t) C_t, log_scale: (B, T, H)."""
+
+    inner: OutputMap
+    log_scale: Tensor
+
+    def at(self, t: int, state: Tensor) -> Tensor:
+        """The output of token `t`: (B, H, P)."""
+        return self.log_scale[:, t].exp().unsqueeze(-1) * self.inner.at(t, state)
+
+    def matrix(self, heads: int) -> Tensor:
+        """(B, T, H, N)."""
+        return self.log_scale.exp().unsqueeze(-1) * self.inner.matrix(heads)

@@ -52,6 +52,12 @@ class TransitionOperator(Protocol):
     def apply(self, state: Tensor) -> Tensor:
         """A_t h for a state (..., H, N, P)."""
 
+    def apply_left(self, row: Tensor) -> Tensor:
+        """r A_t for rows (..., R, H, N), R of them at once: how a read-out is pulled back a step."""
+
+    def scaled(self, log_factor: Tensor) -> TransitionOperator:
+        """exp(log_factor_t) A_t, log_factor (..., H)."""
+
 
 @dataclass(frozen=True)
 class ScalarDecay:
@@ -85,6 +91,14 @@ class ScalarDecay:
     def apply(self, state: Tensor) -> Tensor:
         """A_t h for a state (..., H, N, P)."""
         return self.log_decay.exp()[..., None, None] * state
+
+    def apply_left(self, row: Tensor) -> Tensor:
+        """r A_t for rows (..., R, H, N)."""
+        return row * self.log_decay.exp()[..., None, :, None]
+
+    def scaled(self, log_factor: Tensor) -> ScalarDecay:
+        """exp(log_factor_t) A_t, log_factor (..., H)."""
+        return ScalarDecay(self.log_decay + log_factor, self.state_size)
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,14 @@ class DiagonalDecay:
         """A_t h for a state (..., H, N, P)."""
         return self._diagonal().unsqueeze(-1) * state
 
+    def apply_left(self, row: Tensor) -> Tensor:
+        """r A_t for rows (..., R, H, N)."""
+        return row * self._diagonal().unsqueeze(-3)
+
+    def scaled(self, log_factor: Tensor) -> DiagonalDecay:
+        """exp(log_factor_t) A_t, log_factor (..., H)."""
+        return DiagonalDecay(self.log_decay + log_factor.unsqueeze(-1), self.phase)
+
 
 @dataclass(frozen=True)
 class SeparableDecay:
@@ -170,6 +192,14 @@ class SeparableDecay:
         """A_t h for a state (..., H, N, P)."""
         return self.eigenvalues().modulus.unsqueeze(-1) * state
 
+    def apply_left(self, row: Tensor) -> Tensor:
+        """r A_t for rows (..., R, H, N)."""
+        return row * self.eigenvalues().modulus.unsqueeze(-3)
+
+    def scaled(self, log_factor: Tensor) -> DiagonalDecay:
+        """exp(log_factor_t) A_t, multiplied out: log_factor (..., H)."""
+        return DiagonalDecay(self.eigenvalues().log_modulus + log_factor.unsqueeze(-1))
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -203,3 +233,11 @@ class Dense:
     def apply(self, state: Tensor) -> Tensor:
         """A_t h for a state (..., H, N, P)."""
         return self.matrix.to(state.dtype) @ state
+
+    def apply_left(self, row: Tensor) -> Tensor:
+        """r A_t for rows (..., R, H, N)."""
+        return (row.unsqueeze(-2) @ self.matrix.to(row.dtype).unsqueeze(-4)).squeeze(-2)
+
+    def scaled(self, log_factor: Tensor) -> Dense:
+        """exp(log_factor_t) A_t, log_factor (..., H)."""
+        return Dense(self.matrix * log_factor.exp()[..., None, None])

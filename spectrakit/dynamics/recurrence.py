@@ -8,17 +8,18 @@ layer's own output.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.eigenvalues import ContinuousEigenvalues, DiscreteEigenvalues
+from spectrakit.dynamics.maps import ScaledInput, ScaledOutput
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.dynamics.maps import Contraction, OuterProduct
+    from spectrakit.dynamics.maps import InputMap, OutputMap
     from spectrakit.dynamics.operators import TransitionOperator
 else:
     torch = lazy_import("torch")
@@ -30,31 +31,42 @@ Mode = Literal["static", "nominal", "data"]
 #: What the operator's H axis counts in this layer.
 HeadAxis = Literal["head", "channel"]
 
+#: The scaling of the state that time-varying eigenvalues refer to: they change under
+#: h_t -> s_t h_t. unnormalised: the state as a sum of inputs, with any normaliser nu_t of the
+#: read-out in C_t. dsf: the state divided by nu_t, so that the normaliser is in A_t (Sieber et al.
+#: 2024, arXiv 2405.15731): lambda_t carries nu_{t-1} / nu_t.
+Gauge = Literal["unnormalised", "dsf"]
+
 
 @dataclass(frozen=True)
 class Recurrence:
     """A layer's transition operator with its input and output maps.
 
     operator: A_t, with leading axes (batch, tokens) in `data` mode and none otherwise.
-    mode: how A_t was obtained. gauge: the scaling of the state the eigenvalues refer to (they
-    change under h_t -> s_t h_t): "unnormalised" is the state as the model itself keeps it.
+    mode: how A_t was obtained. gauge: see `Gauge`; the two are one where the read-out has no
+    normaliser, and that is called "unnormalised".
     head_axis: what H counts. width: P, columns of a head's state.
     step: the discretisation step Delta (..., H), and generator: the eigenvalues (H, K) of the
     continuous-time A, where the layer has them.
     input_map, output_map: B_t and C_t; None where weights alone do not determine them.
-    feedthrough: D, (H,) or (H, P), or None.
+    feedthrough: D, (H,) or (H, P); one that varies is (B, T, H, P) or broadcasts to it; or None.
+    log_normaliser: log nu_t (B, T, H) of a read-out that is normalised; None where it is not.
+    starts: (B, T) of bool, True at tokens whose state before them is empty by definition: their A_t
+    acts on nothing, and no statistic may count it. None where there are none.
     """
 
     operator: TransitionOperator
     mode: Mode
-    gauge: str
+    gauge: Gauge
     head_axis: HeadAxis
     width: int
     step: Tensor | None = None
     generator: Tensor | None = None
-    input_map: OuterProduct | None = None
-    output_map: Contraction | None = None
+    input_map: InputMap | None = None
+    output_map: OutputMap | None = None
     feedthrough: Tensor | None = None
+    log_normaliser: Tensor | None = None
+    starts: Tensor | None = None
 
     def eigenvalues(self) -> DiscreteEigenvalues:
         """Discrete-time eigenvalues of A_t on the whole state of a head."""
@@ -67,11 +79,42 @@ class Recurrence:
         copies = self.operator.state_size // self.generator.shape[-1]
         return ContinuousEigenvalues(self.generator, multiplicity=copies * self.width)
 
+    def in_gauge(self, gauge: Gauge) -> Recurrence:
+        """The same input-output map, with the state in another gauge.
+
+        h~_t = s_t h_t has A~_t = (s_t / s_{t-1}) A_t, B~_t = s_t B_t and C~_t = C_t / s_t, where
+        s_t is nu_t or its inverse. Itself where the read-out has no normaliser.
+        """
+        if self.log_normaliser is None or gauge == self.gauge:
+            return self
+        log_scale = self.log_normaliser if gauge == "unnormalised" else -self.log_normaliser
+        change = torch.zeros_like(log_scale)
+        change[:, 1:] = log_scale[:, 1:] - log_scale[:, :-1]
+        # Where nu_{t-1} = 0 nothing is carried, and the change is a difference of infinities.
+        change = change.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        operator = self.operator.scaled(change)
+        log_scale = log_scale.nan_to_num(posinf=0.0, neginf=0.0)
+        return replace(
+            self,
+            operator=operator,
+            mode="data",
+            gauge=gauge,
+            input_map=None if self.input_map is None else ScaledInput(self.input_map, log_scale),
+            output_map=(
+                None if self.output_map is None else ScaledOutput(self.output_map, -log_scale)
+            ),
+        )
+
+    def at(self, t: int) -> TransitionOperator:
+        """A of token `t`: leading axes (batch,), or none where A does not depend on the input."""
+        return self.operator.at(t) if self.mode == "data" else self.operator
+
     def run(self, inputs: Tensor, state: Tensor | None = None) -> Tensor:
         """The outputs y (B, T, H, P) for the inputs u (B, T, H, P), one token at a time.
 
         state: h before the first token, (B, H, N, P); zero when None. Computed in the dtype of the
-        inputs; only one token's operator and state are ever materialised.
+        inputs or of A, whichever is wider; only one token's operator and state are ever
+        materialised.
 
         Raises ValueError where the recurrence has no input and output maps (weights mode of a layer
         whose B and C depend on the input).
@@ -79,13 +122,13 @@ class Recurrence:
         if self.input_map is None or self.output_map is None:
             message = f"a {self.mode} recurrence has no input and output maps to run with"
             raise ValueError(message)
-        batch, tokens, heads, width = inputs.shape
-        if state is None:
-            state = inputs.new_zeros(batch, heads, self.operator.state_size, width)
         outputs = torch.empty_like(inputs)
-        for t in range(tokens):
-            state = self.operator.at(t).apply(state) + self.input_map.at(t, inputs[:, t])
+        for t in range(inputs.shape[1]):
+            driven = self.input_map.at(t, inputs[:, t])
+            state = driven if state is None else self.at(t).apply(state) + driven
             outputs[:, t] = self.output_map.at(t, state)
         if self.feedthrough is not None:
-            outputs += inputs * self.feedthrough.view(heads, -1)
+            fixed = self.feedthrough.dim() < 4  # not (batch, tokens, heads, width)
+            heads = inputs.shape[2]
+            outputs += inputs * (self.feedthrough.view(heads, -1) if fixed else self.feedthrough)
         return outputs
