@@ -61,13 +61,13 @@ def _share_of_pass(runnable, tokens: torch.Tensor, valid: torch.Tensor) -> float
 
         return timed_work
 
-    read = runnable.scan.read
-    runnable.scan = replace(runnable.scan, read=counted(read))
+    taps = runnable.taps
+    runnable.taps = {index: replace(tap, read=counted(tap.read)) for index, tap in taps.items()}
     see = counted(lambda layer, seen: spectrum.see(layer, seen.recurrence, valid))
     whole = timed(lambda: runnable.run(tokens, see)).seconds
     rest = whole - added
     counted(spectrum.finish)()
-    runnable.scan = replace(runnable.scan, read=read)
+    runnable.taps = taps
     return added / rest
 
 

@@ -22,6 +22,7 @@ _FLOATING = {"F64", "F32", "F16", "BF16"}
 class Layer:
     """A layer of a checkpoint that moves information along the sequence.
 
+    index: its place among the model's sequence layers, in the order they run. path: its module.
     kind: the mixer's name, or what the layer is where no mixer can read it ("attention").
     mixer: how to read it; None where nothing here can, and then `reason` says why.
     parameters: the checkpoint's tensor name of each of the mixer's roles.
@@ -73,10 +74,16 @@ class RunnableModel(Protocol):
     def vocabulary_size(self) -> int:
         """Token ids lie below it."""
 
-    def run(self, tokens: Tensor, on_layer: LayerSeen | None = None) -> None:
+    def run(
+        self, tokens: Tensor, on_layer: LayerSeen | None = None, valid: Tensor | None = None
+    ) -> None:
         """One forward pass over token ids (B, T), from an empty state.
 
-        Raises AnalysisError where a layer that was to be watched recorded nothing.
+        valid: (B, T) of bool, False on padding that no token may attend to; None where there is
+        none, or where it comes after the text and so changes nothing before it.
+
+        Raises AnalysisError where a layer that was to be watched recorded nothing, UsageError where
+        the sequences are longer than the model can take.
         """
 
 
@@ -95,11 +102,23 @@ class Architecture(Protocol):
         Raises MalformedError where the config and the weights disagree.
         """
 
-    def load(self, checkpoint: Checkpoint, device: str) -> RunnableModel:
-        """The model in float32 on `device`, ready to run.
+    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+        """The model on `device`, its weights in `dtype`, ready to run.
 
         Raises UnsupportedError where the family, or this member of it, cannot be run here.
         """
+
+
+class Configured(Protocol):
+    """What has a config: a checkpoint, or the part of it that is about the language model."""
+
+    @property
+    def model_id(self) -> str:
+        """Whose config it is, for messages."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The keys and values."""
 
 
 def numbered_layers(checkpoint: Checkpoint, prefix: str) -> int:
@@ -109,10 +128,15 @@ def numbered_layers(checkpoint: Checkpoint, prefix: str) -> int:
     return max(found, default=-1) + 1
 
 
-def check_layer_count(checkpoint: Checkpoint, prefix: str, expected: int, key: str) -> None:
-    """Raise MalformedError unless the weights hold as many layers as the config says."""
+def check_layer_count(
+    checkpoint: Checkpoint, prefix: str, expected: int, key: str, extra: int = 0
+) -> None:
+    """Raise MalformedError unless the weights hold as many layers as the config says.
+
+    extra: layers that may follow them and are not part of the model (multi-token prediction).
+    """
     found = numbered_layers(checkpoint, prefix)
-    if found != expected:
+    if found not in (expected, expected + extra):
         message = (
             f"the config of {checkpoint.model_id} says {key} = {expected}, "
             f"its weights hold {found} layers ({prefix}*)"
@@ -123,11 +147,17 @@ def check_layer_count(checkpoint: Checkpoint, prefix: str, expected: int, key: s
 def check_parameters(checkpoint: Checkpoint, layer: Layer) -> None:
     """Raise unless the layer's parameters are there, of the shape its config says, and floating.
 
+    Of a quantised checkpoint only those that weights mode reads are checked: the rest is packed,
+    under names and in shapes of the quantiser's own.
+
     Raises MalformedError (missing or misshapen) or UnsupportedError (quantised).
     """
     if layer.mixer is None:
         return
+    quantised = "quantization_config" in checkpoint.config
     for role, shape in layer.mixer.shapes().items():
+        if quantised and role not in layer.mixer.weights_roles:
+            continue
         name = layer.parameters[role]
         entry = checkpoint.tensors.get(name)
         if entry is None:
@@ -137,41 +167,43 @@ def check_parameters(checkpoint: Checkpoint, layer: Layer) -> None:
 
 
 def _check_entry(entry: TensorEntry, layer: Layer, role: str, shape: tuple[int, ...]) -> None:
+    if entry.dtype not in _FLOATING:
+        message = f"layer {layer.index}: {entry.name} is stored as {entry.dtype}, not as floats"
+        raise UnsupportedError(message, hint="analyse the checkpoint before quantisation")
     if entry.shape != shape:
         message = (
             f"layer {layer.index}: {entry.name} has shape {list(entry.shape)}, "
             f"the config makes {role} {list(shape)}"
         )
         raise MalformedError(message, hint="is this config.json the one of these weights?")
-    if entry.dtype not in _FLOATING:
-        message = f"layer {layer.index}: {entry.name} is stored as {entry.dtype}, not as floats"
-        raise UnsupportedError(message, hint="analyse the checkpoint before quantisation")
 
 
-def config_value(checkpoint: Checkpoint, key: str, kind: type[Any], default: Any = None) -> Any:  # noqa: ANN401
+def config_value(source: Configured, key: str, kind: type[Any], default: Any = None) -> Any:  # noqa: ANN401
     """`config[key]`, checked to be of `kind`.
+
+    source: a checkpoint, or a part of its config.
 
     Raises MalformedError where it is missing (and there is no default) or of another type.
     """
-    value = checkpoint.config.get(key)
+    value = source.config.get(key)
     value = default if value is None else value  # null says as little as no key
     wanted = (int, float) if kind is float else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
         message = (
-            f"config.json of {checkpoint.model_id}: {key} is {value!r}, "
+            f"config.json of {source.model_id}: {key} is {value!r}, "
             f"expected {'a number' if kind is float else 'a ' + kind.__name__}"
         )
         raise MalformedError(message)
     return value
 
 
-def positive(checkpoint: Checkpoint, key: str, default: int | None = None) -> int:
+def positive(source: Configured, key: str, default: int | None = None) -> int:
     """`config[key]` as a positive integer of sane size.
 
     Raises MalformedError otherwise.
     """
-    value: int = config_value(checkpoint, key, int, default)
+    value: int = config_value(source, key, int, default)
     if not 0 < value < 1 << 31:
-        message = f"config.json of {checkpoint.model_id}: {key} = {value} is not a size"
+        message = f"config.json of {source.model_id}: {key} = {value} is not a size"
         raise MalformedError(message)
     return value

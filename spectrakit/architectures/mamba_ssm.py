@@ -21,24 +21,21 @@ from spectrakit.architectures.base import (
     positive,
 )
 from spectrakit.architectures.transformers_mamba import (
+    BLOCKS,
     CHUNK_SCAN,
     MAMBA2_NAMES,
     MAMBA_NAMES,
     SELECTIVE_SCAN,
     step_limit,
 )
-from spectrakit.architectures.transformers_model import (
-    LAYERS,
-    TransformersModel,
-    load_transformers_model,
-    mixer_layer,
-)
+from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import Mamba, Mamba2
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
     from spectrakit.checkpoints import Checkpoint
+    from spectrakit.mixers import Mixer
 
 #: Options of mamba_ssm's Mamba2 that are read at one value only.
 _ONLY = {"d_ssm": None, "D_has_hdim": False, "rmsnorm": True, "norm_before_gate": False}
@@ -62,20 +59,20 @@ class MambaSSM:
         that is not known.
         """
         count = positive(checkpoint, "n_layer")
-        check_layer_count(checkpoint, LAYERS, count, "n_layer")
+        check_layer_count(checkpoint, BLOCKS, count, "n_layer")
         mixer, names = _mixer(checkpoint)
         attention = _attention_layers(checkpoint)
         layers = tuple(
-            Layer(index, f"{LAYERS}{index}.mixer", "attention", reason=_ATTENTION)
+            Layer(index, f"{BLOCKS}{index}.mixer", "attention", reason=_ATTENTION)
             if index in attention
-            else mixer_layer(index, mixer, names)
+            else _mixer_layer(index, mixer, names)
             for index in range(count)
         )
         for layer in layers:
             check_parameters(checkpoint, layer)
         return layers
 
-    def load(self, checkpoint: Checkpoint, device: str) -> RunnableModel:
+    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
         """The equivalent transformers model, converted in memory.
 
         Raises UnsupportedError for hybrids and models with MLPs, which it has no equivalent of.
@@ -88,11 +85,21 @@ class MambaSSM:
             hint = f"spectrakit analyze {checkpoint.model_id} --mode weights"
             raise UnsupportedError(message, hint=hint)
         mixer, _ = _mixer(checkpoint)
-        rename = {"backbone.embedding.weight": "backbone.embeddings.weight"}
         config = _transformers_config(checkpoint, mixer)
-        model = load_transformers_model(checkpoint, config, device, rename)
-        scan = CHUNK_SCAN if isinstance(mixer, Mamba2) else SELECTIVE_SCAN
-        return TransformersModel(model, self.layers(checkpoint), scan)
+        model = load_transformers_model(checkpoint, config, device, dtype, _transformers_name)
+        layers = self.layers(checkpoint)
+        tap = CHUNK_SCAN if isinstance(mixer, Mamba2) else SELECTIVE_SCAN
+        return TransformersModel(model, layers, {layer.index: tap for layer in layers})
+
+
+def _transformers_name(name: str) -> str:
+    return name.replace("backbone.embedding.", "backbone.embeddings.")
+
+
+def _mixer_layer(index: int, mixer: Mixer, names: Mapping[str, str]) -> Layer:
+    path = f"{BLOCKS}{index}.mixer"
+    parameters = {role: f"{path}.{name}" for role, name in names.items()}
+    return Layer(index, path, mixer.name, mixer, parameters)
 
 
 def _mixer(checkpoint: Checkpoint) -> tuple[Mamba | Mamba2, Mapping[str, str]]:

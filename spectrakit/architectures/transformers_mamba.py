@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit._lazy import lazy_import
-from spectrakit.architectures.base import config_value, positive
-from spectrakit.architectures.transformers_model import Scan, TransformersArchitecture
+from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
+from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
 from spectrakit.errors import MalformedError
 from spectrakit.mixers import Mamba, Mamba2, Observation
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import functional
 
-    from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
 else:
     functional = lazy_import("torch.nn.functional")
 
 
-def read_selective_scan(mixer: Mixer, call: Mapping[str, Any]) -> Observation:
+def read_selective_scan(mixer: Mixer, seen: Seen) -> Observation:
     """From a call of `mamba_selective_scan`: time is the last axis there, the second here."""
     assert isinstance(mixer, Mamba)  # noqa: S101  (architectures pair the scan with its mixer)
+    (scan,) = seen.calls
+    call = scan.arguments
     raw = call["dt"]
     if call["delta_bias"] is not None:
         raw = raw + call["delta_bias"].to(raw.dtype)[:, None]
-    step = functional.softplus(raw) if call["delta_softplus"] else raw
+    step = functional.softplus(raw.float()) if call["delta_softplus"] else raw.float()
     recurrence = mixer.observed(
         step.transpose(1, 2),
         call["B"].transpose(1, 2),
@@ -35,24 +38,35 @@ def read_selective_scan(mixer: Mixer, call: Mapping[str, Any]) -> Observation:
         -call["A"],
         call["D"],
     )
-    return Observation(recurrence, call["hidden_states"].transpose(1, 2).unsqueeze(-1))
+    gate = call["z"]
+
+    def finish(y: Tensor) -> Tensor:
+        y = y.squeeze(-1).transpose(1, 2)
+        return y if gate is None else y * functional.silu(gate)
+
+    inputs = call["hidden_states"].transpose(1, 2).unsqueeze(-1)
+    return Observation(recurrence, inputs, finish, first(scan.output))
 
 
-def read_chunk_scan(mixer: Mixer, call: Mapping[str, Any]) -> Observation:
+def read_chunk_scan(mixer: Mixer, seen: Seen) -> Observation:
     """From a call of `mamba2_chunk_scan`."""
     assert isinstance(mixer, Mamba2)  # noqa: S101  (architectures pair the scan with its mixer)
+    (scan,) = seen.calls
+    call = scan.arguments
     step = call["dt"] if call["dt_bias"] is None else call["dt"] + call["dt_bias"]
-    if call["dt_softplus"]:
-        step = functional.softplus(step)
+    step = functional.softplus(step.float()) if call["dt_softplus"] else step.float()
     recurrence = mixer.observed(
         step.clamp(*call["dt_limit"]), call["B"], call["C"], -call["A"], call["D"]
     )
-    return Observation(recurrence, call["hidden_states"])
+    return Observation(recurrence, call["hidden_states"], outputs=first(scan.output))
 
 
-SELECTIVE_SCAN = Scan("mamba_selective_scan", read_selective_scan)
-CHUNK_SCAN = Scan("mamba2_chunk_scan", read_chunk_scan)
+SELECTIVE_SCAN = Tap(FunctionSource("mamba_selective_scan"), read_selective_scan)
+CHUNK_SCAN = Tap(FunctionSource("mamba2_chunk_scan"), read_chunk_scan)
 
+
+#: Prefix of the numbered blocks, of transformers and of state-spaces' own files.
+BLOCKS = "backbone.layers."
 
 # Where the parameters lie inside a mixer; state-spaces' own files agree on every name.
 _SHARED_NAMES = {
@@ -78,29 +92,32 @@ class TransformersMamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-mamba"
     model_types: ClassVar[tuple[str, ...]] = ("mamba", "falcon_mamba")
-    default_layers: ClassVar[int] = 32
-    parameter_names: ClassVar[Mapping[str, str]] = MAMBA_NAMES
-    scan: ClassVar[Scan] = SELECTIVE_SCAN
+    module_prefix: ClassVar[str] = BLOCKS
+    file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "layers.")
+    default_blocks: ClassVar[int | None] = 32
 
-    def mixer(self, checkpoint: Checkpoint) -> Mamba:
-        """The mixer of every layer, from the config."""
-        width = positive(checkpoint, "hidden_size", 768)
-        rank = checkpoint.config.get("time_step_rank", "auto")
-        normed = checkpoint.config["model_type"] == "falcon_mamba"
-        expand = config_value(checkpoint, "expand", float, 2)
-        return Mamba(
-            model_width=width,
-            # FalconMamba's config states the inner width, and its `expand` says something else.
-            channels=positive(checkpoint, "intermediate_size", int(expand * width)),
-            state_size=positive(checkpoint, "state_size", 16),
-            step_rank=(
-                math.ceil(width / 16) if rank == "auto" else positive(checkpoint, "time_step_rank")
-            ),
-            convolution_width=positive(checkpoint, "conv_kernel", 4),
-            norm_epsilon=config_value(checkpoint, "mixer_rms_eps", float, 1e-6) if normed else None,
-            projection_bias=config_value(checkpoint, "use_bias", bool, False),
-            convolution_bias=config_value(checkpoint, "use_conv_bias", bool, True),
-        )
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """One mixer each."""
+        part = Part("mixer", _mamba(config), SELECTIVE_SCAN, MAMBA_NAMES)
+        return [(part,)] * self.count(config)
+
+
+def _mamba(config: Configured) -> Mamba:
+    width = positive(config, "hidden_size", 768)
+    rank = config.config.get("time_step_rank", "auto")
+    normed = config.config["model_type"] == "falcon_mamba"
+    expand = config_value(config, "expand", float, 2)
+    return Mamba(
+        model_width=width,
+        # FalconMamba's config states the inner width, and its `expand` says something else.
+        channels=positive(config, "intermediate_size", int(expand * width)),
+        state_size=positive(config, "state_size", 16),
+        step_rank=(math.ceil(width / 16) if rank == "auto" else positive(config, "time_step_rank")),
+        convolution_width=positive(config, "conv_kernel", 4),
+        norm_epsilon=config_value(config, "mixer_rms_eps", float, 1e-6) if normed else None,
+        projection_bias=config_value(config, "use_bias", bool, False),
+        convolution_bias=config_value(config, "use_conv_bias", bool, True),
+    )
 
 
 class TransformersMamba2(TransformersArchitecture):
@@ -108,34 +125,39 @@ class TransformersMamba2(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-mamba2"
     model_types: ClassVar[tuple[str, ...]] = ("mamba2",)
-    default_layers: ClassVar[int] = 64
-    parameter_names: ClassVar[Mapping[str, str]] = MAMBA2_NAMES
-    scan: ClassVar[Scan] = CHUNK_SCAN
+    module_prefix: ClassVar[str] = BLOCKS
+    file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "layers.")
+    default_blocks: ClassVar[int | None] = 64
 
-    def mixer(self, checkpoint: Checkpoint) -> Mamba2:
-        """The mixer of every layer, from the config."""
-        return Mamba2(
-            model_width=positive(checkpoint, "hidden_size", 4096),
-            heads=positive(checkpoint, "num_heads", 128),
-            head_width=positive(checkpoint, "head_dim", 64),
-            state_size=positive(checkpoint, "state_size", 128),
-            groups=positive(checkpoint, "n_groups", 8),
-            convolution_width=positive(checkpoint, "conv_kernel", 4),
-            step_limit=step_limit(checkpoint, "time_step_limit", checkpoint.config),
-            norm_epsilon=config_value(checkpoint, "layer_norm_epsilon", float, 1e-5),
-            projection_bias=config_value(checkpoint, "use_bias", bool, False),
-            convolution_bias=config_value(checkpoint, "use_conv_bias", bool, True),
-        )
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """One mixer each."""
+        part = Part("mixer", _mamba2(config), CHUNK_SCAN, MAMBA2_NAMES)
+        return [(part,)] * self.count(config)
 
 
-def step_limit(checkpoint: Checkpoint, key: str, config: Mapping[str, Any]) -> tuple[float, float]:
+def _mamba2(config: Configured) -> Mamba2:
+    return Mamba2(
+        model_width=positive(config, "hidden_size", 4096),
+        heads=positive(config, "num_heads", 128),
+        head_width=positive(config, "head_dim", 64),
+        state_size=positive(config, "state_size", 128),
+        groups=positive(config, "n_groups", 8),
+        convolution_width=positive(config, "conv_kernel", 4),
+        step_limit=step_limit(config, "time_step_limit", config.config),
+        norm_epsilon=config_value(config, "layer_norm_epsilon", float, 1e-5),
+        projection_bias=config_value(config, "use_bias", bool, False),
+        convolution_bias=config_value(config, "use_conv_bias", bool, True),
+    )
+
+
+def step_limit(source: Configured, key: str, options: Mapping[str, Any]) -> tuple[float, float]:
     """The interval a Mamba-2 step is clamped to. Raises MalformedError where it is not one."""
-    limit = config.get(key, (0.0, math.inf))
+    limit = options.get(key, (0.0, math.inf))
     try:
         low, high = (float(end) for end in limit)
     except (TypeError, ValueError):
         low, high = math.nan, math.nan
     if not 0 <= low <= high:
-        message = f"config.json of {checkpoint.model_id}: {key} is {limit!r}, not an interval"
+        message = f"config.json of {source.model_id}: {key} is {limit!r}, not an interval"
         raise MalformedError(message)
     return low, high

@@ -53,7 +53,7 @@ class TransitionOperator(Protocol):
         """A_t h for a state (..., H, N, P)."""
 
     def apply_left(self, row: Tensor) -> Tensor:
-        """r A_t for rows (..., R, H, N), R of them at once: how a read-out is pulled back a step."""
+        """r A_t for rows (..., R, H, N): R read-outs pulled back by one step."""
 
     def scaled(self, log_factor: Tensor) -> TransitionOperator:
         """exp(log_factor_t) A_t, log_factor (..., H)."""

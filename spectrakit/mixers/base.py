@@ -24,22 +24,24 @@ Parameters: TypeAlias = "Mapping[str, Tensor]"
 class Observation:
     """One layer seen on one batch of tokens.
 
-    recurrence: A_t, B_t, C_t and D on these tokens (mode "data").
+    recurrence: A_t, B_t, C_t and D on these tokens (mode "data"; "static" where A does not depend
+    on the input).
     inputs: u, (B, T, H, P), what drives the recurrence (after the projection and convolution).
-    finish: maps the recurrence's outputs y (B, T, H, P) to the mixer's own output (gate, norm and
-    output projection); None where it was not recorded.
+    finish: maps the recurrence's outputs y (B, T, H, P) to `outputs` or to the mixer's own output
+    (normaliser, gate, norm and output projection); None where y is compared as it is.
+    outputs: what the running model itself made of these inputs: y, or `finish`'s shape where there
+    is one; None where it was not recorded. Running the recurrence must give it.
     """
 
     recurrence: Recurrence
     inputs: Tensor
     finish: Callable[[Tensor], Tensor] | None = None
+    outputs: Tensor | None = None
 
     def output(self) -> Tensor:
-        """The mixer's own output, by running the recurrence."""
-        if self.finish is None:
-            message = "this observation did not record how the layer's output is made"
-            raise ValueError(message)
-        return self.finish(self.recurrence.run(self.inputs))
+        """What the running model made of the inputs, by running the recurrence."""
+        y = self.recurrence.run(self.inputs)
+        return y if self.finish is None else self.finish(y)
 
 
 class Mixer(Protocol):
@@ -65,10 +67,17 @@ class Mixer(Protocol):
         """N, the size of the index the transition acts on."""
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape of every parameter this mixer has, by role."""
+        """The shape of every parameter this mixer reads, by role."""
 
     def from_weights(self, p: Parameters) -> Recurrence:
-        """The recurrence that weights alone determine, from the parameters in `weights_roles`."""
+        """The recurrence that weights alone determine, from the parameters in `weights_roles`.
+
+        Raises UnsupportedError where `weights_mode` is None.
+        """
+
+
+class WrittenOutMixer(Mixer, Protocol):
+    """A mixer whose equations are written out from its input to its output."""
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The recurrence on the mixer's input `hidden` (B, T, model width), from its equations.

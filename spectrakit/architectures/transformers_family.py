@@ -1,0 +1,146 @@
+"""What families of transformers checkpoints share: numbered blocks, each with sequence layers.
+
+A family says which sequence layers a block has and how they are seen; claiming, listing, checking,
+loading and watching are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from spectrakit.architectures.base import (
+    Configured,
+    Layer,
+    check_layer_count,
+    check_parameters,
+    config_value,
+    positive,
+)
+from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
+from spectrakit.errors import MalformedError
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.taps import Tap
+    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.mixers import Mixer
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sequence layer of a block.
+
+    path: its module inside the block ("mixer"). tap: how it is seen in the running model.
+    names: tensor name inside the module, by role of the mixer's parameters.
+    """
+
+    path: str
+    mixer: Mixer
+    tap: Tap
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnreadPart:
+    """A sequence layer of a block that nothing here reads, and why."""
+
+    path: str
+    kind: str
+    reason: str
+
+
+#: The sequence layers of one block, in the order they run; empty for a block that has none.
+Block: TypeAlias = Sequence[Part | UnreadPart]
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """The config of the language model inside a larger one (`text_config`)."""
+
+    model_id: str
+    config: Mapping[str, Any]
+
+
+class TransformersArchitecture:
+    """A family of `model_type`s of transformers: blocks that are numbered from 0.
+
+    Layers are numbered in the order they run, over all blocks; a block may have none (an MLP) or
+    several (attention beside a state space model).
+    """
+
+    name: ClassVar[str]
+    model_types: ClassVar[tuple[str, ...]]
+    #: Path of the numbered blocks in the causal language model of transformers.
+    module_prefix: ClassVar[str] = "model.layers."
+    #: What the same blocks may be called in a file, the most usual first.
+    file_prefixes: ClassVar[tuple[str, ...]] = ("model.layers.", "layers.")
+    #: The config class's own number of blocks, for configs that leave it out.
+    default_blocks: ClassVar[int | None] = None
+
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """The sequence layers of every block, from the config."""
+        raise NotImplementedError
+
+    def config(self, checkpoint: Checkpoint) -> Configured:
+        """The language model's config; that of a wrapper is in its `text_config`."""
+        inner = checkpoint.config.get("text_config")
+        if isinstance(inner, Mapping):
+            return PartConfig(checkpoint.model_id, inner)
+        return checkpoint
+
+    def count(self, config: Configured) -> int:
+        """The number of blocks."""
+        return positive(config, "num_hidden_layers", self.default_blocks)
+
+    def rename(self, name: str) -> str | None:
+        """The causal language model's name of a tensor of the file; None to leave it out."""
+        return name
+
+    def claims(self, checkpoint: Checkpoint) -> bool:
+        """By `model_type`."""
+        return checkpoint.config.get("model_type") in self.model_types
+
+    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+        """Every sequence layer. Raises MalformedError where config and weights disagree."""
+        return tuple(layer for layer, _ in self._parts(checkpoint))
+
+    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+        """The transformers model, each of its layers seen through its part's tap."""
+        config = self.config(checkpoint).config
+        parts = self._parts(checkpoint)
+        model = load_transformers_model(checkpoint, config, device, dtype, self.rename)
+        taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
+        return TransformersModel(model, [layer for layer, _ in parts], taps)
+
+    def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:
+        config = self.config(checkpoint)
+        prefix = self._file_prefix(checkpoint)
+        extra = config_value(config, "num_nextn_predict_layers", int, 0)
+        check_layer_count(checkpoint, prefix, self.count(config), "num_hidden_layers", extra)
+        parts: list[tuple[Layer, Part | UnreadPart]] = []
+        for number, block in enumerate(self.blocks(config)):
+            for part in block:
+                file_path = f"{prefix}{number}.{part.path}"
+                path = f"{self.module_prefix}{number}.{part.path}"
+                layer = _layer(len(parts), path, file_path, part)
+                check_parameters(checkpoint, layer)
+                parts.append((layer, part))
+        return parts
+
+    def _file_prefix(self, checkpoint: Checkpoint) -> str:
+        for prefix in self.file_prefixes:
+            if any(name.startswith(prefix) for name in checkpoint.tensors):
+                return prefix
+        message = (
+            f"the weights of {checkpoint.model_id} have no layers named {self.file_prefixes[0]}*"
+        )
+        raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+
+
+def _layer(index: int, path: str, file_path: str, part: Part | UnreadPart) -> Layer:
+    if isinstance(part, UnreadPart):
+        return Layer(index, path, part.kind, reason=part.reason)
+    names = {role: f"{file_path}.{name}" for role, name in part.names.items()}
+    return Layer(index, path, part.mixer.name, part.mixer, names)
