@@ -123,7 +123,7 @@ def _from_data(
     model: Model, layers: Sequence[Layer], form: Form, source: TokenOptions, device: str
 ) -> dict[str, Tensor]:
     _check_size(layers, source)
-    runnable = model.architecture.load(model.checkpoint, device)
+    runnable = model.load(device)
     batch = next(token_batches(source, model, runnable.vocabulary_size))
     wanted = {layer.index for layer in layers}
     found: dict[str, Tensor] = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
+from spectrakit.memory import check_memory
 from spectrakit.plugins import Registered, plugins
 from spectrakit.progress import Progress, Silent
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit import checkpoints
-    from spectrakit.architectures import Architecture, Layer
+    from spectrakit.architectures import Architecture, Layer, RunnableModel
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.dynamics import Recurrence
+    from spectrakit.planning import Dtype
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
     torch = lazy_import("torch")
@@ -129,6 +131,18 @@ class Model:
             )
             hint = f"spectrakit inspect {self.checkpoint.model_id} --check-values"
             raise MalformedError(message, hint=hint)
+
+    def load(self, device: str = "cpu", dtype: Dtype = "float32") -> RunnableModel:
+        """The whole model in memory, ready to run; downloads what is not on this disk yet.
+
+        Raises UsageError where it would not fit in memory, MalformedError where the parameters of a
+        transition hold NaN or Inf, and what the architecture's `load` does.
+        """
+        check_memory(self.checkpoint, device, dtype)
+        local = self.checkpoint.localize()
+        for layer in self.layers:
+            self.check_finite(layer, local.read(layer.weights_tensors))
+        return self.architecture.load(local, device, dtype)
 
     def close(self) -> None:
         """Let go of the files."""

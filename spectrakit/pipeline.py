@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
 from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
-from spectrakit.planning import AskedMode, LayerPlan, Plan, Source, plan_layers
+from spectrakit.planning import AskedMode, Dtype, LayerPlan, Plan, Source, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Domain, Mode, Recurrence
+    from spectrakit.dynamics import Domain, Gauge, Mode, Recurrence
     from spectrakit.mixers import Observation
 else:
     torch = lazy_import("torch")
@@ -43,6 +44,26 @@ _BATCH_BYTES = 32 << 20
 See = Callable[["Layer", "Recurrence", "Tensor | None"], None]
 
 
+@dataclass(frozen=True)
+class Forward:
+    """How data mode runs the model, and in which gauge its recurrences are shown."""
+
+    source: TokenOptions
+    device: str
+    dtype: Dtype = "float32"
+    gauge: Gauge | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a dtype or a gauge that there is not."""
+        for what, value, choices in (
+            ("dtype", self.dtype, get_args(Dtype)),
+            ("gauge", self.gauge, (None, "dsf", "unnormalised")),
+        ):
+            if value not in choices:
+                message = f"{value!r} is no {what}"
+                raise UsageError(message, hint=" or ".join(filter(None, choices)))
+
+
 def analyze(
     name: str | Model,
     *,
@@ -51,6 +72,8 @@ def analyze(
     domains: Domain | Sequence[Domain] = ("discrete",),
     source: TokenOptions | None = None,
     device: str = "auto",
+    dtype: Dtype = "float32",
+    gauge: Gauge | None = None,
     out: Path | None = None,
     figures: bool = False,
     command: str = "",
@@ -60,9 +83,11 @@ def analyze(
 
     name: what `open_checkpoint` takes, or a `Model`. mode: "weights" reads a few megabytes, "data"
     runs the model over `source`; "auto" is weights where any layer has a spectrum there (and data
-    where `source` is given). out: the run folder to write; None keeps the tables in memory.
+    where `source` is given). dtype: of the forward pass. gauge: of the states whose eigenvalues are
+    taken, where a layer's read-out is normalised; None leaves each layer in its own (dsf for
+    softmax and linear attention). out: the run folder to write; None keeps the tables in memory.
 
-    Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode or domain,
+    Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
     cannot, OutputError where the run cannot be written.
     """
@@ -73,19 +98,20 @@ def analyze(
         domains = _domains(domains)
         classes = [plugins().register().analyses[analysis] for analysis in analyses]
         plan = plan_layers(model, mode, data_asked=source is not None)
-        options = (source or TokenOptions()) if plan.source == "data" else None
-        device = resolve_device(device) if plan.source == "data" else "cpu"
-        manifest = _manifest(model, plan, analyses, domains, options, device, command)
+        forward = None
+        if plan.source == "data":
+            forward = Forward(source or TokenOptions(), resolve_device(device), dtype, gauge)
+        manifest = _manifest(model, plan, analyses, domains, forward, command)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
         kept = MemorySink(manifest)
         sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
         running = [analysis(sink, domains) for analysis in classes]
         labels = _Labels(running)
-        if options is None:
+        if forward is None:
             see_weights(model, plan, labels.see, progress)
         else:
-            see_forward(model, plan, options, device, labels.see, progress)
+            see_forward(model, forward, labels.see, progress)
         for analysis in running:
             analysis.finish()
         _write_layers(sink, model, plan, labels.seen)
@@ -125,21 +151,20 @@ def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
                 task.advance(1)
 
 
-def see_forward(
-    model: Model, plan: Plan, options: TokenOptions, device: str, see: See, progress: Progress
-) -> None:
+def see_forward(model: Model, forward: Forward, see: See, progress: Progress) -> None:
     """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
-    local = model.checkpoint.localize()
-    for layer in plan.analysed:
-        model.check_finite(layer, local.read(layer.weights_tensors))
-    runnable = model.architecture.load(local, device)
+    runnable = model.load(forward.device, forward.dtype)
     seen = 0
-    with progress.task("running the model", total=options.max_tokens, unit="token") as task:
-        for batch in token_batches(options, model, runnable.vocabulary_size):
-            valid = torch.from_numpy(batch.valid).to(device)
+    total = forward.source.max_tokens
+    with progress.task("running the model", total=total, unit="token") as task:
+        for batch in token_batches(forward.source, model, runnable.vocabulary_size):
+            valid = torch.from_numpy(batch.valid).to(forward.device)
 
             def on_layer(layer: Layer, observation: Observation, valid: Tensor = valid) -> None:
-                see(layer, observation.recurrence, valid)
+                recurrence = observation.recurrence
+                if forward.gauge is not None:
+                    recurrence = recurrence.in_gauge(forward.gauge)
+                see(layer, recurrence, valid)
 
             runnable.run(torch.from_numpy(batch.ids), on_layer)
             seen += int(batch.valid.sum())
@@ -204,10 +229,14 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
     tensors = model.checkpoint.tensors
     if planned.status != "analysed":
         return 0
+    layer = planned.layer
     if source == "weights":
-        names: Iterable[str] = planned.layer.weights_tensors
+        names: Iterable[str] = layer.weights_tensors
     else:
-        names = (name for name in planned.layer.parameters.values() if name in tensors)
+        # The block's number and the path inside it are the same in the file and in the model.
+        inside = layer.path.removeprefix(layer.path.split(".")[0])
+        named = (name for name in tensors if f"{inside}." in f".{name}")
+        names = {*named, *(name for name in layer.parameters.values() if name in tensors)}
     return sum(tensors[name].span for name in names)
 
 
@@ -216,14 +245,15 @@ def _manifest(
     plan: Plan,
     analyses: Sequence[str],
     domains: Sequence[Domain],
-    options: TokenOptions | None,
-    device: str,
+    forward: Forward | None,
     command: str,
 ) -> Manifest:
     origin = model.claimed_by.origin
     data = {}
-    if options is not None:
+    if forward is not None:
+        options = forward.source
         data = {
+            "gauge": forward.gauge or "each layer's own",
             "text": options.source,
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or "the checkpoint's own",
             "batch_size": options.batch_size,
@@ -238,7 +268,8 @@ def _manifest(
         architecture=model.architecture.name,
         plugin=origin.distribution,
         plugin_version=origin.version,
-        device=device,
+        device="cpu" if forward is None else forward.device,
+        dtype="float64" if forward is None else forward.dtype,
         command=command,
         options={"analyses": list(analyses), "domains": list(domains), **data},
     )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Source: TypeAlias = Literal["weights", "data"]
 #: What the user asked for; "auto" is weights where any layer has a spectrum there.
 AskedMode: TypeAlias = Literal["auto", "weights", "data"]
+#: What the forward pass may be computed in.
+Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from spectrakit.errors import UsageError
-from spectrakit.planning import AskedMode
+from spectrakit.planning import AskedMode, Dtype
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -73,6 +73,17 @@ BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
 SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.")]
 MaxTokens = Annotated[int, typer.Option(help="Tokens in all.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+ForwardDtype = Annotated[
+    Dtype, typer.Option(help="Of the weights and the forward pass; half precision loses memory.")
+]
+StateGauge = Annotated[
+    Literal["dsf", "unnormalised"] | None,
+    typer.Option(
+        help="Scaling of the state of layers with a normaliser (attention): "
+        "dsf has it in A, unnormalised in C.",
+        show_default="each layer's own",
+    ),
+]
 
 
 def open_model(

@@ -1,0 +1,57 @@
+"""A model that does not fit is refused before it is read."""
+
+from __future__ import annotations
+
+import pytest
+
+import spectrakit as sk
+from spectrakit import memory
+from spectrakit.errors import UsageError
+
+
+def test_what_loading_takes(tiny_mamba_folder):
+    with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
+        elements = sum(entry.elements for entry in model.checkpoint.tensors.values())
+        assert memory.needed_bytes(model.checkpoint, "float32") == 4 * elements
+        # In another type the stored weights are there too while they are converted.
+        assert memory.needed_bytes(model.checkpoint, "bfloat16") == 6 * elements
+
+
+@pytest.mark.parametrize(
+    ("free", "hint"), [(1.4, "--mode weights"), (1.6, "--dtype bfloat16 takes")]
+)
+def test_too_large_a_model_is_refused_with_the_numbers(free, hint, tiny_mamba_folder, monkeypatch):
+    with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
+        elements = sum(entry.elements for entry in model.checkpoint.tensors.values())
+        monkeypatch.setattr(memory, "available_bytes", lambda _: int(free * 4 * elements))
+        monkeypatch.setattr(memory, "needed_bytes", halved)
+        with pytest.raises(UsageError, match=r"takes \d+\.\d GB .* cpu has \d+\.\d GB") as caught:
+            model.load("cpu")
+    assert hint in caught.value.hint
+
+
+def halved(checkpoint, dtype):
+    """As if the weights were stored in half precision."""
+    elements = sum(entry.elements for entry in checkpoint.tensors.values())
+    return {"float32": 8, "bfloat16": 6}[dtype] * elements
+
+
+def test_nothing_is_downloaded_for_a_model_that_does_not_fit(tiny_mamba_folder, monkeypatch):
+    with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
+        monkeypatch.setattr(memory, "available_bytes", lambda _: 1000)
+        monkeypatch.setattr(type(model.checkpoint), "localize", pytest.fail)
+        with pytest.raises(UsageError, match="takes"):
+            sk.analyze(model, mode="data")
+
+
+def test_this_machine_is_known():
+    available = memory.available_bytes("cpu")
+    assert available is None or 1 << 24 < available < 1 << 50
+
+
+def test_a_control_group_limits_it(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 300000\ninactive_file 400000\nactive_file 5\n")
+    monkeypatch.setattr(memory, "_CONTROL_GROUP", tmp_path)
+    assert memory.available_bytes("cpu") == 700_000
