@@ -11,6 +11,10 @@ heads or channels H, state N, groups G):
     C                    (S, T, G, N), data mode: shared by the H / G heads of a group
     D                    (H,)
 
+Where A is the same for every token, B_bar (H, N, Q) and C (H, Q, N) come from weights too, for Q
+inputs and outputs of a head. Where A is not diagonal, log_decay and phase are its eigenvalues', and
+A_bar is ([S, T,] H, N, N). A complex tensor has a last axis of two besides: real part, imaginary.
+
 Weights mode computes in float64, data mode in the model's float32.
 """
 
@@ -22,7 +26,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
-from spectrakit.dynamics import Contraction
+from spectrakit.dynamics import (
+    ConstantInput,
+    ConstantOutput,
+    Contraction,
+    DiagonalDecay,
+    ScalarDecay,
+    SeparableDecay,
+)
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.pipeline import resolve_device
 from spectrakit.planning import AskedMode, plan_layers
@@ -161,13 +172,28 @@ def _matrices(layer: Layer, recurrence: Recurrence, form: Form) -> dict[str, Ten
     }
     if form == "log-decay":
         parts["log_decay"] = eigenvalues.log_modulus
+    elif not isinstance(recurrence.operator, ScalarDecay | DiagonalDecay | SeparableDecay):
+        parts["A_bar"] = recurrence.operator.dense()
     else:
         parts["A_bar"] = eigenvalues.modulus if eigenvalues.phase is None else eigenvalues.values
-    heads = recurrence.operator.heads
-    if recurrence.input_map is not None and recurrence.output_map is not None:
-        parts["B_bar"] = recurrence.input_map.matrix(heads)
-        read = recurrence.output_map
-        # One query for a group of heads is written once, not for each of them.
-        parts["C"] = read.query if isinstance(read, Contraction) else read.matrix(heads)
+    parts |= _maps(recurrence)
     prefix = f"layers.{layer.index}."
-    return {prefix + name: part.clone() for name, part in parts.items() if part is not None}
+    return {prefix + name: _real(part) for name, part in parts.items() if part is not None}
+
+
+def _maps(recurrence: Recurrence) -> dict[str, Tensor]:
+    """B_bar and C, where the recurrence has them."""
+    write, read = recurrence.input_map, recurrence.output_map
+    if write is None or read is None:
+        return {}
+    if isinstance(write, ConstantInput) and isinstance(read, ConstantOutput):
+        return {"B_bar": write.weight, "C": read.weight}
+    heads = recurrence.operator.heads
+    # One query for a group of heads is written once, not for each of them.
+    query = read.query if isinstance(read, Contraction) else read.matrix(heads)
+    return {"B_bar": write.matrix(heads), "C": query}
+
+
+def _real(part: Tensor) -> Tensor:
+    """A copy of `part`; safetensors has no complex128, so real and imaginary part side by side."""
+    return torch.view_as_real(part.resolve_conj()).clone() if part.is_complex() else part.clone()

@@ -19,7 +19,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
 from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
-from spectrakit.planning import AskedMode, Dtype, LayerPlan, Plan, Source, plan_layers
+from spectrakit.planning import AskedMode, Compat, Dtype, LayerPlan, Plan, Source, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
@@ -52,6 +52,7 @@ class Forward:
     device: str
     dtype: Dtype = "float32"
     gauge: Gauge | None = None
+    compat: Compat | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for a dtype or a gauge that there is not."""
@@ -74,6 +75,7 @@ def analyze(
     device: str = "auto",
     dtype: Dtype = "float32",
     gauge: Gauge | None = None,
+    compat: Compat | None = None,
     out: Path | None = None,
     figures: bool = False,
     command: str = "",
@@ -85,7 +87,9 @@ def analyze(
     runs the model over `source`; "auto" is weights where any layer has a spectrum there (and data
     where `source` is given). dtype: of the forward pass. gauge: of the states whose eigenvalues are
     taken, where a layer's read-out is normalised; None leaves each layer in its own (dsf for
-    softmax and linear attention). out: the run folder to write; None keeps the tables in memory.
+    softmax and linear attention). compat: "rickenbach2025" shows the layers as the released
+    analysis of arXiv 2510.09379 does, and adds its table. out: the run folder to write; None keeps
+    the tables in memory.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
@@ -96,11 +100,14 @@ def analyze(
         progress = progress or Silent()
         analyses = _names(analyses, "analyses")
         domains = _domains(domains)
+        if compat is not None:
+            analyses = _names((*analyses, _known_compat(compat)), "analyses")
         classes = [plugins().register().analyses[analysis] for analysis in analyses]
         plan = plan_layers(model, mode, data_asked=source is not None)
         forward = None
         if plan.source == "data":
-            forward = Forward(source or TokenOptions(), resolve_device(device), dtype, gauge)
+            source = source or TokenOptions()
+            forward = Forward(source, resolve_device(device), dtype, gauge, compat)
         manifest = _manifest(model, plan, analyses, domains, forward, command)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
@@ -130,6 +137,13 @@ def _names(names: str | Sequence[str], what: str) -> tuple[str, ...]:
     return found
 
 
+def _known_compat(compat: str) -> str:
+    if compat not in get_args(Compat):
+        message = f"{compat!r} is no analysis to be compatible with"
+        raise UsageError(message, hint=" or ".join(get_args(Compat)))
+    return compat
+
+
 def _domains(domains: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
     for domain in _names(domains, "domains"):
         if domain not in ("discrete", "continuous"):
@@ -154,6 +168,10 @@ def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
 def see_forward(model: Model, forward: Forward, see: See, progress: Progress) -> None:
     """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
     runnable = model.load(forward.device, forward.dtype)
+    if forward.compat is not None:
+        from spectrakit.architectures.rickenbach2025 import as_released
+
+        runnable = as_released(runnable)
     seen = 0
     total = forward.source.max_tokens
     with progress.task("running the model", total=total, unit="token") as task:
@@ -254,6 +272,7 @@ def _manifest(
         options = forward.source
         data = {
             "gauge": forward.gauge or "each layer's own",
+            "compat": forward.compat,
             "text": options.source,
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or "the checkpoint's own",
             "batch_size": options.batch_size,

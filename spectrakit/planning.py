@@ -18,6 +18,8 @@ Source: TypeAlias = Literal["weights", "data"]
 AskedMode: TypeAlias = Literal["auto", "weights", "data"]
 #: What the forward pass may be computed in.
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+#: A released analysis whose departures from the mathematics can be reproduced.
+Compat: TypeAlias = Literal["rickenbach2025"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def plan_layers(model: Model, mode: AskedMode, *, data_asked: bool = False) -> P
         message = f"{mode!r} is no mode"
         raise UsageError(message, hint=" or ".join(get_args(AskedMode)))
     readable = [layer for layer in model.layers if layer.mixer is not None]
-    in_weights = [layer for layer in readable if layer.weights_tensors]
+    in_weights = [layer for layer in readable if layer.in_weights]
     if mode == "auto":
         mode = "weights" if in_weights and not data_asked else "data"
     elif mode == "weights" and data_asked:

@@ -32,7 +32,7 @@ class Checkpoint:
     source: str  #: where it came from, for people
     origin: Origin
     revision: str  #: full commit sha on the Hub, `local-<12 hex>` of the content otherwise
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  #: of the files, with what `configure` put over it
     files: tuple[CheckpointFile, ...]
     tensors: Mapping[str, TensorEntry]  #: by name, merged over the shards, tied names included
     tokenizer: str | None  #: the tokenizer that the catalog names for this model
@@ -64,6 +64,7 @@ class Checkpoint:
         self._weights = {weight_file.file.path: weight_file for weight_file in weights}
         self._progress = progress
         self._localized = localized
+        self._given: Mapping[str, Any] = {}
         self.files = tuple(weight_file.file for weight_file in self._weights.values())
 
     def __enter__(self) -> Checkpoint:
@@ -89,6 +90,11 @@ class Checkpoint:
     def requests(self) -> int:
         """Requests made so far to the Hub; for local files, reads."""
         return self._store.traffic.requests
+
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Put `values` into the config, over the files' own: what the files do not say."""
+        self._given = {**self._given, **values}
+        self.config = {**self.config, **values}
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors `names`, bit for bit as stored: dtype, shape and strides.
@@ -138,7 +144,11 @@ class Checkpoint:
 
         Downloads what the Hub's cache does not have yet. Raises `NetworkError`.
         """
-        return self if self._localized is None else self._localized()
+        if self._localized is None:
+            return self
+        local = self._localized()
+        local.configure(self._given)
+        return local
 
     def close(self) -> None:
         """Let go of the files. Tensors that were read stay valid."""

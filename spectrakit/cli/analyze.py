@@ -47,6 +47,8 @@ def analyze(
     device: options.Device = "auto",
     dtype: options.ForwardDtype = "float32",
     gauge: options.StateGauge = None,
+    compat: options.ReleasedAnalysis = None,
+    config: options.Config = None,
     revision: options.Revision = None,
     cache_dir: options.CacheDir = None,
     token: options.Token = None,
@@ -63,7 +65,9 @@ def analyze(
     source = options.token_options(mode, text, tokens, tokenizer, batch_size, seq_len, max_tokens)
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
-    with options.open_model(model, revision, cache_dir, token, offline, full_download) as opened:
+    with options.open_model(
+        model, revision, cache_dir, token, offline, config, full_download
+    ) as opened:
         run = pipeline.analyze(
             opened,
             analyses=[name.strip() for name in analyses.split(",")],
@@ -73,6 +77,7 @@ def analyze(
             device=device,
             dtype=dtype,
             gauge=gauge,
+            compat=compat,
             out=out or default_folder(opened, mode, data_asked=source is not None),
             figures=figures,
             command=shlex.join(["spectrakit", *sys.argv[1:]]),
@@ -82,9 +87,10 @@ def analyze(
     if json:
         print_json(_document(run))
         return
-    from spectrakit.report import spectrum_report
+    from spectrakit.report import companions_report, spectrum_report
 
     print_data(spectrum_report(run))
+    print_data(companions_report(run))
     tensors = sum(run.table("layers")["bytes_read"].to_pylist())
     tell(
         f"read {format_bytes(tensors)} of these layers' tensors "

@@ -40,6 +40,7 @@ def extract(
     batch_size: options.BatchSize = 1,
     seq_len: options.SeqLen = 256,
     device: options.Device = "auto",
+    config: options.Config = None,
     revision: options.Revision = None,
     cache_dir: options.CacheDir = None,
     token: options.Token = None,
@@ -55,7 +56,7 @@ def extract(
     source = options.token_options(
         mode, text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len
     )
-    with options.open_model(model, revision, cache_dir, token, offline) as opened:
+    with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
         tensors = extract_matrices(
             opened,
             None if layers is None else options.numbers(layers),

@@ -23,6 +23,7 @@ def inspect(
         bool, typer.Option("--check-values", help="Look for NaN and Inf; reads every tensor.")
     ] = False,
     json: options.JsonOutput = False,
+    config: options.Config = None,
     revision: options.Revision = None,
     cache_dir: options.CacheDir = None,
     token: options.Token = None,
@@ -31,7 +32,7 @@ def inspect(
     """Show what is in a checkpoint and what can be analysed, from its headers alone."""
     from spectrakit.inspection import bad_tensors, inspect_model
 
-    with options.open_model(model, revision, cache_dir, token, offline) as opened:
+    with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
         inspection = inspect_model(opened)
         bad: list[BadTensor] | None = None
         if check_values:

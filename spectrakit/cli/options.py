@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from spectrakit.errors import UsageError
-from spectrakit.planning import AskedMode, Dtype
+from spectrakit.planning import AskedMode, Compat, Dtype
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -43,6 +44,14 @@ FullDownload = Annotated[
     typer.Option(
         "--full-download",
         help="Download whole files into the cache instead of the tensors needed.",
+    ),
+]
+Config = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="What the model's config does not say, or says wrongly; repeatable.",
+        show_default=False,
     ),
 ]
 JsonOutput = Annotated[
@@ -84,6 +93,14 @@ StateGauge = Annotated[
         show_default="each layer's own",
     ),
 ]
+ReleasedAnalysis = Annotated[
+    Compat | None,
+    typer.Option(
+        help="See the layers as the released analysis of arXiv 2510.09379 does, departures from "
+        "its mathematics included, and add its table.",
+        show_default="exact",
+    ),
+]
 
 
 def open_model(
@@ -92,6 +109,7 @@ def open_model(
     cache_dir: Path | None,
     token: str | None,
     offline: bool,
+    config: list[str] | None,
     full_download: bool = False,
 ) -> Model:
     """Open the model these options name, with a progress bar."""
@@ -105,8 +123,27 @@ def open_model(
         token=token,
         offline=True if offline else None,
         full_download=full_download,
+        config=config_values(config or []),
         progress=terminal_progress(),
     )
+
+
+def config_values(settings: list[str]) -> dict[str, Any]:
+    """KEY=VALUE as a config: a VALUE that is JSON is read as such, any other is a string.
+
+    Raises UsageError for a setting without a key.
+    """
+    found: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not key.strip() or not equals:
+            message = f"{setting!r} is not KEY=VALUE"
+            raise UsageError(message, hint="--config disc=zoh")
+        try:
+            found[key.strip()] = json.loads(value)
+        except ValueError:
+            found[key.strip()] = value
+    return found
 
 
 def token_options(

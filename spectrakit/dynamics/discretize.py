@@ -110,12 +110,13 @@ def dss_softmax(generator: Tensor, scaled: Tensor, length: int) -> DiscretisedDi
 
 
 def _exponential(scaled: Tensor, gain: Tensor) -> DiscretisedDiagonal:
-    return DiscretisedDiagonal(scaled.real, _wrapped(scaled.imag), gain.resolve_conj())
+    return DiscretisedDiagonal(scaled.real, wrapped(scaled.imag), gain.resolve_conj())
 
 
-def _wrapped(angle: Tensor) -> Tensor:
+def wrapped(angle: Tensor) -> Tensor:
     """`angle` within [-pi, pi]; unchanged, to the last digit, where it lies there already."""
-    return angle - 2 * math.pi * torch.round(angle / (2 * math.pi))
+    turned = angle - 2 * math.pi * torch.round(angle / (2 * math.pi))
+    return torch.where(angle.abs() <= math.pi, angle, turned.clamp(-math.pi, math.pi))
 
 
 def _squared_modulus(z: Tensor) -> Tensor:

@@ -5,7 +5,10 @@ from spectrakit.tables.manifest import Manifest, WrittenFile
 from spectrakit.tables.reader import read_run
 from spectrakit.tables.run import MemorySink, Run, Sink
 from spectrakit.tables.schemas import (
+    DECAY_KERNEL,
     LAYERS,
+    LYAPUNOV,
+    RELEASED_BINS,
     SPECTRUM,
     SPECTRUM_HISTOGRAM,
     SPECTRUM_SUMMARY,
@@ -14,8 +17,11 @@ from spectrakit.tables.schemas import (
 from spectrakit.tables.writer import RunWriter
 
 __all__ = [
+    "DECAY_KERNEL",
     "IDENTITY",
     "LAYERS",
+    "LYAPUNOV",
+    "RELEASED_BINS",
     "SCHEMA_VERSION",
     "SPECTRUM",
     "SPECTRUM_HISTOGRAM",

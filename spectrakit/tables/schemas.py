@@ -175,5 +175,69 @@ SPECTRUM_HISTOGRAM = TableSchema(
     ),
 )  # fmt: skip
 
-TABLES = (LAYERS, SPECTRUM, SPECTRUM_SUMMARY, SPECTRUM_HISTOGRAM)
+DECAY_KERNEL = TableSchema(
+    "decay_kernel",
+    "a bin of lags, with how strongly a layer or head carries an input over them",
+    (
+        _LAYER,
+        _HEAD_OR_ALL,
+        *_LABELS[1:],
+        Column("lag_low", "int64", "Smallest lag of the bin; 0 is the token itself.", "token"),
+        Column("lag_high", "int64", "Largest lag of the bin.", "token"),
+        Column("pairs", "int64", "Pairs of tokens that were averaged."),
+        Column("kernel_mean", "float64", "Mean |C_t A_t ... A_{s+1} B_s| at these lags t - s: the "
+               "same in every gauge. Softmax attention: the attention weight."),
+        Column("log_decay_mean", "float64", "Mean over the pairs of the sum of mean log|lambda| "
+               "of the tokens between, in this gauge."),
+    ),
+)  # fmt: skip
+
+LYAPUNOV = TableSchema(
+    "lyapunov",
+    "a Lyapunov exponent of the product of a layer's transitions, with its multiplicity",
+    (
+        _LAYER,
+        _HEAD,
+        Column("channel", "int32", "Channel; null where one exponent serves all channels.",
+               nullable=True),
+        Column("index", "int32", "Position among the exponents of the head or channel, from 0 for "
+               "the largest: the slowest to decay."),
+        *_LABELS[1:],
+        Column("exponent", "float64", "Mean log growth of the product A_T ... A_1 per token, along "
+               "one of its directions; -inf where it is singular. log|lambda| where A does not "
+               "depend on tokens.", "1/step"),
+        Column("timescale_steps", "float64", "-1 / exponent, inf for a direction that never "
+               "decays.", "step"),
+        Column("multiplicity", "int64", "How many exponents of the layer this row stands for."),
+        Column("tokens", "int64", "Transitions the exponent is the mean of; null where A does not "
+               "depend on tokens.", nullable=True),
+    ),
+)  # fmt: skip
+
+RELEASED_BINS = TableSchema(
+    "released_bins",
+    "a bin of a layer's head, counted as the released analysis of arXiv 2510.09379 does",
+    (
+        _LAYER,
+        Column("head", "int32", "Head of the layer; 0 for a layer of channels."),
+        Column("of", "string", "What is binned: modulus (|lambda|) or phase_deg (signed)."),
+        Column("low", "float64", "Lower edge, included (but in the last bin).",
+               "degree for phases"),
+        Column("high", "float64", "Upper edge, included.", "degree for phases"),
+        Column("mean_percent", "float64", "Time steps in the bin, averaged over sequences.",
+               "percent"),
+        Column("std_percent", "float64", "Standard deviation over the sequences.", "percent"),
+        Column("sequences", "int64", "Sequences that were averaged."),
+    ),
+)  # fmt: skip
+
+TABLES = (
+    LAYERS,
+    SPECTRUM,
+    SPECTRUM_SUMMARY,
+    SPECTRUM_HISTOGRAM,
+    LYAPUNOV,
+    DECAY_KERNEL,
+    RELEASED_BINS,
+)
 """Every table of spectrakit itself, in the order of the documentation."""

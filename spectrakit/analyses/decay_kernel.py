@@ -1,0 +1,178 @@
+"""The `kernel` analysis: how strongly a token reaches the outputs after it, by lag.
+
+Eigenvalues of a time-varying layer depend on the gauge of its state; |k(t, s)|, what the input at
+token s contributes to the output at token t, does not. It is taken for a few tokens t per sequence
+and every token s before them, and averaged over the pairs of each bin of lags t - s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_thread
+from spectrakit.dynamics import kernel
+from spectrakit.errors import AnalysisError
+from spectrakit.tables import DECAY_KERNEL
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from spectrakit.architectures import Layer
+    from spectrakit.dynamics import Domain, Recurrence
+    from spectrakit.tables import Sink
+else:
+    np = lazy_import("numpy")
+    torch = lazy_import("torch")
+
+#: Output tokens per sequence whose kernel is taken.
+ROWS = 16
+#: Tokens of a layer that needs none: its kernel depends on the lag alone.
+HORIZON = 1024
+#: Lags up to here have a bin each; beyond, there are so many bins to a doubling.
+_SINGLE, _PER_OCTAVE = 16, 8
+_BINS = _SINGLE + _PER_OCTAVE * 27  # lags up to 2^31
+
+
+class DecayKernel:
+    """The `kernel` analysis."""
+
+    name: ClassVar[str] = "kernel"
+
+    def __init__(self, sink: Sink, domains: Sequence[Domain]) -> None:  # noqa: ARG002
+        self.sink = sink
+        self._seen: dict[int, _LayerKernel] = {}
+
+    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
+        """Take in one layer's recurrence; one that has no B and C is left out."""
+        if recurrence.input_map is None or recurrence.output_map is None:
+            return
+        if recurrence.mode == "static" and layer.index in self._seen and valid is None:
+            return
+        if layer.index not in self._seen:
+            self._seen[layer.index] = _LayerKernel(layer, recurrence)
+        with one_thread():
+            self._seen[layer.index].add(recurrence, valid)
+
+    def merge(self, other: Self) -> None:
+        """Take in what `other` saw of the same model on other tokens."""
+        for index, seen in other._seen.items():
+            if index in self._seen:
+                self._seen[index].merge(seen)
+            else:
+                self._seen[index] = seen
+
+    def finish(self) -> None:
+        """Write the bins of every layer and head.
+
+        Raises AnalysisError where no layer had a kernel.
+        """
+        if not self._seen:
+            message = "weights alone do not determine the kernel of any layer: B and C need tokens"
+            raise AnalysisError(message, hint="--mode data")
+        for index in sorted(self._seen):
+            self._seen[index].write(self.sink)
+
+
+class _LayerKernel:
+    """Sums of one layer over pairs of tokens, by bin of the lag."""
+
+    def __init__(self, layer: Layer, recurrence: Recurrence) -> None:
+        self.labels = {
+            "layer": layer.index,
+            "mode": recurrence.mode,
+            "gauge": recurrence.gauge,
+        }
+        self._per_head = recurrence.head_axis == "head"
+        heads = recurrence.operator.heads if self._per_head else 1
+        self._kernel = np.zeros((heads, _BINS))
+        self._log_decay = np.zeros((heads, _BINS))
+        self._pairs = np.zeros(_BINS, np.int64)
+
+    def add(self, recurrence: Recurrence, valid: Tensor | None) -> None:
+        """Count the pairs of a batch; valid is None for a layer whose kernel needs no tokens."""
+        tokens = HORIZON if valid is None else valid.shape[1]
+        times = [HORIZON - 1] if valid is None else _output_tokens(valid)
+        if not times:
+            return
+        rows = kernel.kernel_rows(recurrence, times).abs()  # (B, R, H, S)
+        shrunk = _shrunk(recurrence, times, tokens)
+        counted = torch.ones(rows.shape[0], tokens, dtype=torch.bool) if valid is None else valid
+        counted = counted.to(rows.device).expand(rows.shape[0], -1)
+        for index, t in enumerate(times):
+            pairs = counted[:, t, None] & counted[:, : t + 1]  # (B, s)
+            lag_bin = lag_bins(t - np.arange(t + 1))
+            self._pairs += np.bincount(lag_bin, pairs.sum(0).cpu().numpy(), _BINS).astype(np.int64)
+            for sums, values in ((self._kernel, rows), (self._log_decay, shrunk)):
+                # (B, H, s), summed over the batch where the pair counts.
+                here = values[:, index, :, : t + 1].expand(rows.shape[0], -1, -1)
+                summed = torch.where(pairs[:, None], here, 0.0).sum(0).double()
+                summed = summed if self._per_head else summed.mean(0, keepdim=True)
+                for head, by_token in enumerate(summed.cpu().numpy()):
+                    sums[head] += np.bincount(lag_bin, by_token, _BINS)
+
+    def merge(self, other: _LayerKernel) -> None:
+        """Add another's sums."""
+        self._kernel += other._kernel
+        self._log_decay += other._log_decay
+        self._pairs += other._pairs
+
+    def write(self, sink: Sink) -> None:
+        """The mean over heads (head null), and each head."""
+        found = np.flatnonzero(self._pairs)
+        low, high = lag_edges(found)
+        for head in [None, *range(len(self._kernel))] if self._per_head else [None]:
+            which = slice(None) if head is None else [head]
+            columns = self.labels | {
+                "head": head,
+                "lag_low": low,
+                "lag_high": high,
+                "pairs": self._pairs[found],
+                "kernel_mean": self._kernel[which][:, found].mean(0) / self._pairs[found],
+                "log_decay_mean": self._log_decay[which][:, found].mean(0) / self._pairs[found],
+            }
+            sink.append(DECAY_KERNEL, DECAY_KERNEL.table(columns, rows=len(found)))
+
+
+def _output_tokens(valid: Tensor) -> list[int]:
+    """Tokens spread over the second half of the longest sequence."""
+    last = int(valid.any(0).nonzero().max()) if bool(valid.any()) else -1
+    spread = np.linspace(last, last // 2, ROWS).round().astype(int)
+    return sorted({int(t) for t in spread if t >= 0})
+
+
+def _shrunk(recurrence: Recurrence, times: Sequence[int], tokens: int) -> Tensor:
+    """Sum of the mean log|lambda| over the tokens s + 1 ... t: (B, R, H, t + 1)."""
+    each = kernel.mean_log_modulus(recurrence.operator).double()
+    if recurrence.mode != "data":
+        each = each.expand(1, tokens, -1)
+    elif recurrence.starts is not None:
+        # Nothing is carried into a start, so nothing shrinks there; pairs do not span one.
+        each = each.masked_fill(recurrence.starts.unsqueeze(-1), 0.0)
+    zeros = (each == -math.inf).cumsum(1)
+    total = each.masked_fill(each == -math.inf, 0.0).cumsum(1)
+    last = times[-1] + 1
+    found = torch.stack([total[:, [t]] - total[:, :last] for t in times], 1)
+    lost = torch.stack([zeros[:, [t]] > zeros[:, :last] for t in times], 1)
+    return found.masked_fill(lost, -math.inf).transpose(2, 3)
+
+
+def lag_bins(lags: np.ndarray) -> np.ndarray:
+    """The bin of each lag: one each up to 16, then eight to a doubling."""
+    beyond = _SINGLE + np.floor(_PER_OCTAVE * np.log2(np.maximum(lags, _SINGLE) / _SINGLE))
+    bins: np.ndarray = np.where(lags < _SINGLE, lags, beyond).astype(np.int64)
+    return bins
+
+
+def lag_edges(bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last lag of each bin."""
+
+    def first(bin_: np.ndarray) -> np.ndarray:
+        edge = np.ceil(_SINGLE * 2.0 ** ((bin_ - _SINGLE) / _PER_OCTAVE) - 1e-9)
+        return np.where(bin_ < _SINGLE, bin_, edge).astype(np.int64)
+
+    return first(bins), first(bins + 1) - 1

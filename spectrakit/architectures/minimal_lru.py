@@ -1,0 +1,33 @@
+"""LRU layers of minimal-LRU, whose parameters are JAX's.
+
+    X.nu_log, X.theta_log, X.gamma_log (N,), X.B_re, X.B_im (N, Q), X.C_re, X.C_im (Q, N), X.D (Q,)
+
+N states, Q model width. The parameter tree has to be flattened, its keys joined by dots or slashes,
+into a safetensors or torch file. There are no options.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.architectures.static_ssm import Found, Module, StaticSSM, sizes
+from spectrakit.mixers import LRU
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints import Checkpoint
+
+
+class MinimalLRU(StaticSSM):
+    """State dicts with layers of the LRU."""
+
+    name: ClassVar[str] = "minimal-lru"
+
+    def is_layer(self, module: Module) -> bool:
+        """By the parameters of the layer."""
+        return module.has(*LRU.weights_roles)
+
+    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:  # noqa: ARG002
+        """The layer in `module`. Raises MalformedError where its shapes do not fit each other."""
+        states, width = sizes(module.tensors["B_re"], 2)
+        mixer = LRU(width, states)
+        return Found(mixer, {role: module.tensors[role] for role in mixer.shapes()})

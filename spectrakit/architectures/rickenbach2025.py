@@ -1,0 +1,123 @@
+"""Layers as the released analysis of arXiv 2510.09379 sees them, for comparison with its figures.
+
+Its code departs from the mathematics of its paper, and from what the model does, in these ways:
+
+    softmax   nu_t = sum_{s <= t} exp(q_t . k_s) + (T - 1 - t)
+              scores without the model's scale, and every future token counted as exp(0)
+    q, k      the layer's projections of the *output* of its block, without the block's norm, and
+              without convolutions, norms of q and k, or rotary embeddings
+    Mamba-2   Delta_t = softplus(W_dt x_t + bias) of that same output x
+    S4        channel 1 alone (see `spectrakit.analyses.rickenbach2025`)
+
+B batch, T tokens, H heads, G groups of keys, K key width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from spectrakit._lazy import lazy_import
+from spectrakit.architectures.taps import ModuleSource, Seen, Tap, first
+from spectrakit.architectures.transformers_model import TransformersModel
+from spectrakit.dynamics import Recurrence, ScalarDecay
+from spectrakit.errors import UnsupportedError
+from spectrakit.mixers import Mamba2, Observation
+from spectrakit.mixers.attention_scores import Scores
+from spectrakit.mixers.log_normaliser import attend
+from spectrakit.mixers.softmax_attention import SoftmaxAttention
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from spectrakit.architectures.base import Layer, RunnableModel
+    from spectrakit.mixers import Mixer
+else:
+    torch = lazy_import("torch")
+
+
+def as_released(model: RunnableModel) -> TransformersModel:
+    """`model` with its softmax attention and Mamba-2 layers seen as the released analysis does.
+
+    Raises UnsupportedError where it has layers that the paper does not analyse.
+    """
+    if not isinstance(model, TransformersModel):
+        raise UnsupportedError("--compat rickenbach2025 needs a model of transformers")
+    layers = []
+    taps = {}
+    for layer in model.layers:
+        block, _, inside = layer.path.rpartition(".")
+        layers.append(replace(layer, path=block))
+        taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), inside))
+    return TransformersModel(model.model, layers, taps)
+
+
+def _reader(layer: Layer) -> Callable[[str, Mixer, Seen], Observation]:
+    if isinstance(layer.mixer, SoftmaxAttention):
+        return read_attention
+    if isinstance(layer.mixer, Mamba2):
+        return read_mamba2
+    message = f"arXiv 2510.09379 analyses no {layer.kind} layer (layer {layer.index})"
+    raise UnsupportedError(message, hint="leave --compat out")
+
+
+def read_attention(inside: str, mixer: Mixer, seen: Seen) -> Observation:
+    """From the output of a block whose attention is at `inside`."""
+    hidden = first(seen.output)
+    query, key = projected(seen.module.get_submodule(inside), hidden, mixer.heads)
+    log_normaliser = released_log_normaliser(query, key)
+    previous = log_normaliser.roll(1, dims=1)
+    starts = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+    starts[:, 0] = True
+    decay = ScalarDecay(previous - log_normaliser, 1)
+    return Observation(Recurrence(decay, "data", "dsf", "head", 1, starts=starts), hidden)
+
+
+def read_mamba2(inside: str, mixer: Mixer, seen: Seen) -> Observation:
+    """From the output of a block whose Mamba-2 mixer is at `inside`."""
+    assert isinstance(mixer, Mamba2)  # noqa: S101  (`_reader` pairs them)
+    hidden = first(seen.output)
+    module: Any = seen.module.get_submodule(inside)
+    raw = module.in_proj(hidden)[..., -mixer.heads :].double()
+    step = mixer.step(raw, module.dt_bias.double())
+    decay = ScalarDecay(-step * module.A_log.double().exp(), mixer.state_size)
+    recurrence = Recurrence(decay, "data", "unnormalised", "head", mixer.head_width, step=step)
+    return Observation(recurrence, hidden)
+
+
+def released_log_normaliser(query: Tensor, key: Tensor) -> Tensor:
+    """Log nu_t (B, T, H) as released, from query (B, H, T, K) and key (B, G, T, K)."""
+    _, past = attend(Scores(query, key, 1.0), key)
+    past = past.double()
+    tokens = past.shape[-1]
+    future = torch.arange(tokens - 1, -1, -1, device=past.device).double().log()
+    return torch.logaddexp(past, future).transpose(1, 2)
+
+
+def projected(attention: nn.Module, hidden: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """The attention's own projections of `hidden`: query (B, H, T, K) and key (B, G, T, K).
+
+    Raises UnsupportedError for an attention whose projections are laid out in a way not known here.
+    """
+    inner: Any = attention
+    while hasattr(inner, "attention") and not hasattr(inner, "q_proj"):
+        inner = inner.attention  # gpt_neo wraps its attention
+    if hasattr(inner, "q_proj") and hasattr(inner, "k_proj"):
+        query, key = inner.q_proj(hidden), inner.k_proj(hidden)
+        width = query.shape[-1] // heads
+    elif hasattr(inner, "c_attn"):  # GPT-2: all queries, all keys, all values
+        query, key, _ = inner.c_attn(hidden).split(hidden.shape[-1], dim=-1)
+        width = query.shape[-1] // heads
+    elif hasattr(inner, "query_key_value"):  # GPT-NeoX: query, key and value of each head in turn
+        fused = inner.query_key_value(hidden).unflatten(-1, (heads, 3, -1))
+        query, key = fused[..., 0, :].flatten(-2), fused[..., 1, :].flatten(-2)
+        width = fused.shape[-1]
+    else:
+        message = f"the projections of {type(attention).__name__} are not known to --compat"
+        raise UnsupportedError(message, hint="leave --compat out")
+    split = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key))
+    query, key = split
+    return query, key
