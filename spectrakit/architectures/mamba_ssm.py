@@ -2,15 +2,16 @@
 
     {"d_model": 768, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {"layer": "Mamba2"}, ...}
 
-`ssm_cfg` holds only what differs from the mixer class's own defaults, which are written out here.
-Tensor names are transformers' but for `backbone.embedding`. Layers of a hybrid that hold attention
-(`attn_layer_idx`) are listed with the reason why they are not read.
+`ssm_cfg` holds only what differs from the mixer class's own defaults, which are written out here;
+`attn_cfg` does the same for the attention layers of a hybrid (`attn_layer_idx`). Tensor names are
+transformers' but for `backbone.embedding`, and a model without attention and MLPs runs as one of
+transformers; others run by their mixers' own equations (`mamba_ssm_model`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit.architectures.base import (
@@ -20,6 +21,8 @@ from spectrakit.architectures.base import (
     config_value,
     positive,
 )
+from spectrakit.architectures.mamba_ssm_model import Backbone, load_mamba_ssm_model
+from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.architectures.transformers_mamba import (
     BLOCKS,
     CHUNK_SCAN,
@@ -31,6 +34,7 @@ from spectrakit.architectures.transformers_mamba import (
 from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import Mamba, Mamba2
+from spectrakit.mixers.convolved_attention import ConvolvedAttention, Rotary
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
@@ -38,8 +42,16 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
 
 #: Options of mamba_ssm's Mamba2 that are read at one value only.
-_ONLY = {"d_ssm": None, "D_has_hdim": False, "rmsnorm": True, "norm_before_gate": False}
-_ATTENTION = "attention is not yet supported (its recurrence needs a forward pass of its own)"
+_ONLY = {"d_ssm": None, "D_has_hdim": False}
+
+_ATTENTION_NAMES = {
+    "input_projection": "in_proj.weight",
+    "input_projection_bias": "in_proj.bias",
+    "convolution": "conv1d.weight",
+    "convolution_bias": "conv1d.bias",
+    "output_projection": "out_proj.weight",
+    "output_projection_bias": "out_proj.bias",
+}
 
 
 class MambaSSM:
@@ -53,7 +65,7 @@ class MambaSSM:
         return "model_type" not in config and "d_model" in config and "n_layer" in config
 
     def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
-        """Every layer; attention layers of a hybrid with the reason they are not read.
+        """Every layer, attention layers of a hybrid among them.
 
         Raises MalformedError where config and weights disagree, UnsupportedError for a layer kind
         that is not known.
@@ -61,11 +73,11 @@ class MambaSSM:
         count = positive(checkpoint, "n_layer")
         check_layer_count(checkpoint, BLOCKS, count, "n_layer")
         mixer, names = _mixer(checkpoint)
-        attention = _attention_layers(checkpoint)
+        attending = config_value(checkpoint, "attn_layer_idx", list, [])
         layers = tuple(
-            Layer(index, f"{BLOCKS}{index}.mixer", "attention", reason=_ATTENTION)
-            if index in attention
-            else _mixer_layer(index, mixer, names)
+            _attention_layer(checkpoint, index)
+            if index in attending
+            else _layer(index, mixer, names)
             for index in range(count)
         )
         for layer in layers:
@@ -73,33 +85,98 @@ class MambaSSM:
         return layers
 
     def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
-        """The equivalent transformers model, converted in memory.
+        """The equivalent transformers model, converted in memory; where there is none, our own.
 
-        Raises UnsupportedError for hybrids and models with MLPs, which it has no equivalent of.
+        Raises UnsupportedError where a layer cannot be read, and so not be run.
         """
-        if _attention_layers(checkpoint) or checkpoint.config.get("d_intermediate", 0):
-            message = (
-                f"{checkpoint.model_id} mixes Mamba with attention or MLP layers, "
-                "and its forward pass is not yet supported"
-            )
+        layers = self.layers(checkpoint)
+        unread = [layer for layer in layers if layer.mixer is None]
+        if unread:
+            message = f"{checkpoint.model_id}: layer {unread[0].index}: {unread[0].reason}"
             hint = f"spectrakit analyze {checkpoint.model_id} --mode weights"
             raise UnsupportedError(message, hint=hint)
         mixer, _ = _mixer(checkpoint)
-        config = _transformers_config(checkpoint, mixer)
+        backbone = _backbone(checkpoint)
+        if not _in_transformers(layers, backbone):
+            return load_mamba_ssm_model(checkpoint, layers, backbone, device, dtype)
+        config = _transformers_config(checkpoint, mixer, backbone)
         model = load_transformers_model(checkpoint, config, device, dtype, _transformers_name)
-        layers = self.layers(checkpoint)
         tap = CHUNK_SCAN if isinstance(mixer, Mamba2) else SELECTIVE_SCAN
         return TransformersModel(model, layers, {layer.index: tap for layer in layers})
+
+
+def _in_transformers(layers: Sequence[Layer], backbone: Backbone) -> bool:
+    """Whether transformers has such a model: mixers of Mamba alone, normed and gated as usual."""
+
+    def usual(mixer: Mixer | None) -> bool:
+        if isinstance(mixer, Mamba2):
+            return mixer.norm_epsilon is not None and not mixer.norm_before_gate
+        return isinstance(mixer, Mamba)
+
+    around = backbone.mlp_width is None and not backbone.layer_norm
+    return around and all(usual(layer.mixer) for layer in layers)
+
+
+def _backbone(checkpoint: Checkpoint) -> Backbone:
+    padding = positive(checkpoint, "pad_vocab_size_multiple", 8)
+    mlp_width = config_value(checkpoint, "d_intermediate", int, 0)
+    return Backbone(
+        width=positive(checkpoint, "d_model"),
+        vocabulary=math.ceil(positive(checkpoint, "vocab_size") / padding) * padding,
+        mlp_width=math.ceil(mlp_width / 128) * 128 or None,  # as the library rounds it
+        layer_norm=not config_value(checkpoint, "rms_norm", bool, True),
+        wide_residual=config_value(checkpoint, "residual_in_fp32", bool, True),
+    )
 
 
 def _transformers_name(name: str) -> str:
     return name.replace("backbone.embedding.", "backbone.embeddings.")
 
 
-def _mixer_layer(index: int, mixer: Mixer, names: Mapping[str, str]) -> Layer:
+def _layer(index: int, mixer: Mixer, names: Mapping[str, str]) -> Layer:
     path = f"{BLOCKS}{index}.mixer"
     parameters = {role: f"{path}.{name}" for role, name in names.items()}
     return Layer(index, path, mixer.name, mixer, parameters)
+
+
+def _attention_layer(checkpoint: Checkpoint, index: int) -> Layer:
+    options = _attention_options(checkpoint)
+    path = f"{BLOCKS}{index}.mixer"
+    if not options.get("causal", False):
+        return Layer(index, path, "attention", reason="attention that is not causal (attn_cfg)")
+    if options.get("mlp_dim", 0):
+        return Layer(index, path, "attention", reason="attention with an MLP inside (mlp_dim)")
+    return _layer(index, _attention(checkpoint), _ATTENTION_NAMES)
+
+
+def _attention(checkpoint: Checkpoint) -> ConvolvedAttention:
+    options = _attention_options(checkpoint)
+    source = PartConfig(checkpoint.model_id, options)
+    width = positive(checkpoint, "d_model")
+    heads = positive(source, "num_heads")
+    convolution = config_value(source, "d_conv", int, 0)
+    rotated = config_value(source, "rotary_emb_dim", int, 0)
+    rotary = Rotary(
+        rotated,
+        config_value(source, "rotary_emb_base", float, 10_000.0),
+        config_value(source, "rotary_emb_interleaved", bool, False),
+    )
+    return ConvolvedAttention(
+        heads=heads,
+        model_width=width,
+        groups=positive(source, "num_heads_kv", heads),
+        head_width=positive(source, "head_dim", width // heads),
+        convolution_width=convolution or None,
+        rotary=rotary if rotated else None,
+        scale=config_value(source, "softmax_scale", float, 0.0) or None,
+        projection_bias=config_value(source, "qkv_proj_bias", bool, True),
+        output_bias=config_value(source, "out_proj_bias", bool, True),
+    )
+
+
+def _attention_options(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = config_value(checkpoint, "attn_cfg", dict, {})
+    return options
 
 
 def _mixer(checkpoint: Checkpoint) -> tuple[Mamba | Mamba2, Mapping[str, str]]:
@@ -145,6 +222,8 @@ def _mamba2(checkpoint: Checkpoint) -> Mamba2:
         groups=int(_number(checkpoint, "ngroups", 1)),
         convolution_width=int(_number(checkpoint, "d_conv", 4)),
         step_limit=step_limit(checkpoint, "dt_limit", options),
+        norm_epsilon=1e-5 if options.get("rmsnorm", True) else None,
+        norm_before_gate=bool(options.get("norm_before_gate", False)),
         projection_bias=bool(options.get("bias", False)),
         convolution_bias=bool(options.get("conv_bias", True)),
     )
@@ -163,16 +242,11 @@ def _number(checkpoint: Checkpoint, key: str, default: float | None = None) -> f
     return value
 
 
-def _attention_layers(checkpoint: Checkpoint) -> frozenset[int]:
-    indices = config_value(checkpoint, "attn_layer_idx", list, [])
-    return frozenset(index for index in indices if isinstance(index, int))
-
-
-def _transformers_config(checkpoint: Checkpoint, mixer: Mamba | Mamba2) -> Mapping[str, Any]:
-    padding = config_value(checkpoint, "pad_vocab_size_multiple", int, 8)
-    vocabulary = positive(checkpoint, "vocab_size")
+def _transformers_config(
+    checkpoint: Checkpoint, mixer: Mamba | Mamba2, backbone: Backbone
+) -> Mapping[str, Any]:
     shared = {
-        "vocab_size": math.ceil(vocabulary / padding) * padding,
+        "vocab_size": backbone.vocabulary,
         "hidden_size": mixer.model_width,
         "num_hidden_layers": positive(checkpoint, "n_layer"),
         "state_size": mixer.state_size,
@@ -180,7 +254,7 @@ def _transformers_config(checkpoint: Checkpoint, mixer: Mamba | Mamba2) -> Mappi
         "expand": mixer.channels // mixer.model_width,
         "use_bias": mixer.projection_bias,
         "use_conv_bias": mixer.convolution_bias,
-        "residual_in_fp32": config_value(checkpoint, "residual_in_fp32", bool, True),
+        "residual_in_fp32": backbone.wide_residual,
         "tie_word_embeddings": config_value(checkpoint, "tie_embeddings", bool, True),
         "bos_token_id": None,
         "eos_token_id": None,

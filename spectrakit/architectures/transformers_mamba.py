@@ -14,38 +14,51 @@ from spectrakit.errors import MalformedError
 from spectrakit.mixers import Mamba, Mamba2, Observation
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.nn import functional
 
     from spectrakit.mixers import Mixer
 else:
+    torch = lazy_import("torch")
     functional = lazy_import("torch.nn.functional")
 
 
 def read_selective_scan(mixer: Mixer, seen: Seen) -> Observation:
-    """From a call of `mamba_selective_scan`: time is the last axis there, the second here."""
+    """From the calls of `mamba_selective_scan`, one for each of the mixer's groups.
+
+    Time is the last axis there, the second here.
+    """
     assert isinstance(mixer, Mamba)  # noqa: S101  (architectures pair the scan with its mixer)
-    (scan,) = seen.calls
-    call = scan.arguments
+    calls = [call.arguments for call in seen.calls]
+    recurrence = mixer.observed(
+        _joined([_scan_step(call) for call in calls], 1).transpose(1, 2),
+        torch.stack([call["B"] for call in calls], 1).movedim(-1, 1),
+        torch.stack([call["C"] for call in calls], 1).movedim(-1, 1),
+        -_joined([call["A"] for call in calls], 0),
+        _joined([call["D"] for call in calls], 0),
+    )
+    gate = _joined([call["z"] for call in calls], 1)
+
+    def finish(y: Tensor) -> Tensor:
+        return y.squeeze(-1).transpose(1, 2) * functional.silu(gate)
+
+    inputs = _joined([call["hidden_states"] for call in calls], 1)
+    outputs = _joined([first(call.output) for call in seen.calls], 1)
+    return Observation(recurrence, inputs.transpose(1, 2).unsqueeze(-1), finish, outputs)
+
+
+def _scan_step(call: Mapping[str, Any]) -> Tensor:
+    """Delta (B, D, T)."""
     raw = call["dt"]
     if call["delta_bias"] is not None:
         raw = raw + call["delta_bias"].to(raw.dtype)[:, None]
-    step = functional.softplus(raw.float()) if call["delta_softplus"] else raw.float()
-    recurrence = mixer.observed(
-        step.transpose(1, 2),
-        call["B"].transpose(1, 2),
-        call["C"].transpose(1, 2),
-        -call["A"],
-        call["D"],
-    )
-    gate = call["z"]
+    return functional.softplus(raw.float()) if call["delta_softplus"] else raw.float()
 
-    def finish(y: Tensor) -> Tensor:
-        y = y.squeeze(-1).transpose(1, 2)
-        return y if gate is None else y * functional.silu(gate)
 
-    inputs = call["hidden_states"].transpose(1, 2).unsqueeze(-1)
-    return Observation(recurrence, inputs, finish, first(scan.output))
+def _joined(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """The channels of all groups; without a copy where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), axis)
 
 
 def read_chunk_scan(mixer: Mixer, seen: Seen) -> Observation:
@@ -152,7 +165,8 @@ def _mamba2(config: Configured) -> Mamba2:
 
 def step_limit(source: Configured, key: str, options: Mapping[str, Any]) -> tuple[float, float]:
     """The interval a Mamba-2 step is clamped to. Raises MalformedError where it is not one."""
-    limit = options.get(key, (0.0, math.inf))
+    limit = options.get(key)
+    limit = (0.0, math.inf) if limit is None else limit
     try:
         low, high = (float(end) for end in limit)
     except (TypeError, ValueError):
@@ -161,3 +175,8 @@ def step_limit(source: Configured, key: str, options: Mapping[str, Any]) -> tupl
         message = f"config.json of {source.model_id}: {key} is {limit!r}, not an interval"
         raise MalformedError(message)
     return low, high
+
+
+def step_limit_from_below(config: Configured) -> tuple[float, float]:
+    """`time_step_min` and no upper end: Nemotron-H and Zamba-2 ignore their `time_step_limit`."""
+    return config_value(config, "time_step_min", float, 0.001), math.inf

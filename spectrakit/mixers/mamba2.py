@@ -9,7 +9,9 @@
 
 B batch, T tokens, H heads, P head width, N state, G groups (b and c are shared by H / G heads).
 Dao & Gu 2024 (arXiv 2405.21060), section 7. The input is discretised by Euler's rule (Delta b).
-The norm is a root mean square over each of the G groups of channels, with a learned weight.
+The norm is a root mean square over each of the G groups of channels, with a learned weight; it may
+come before the gate, or be left out. Falcon-H1 multiplies hidden_t, and each of z, x, b, c and s,
+by a constant (`multipliers`).
 """
 
 from __future__ import annotations
@@ -36,10 +38,20 @@ else:
 
 
 @dataclass(frozen=True)
+class Multipliers:
+    """Falcon-H1's constants: of the layer's input, and of the projected z, x, b, c and s."""
+
+    hidden: float = 1.0
+    projected: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
 class Mamba2:
     """A Mamba-2 layer: H `heads` of width P and `state_size` N; keys in G `groups`.
 
-    step_limit: the interval Delta_t is clamped to.
+    step_limit: the interval Delta_t is clamped to. norm_epsilon: None for a layer without the norm.
+    output_bias: whether W_out has one; None for as W_in (`projection_bias`). multipliers: None for
+    a layer without them.
     """
 
     name: ClassVar[str] = "mamba2"
@@ -55,9 +67,12 @@ class Mamba2:
     groups: int = 1
     convolution_width: int = 4
     step_limit: tuple[float, float] = (0.0, math.inf)
-    norm_epsilon: float = 1e-5
+    norm_epsilon: float | None = 1e-5
+    norm_before_gate: bool = False
     projection_bias: bool = False
+    output_bias: bool | None = None
     convolution_bias: bool = True
+    multipliers: Multipliers | None = None
 
     @property
     def channels(self) -> int:
@@ -78,13 +93,16 @@ class Mamba2:
             "step_bias": (self.heads,),
             "input_projection": (projected, self.model_width),
             "convolution": (self.convolved, 1, self.convolution_width),
-            "norm": (self.channels,),
             "output_projection": (self.model_width, self.channels),
         }
+        if self.norm_epsilon is not None:
+            shapes["norm"] = (self.channels,)
         if self.convolution_bias:
             shapes["convolution_bias"] = (self.convolved,)
         if self.projection_bias:
             shapes["input_projection_bias"] = (projected,)
+        output_bias = self.projection_bias if self.output_bias is None else self.output_bias
+        if output_bias:
             shapes["output_projection_bias"] = (self.model_width,)
         return shapes
 
@@ -122,14 +140,15 @@ class Mamba2:
             step=step,
             generator=-rate.unsqueeze(-1),
             input_map=OuterProduct(key, gain=step),
-            output_map=Contraction(query),
+            output_map=Contraction(query.to(step.dtype)),
             feedthrough=feedthrough,
         )
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The layer's equations on `hidden` (B, T, model width), in its dtype."""
-        projected = functional.linear(hidden, p["input_projection"], p.get("input_projection_bias"))
-        z, xbc, raw = projected.split([self.channels, self.convolved, self.heads], dim=-1)
+        z, xbc, raw = self._project(hidden, p).split(
+            [self.channels, self.convolved, self.heads], dim=-1
+        )
         xbc = functional.silu(causal_convolution(xbc, p["convolution"], p.get("convolution_bias")))
         keys = self.groups * self.state_size
         u, b, c = xbc.split([self.channels, keys, keys], dim=-1)
@@ -142,9 +161,30 @@ class Mamba2:
         )
 
         def finish(y: Tensor) -> Tensor:
-            gated = (y.flatten(-2) * functional.silu(z)).unflatten(-1, (self.groups, -1))
-            normed = root_mean_square_norm(gated, self.norm_epsilon).flatten(-2) * p["norm"]
-            bias = p.get("output_projection_bias")
-            return functional.linear(normed, p["output_projection"], bias)
+            gated = self._gate(y.flatten(-2), z, p)
+            return functional.linear(gated, p["output_projection"], p.get("output_projection_bias"))
 
         return Observation(recurrence, u.unflatten(-1, (self.heads, self.head_width)), finish)
+
+    def _project(self, hidden: Tensor, p: Parameters) -> Tensor:
+        """W_in hidden: z, x, b, c and s side by side."""
+        weight, bias = p["input_projection"], p.get("input_projection_bias")
+        if self.multipliers is None:
+            return functional.linear(hidden, weight, bias)
+        projected = functional.linear(hidden * self.multipliers.hidden, weight, bias)
+        keys = self.groups * self.state_size
+        parts = projected.split([self.channels, self.channels, keys, keys, self.heads], dim=-1)
+        scaled = zip(parts, self.multipliers.projected, strict=True)
+        return torch.cat([part * multiplier for part, multiplier in scaled], dim=-1)
+
+    def _gate(self, y: Tensor, z: Tensor, p: Parameters) -> Tensor:
+        """norm(y silu(z)), or norm(y) silu(z), or y silu(z): (B, T, H P)."""
+        if self.norm_before_gate:
+            return self._norm(y, p) * functional.silu(z)
+        return self._norm(y * functional.silu(z), p)
+
+    def _norm(self, y: Tensor, p: Parameters) -> Tensor:
+        if self.norm_epsilon is None:
+            return y
+        grouped = y.unflatten(-1, (self.groups, -1))
+        return root_mean_square_norm(grouped, self.norm_epsilon).flatten(-2) * p["norm"]

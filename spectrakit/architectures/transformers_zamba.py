@@ -1,0 +1,115 @@
+"""Zamba and Zamba-2: Mamba in every block, and in some a transformer that several blocks share.
+
+    block    out = in + mamba(in)
+    hybrid   out = in + mamba(in + W transformer(in, embedding))
+
+The transformer's weights are tied, its module is not: at every depth where it runs its attention is
+a layer of its own. Files hold the weights once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from spectrakit.architectures.attention import attention_part
+from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.block_types import block_types, check_length
+from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
+from spectrakit.architectures.transformers_mamba import (
+    CHUNK_SCAN,
+    MAMBA2_NAMES,
+    MAMBA_NAMES,
+    SELECTIVE_SCAN,
+    step_limit_from_below,
+)
+from spectrakit.architectures.transformers_mamba_hybrids import mamba_sizes
+from spectrakit.mixers import Mamba, Mamba2
+
+ZAMBA_NAMES = MAMBA_NAMES | {
+    "step_bias": "dt_proj_bias",
+    "step_projection": "dt_proj_weight",
+    "selection_projection": "x_proj_weight",
+}
+
+_KINDS = ("linear_attention", "hybrid")
+
+
+class TransformersZamba(TransformersArchitecture):
+    """`model_type` zamba: one transformer, shared by all hybrid blocks."""
+
+    name: ClassVar[str] = "transformers-zamba"
+    model_types: ClassVar[tuple[str, ...]] = ("zamba",)
+    default_blocks: ClassVar[int | None] = 76
+
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """Mamba; in a hybrid block attention before it."""
+        count = self.count(config)
+        types = block_types(config, _KINDS) or _zamba_types(config, count)
+        check_length(config, types, count)
+        mixer = _zamba(config)
+        attention = attention_part(
+            "shared_transf.self_attn", positive(config, "num_attention_heads", 16)
+        )
+        hybrid = (attention, Part("mamba_decoder.mamba", mixer, SELECTIVE_SCAN, ZAMBA_NAMES))
+        plain = (Part("mamba", mixer, SELECTIVE_SCAN, ZAMBA_NAMES),)
+        return [hybrid if kind == "hybrid" else plain for kind in types]
+
+
+def _zamba_types(config: Configured, count: int) -> Sequence[str]:
+    """What the config class makes of a config without a list: it counts from the third block."""
+    period = positive(config, "attn_layer_period", 6)
+    offset = config_value(config, "attn_layer_offset", int, 4)
+    first = ["linear_attention", "linear_attention", "hybrid"]
+    return first + [
+        "hybrid" if number % period == offset else "linear_attention"
+        for number in range(count - len(first))
+    ]
+
+
+def _zamba(config: Configured) -> Mamba:
+    return replace(mamba_sizes(config, 3712), groups=positive(config, "n_mamba_heads", 2))
+
+
+class TransformersZamba2(TransformersArchitecture):
+    """`model_type` zamba2: `num_mem_blocks` transformers, which the hybrid blocks use in turn."""
+
+    name: ClassVar[str] = "transformers-zamba2"
+    model_types: ClassVar[tuple[str, ...]] = ("zamba2",)
+    default_blocks: ClassVar[int | None] = 54
+
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """Mamba-2; in a hybrid block attention before it."""
+        types = block_types(config, _KINDS) or _zamba2_types()
+        check_length(config, types, self.count(config))
+        mixer = _zamba2(config)
+        attention = attention_part(
+            "shared_transformer.self_attn", positive(config, "num_attention_heads", 32)
+        )
+        hybrid = (attention, Part("mamba_decoder.mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES))
+        plain = (Part("mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES),)
+        return [hybrid if kind == "hybrid" else plain for kind in types]
+
+
+def _zamba2_types() -> Sequence[str]:
+    """What the config class makes of a config without a list: Zamba2-2.7B's."""
+    hybrid = {*range(6, 43, 6), 47, 51}
+    return ["hybrid" if number in hybrid else "linear_attention" for number in range(54)]
+
+
+def _zamba2(config: Configured) -> Mamba2:
+    width = positive(config, "hidden_size", 2560)
+    heads = positive(config, "n_mamba_heads", 8)
+    return Mamba2(
+        model_width=width,
+        heads=heads,
+        head_width=positive(config, "mamba_expand", 2) * width // heads,
+        state_size=positive(config, "mamba_d_state", 64),
+        groups=positive(config, "mamba_ngroups", 1),
+        convolution_width=positive(config, "mamba_d_conv", 4),
+        step_limit=step_limit_from_below(config),
+        norm_epsilon=1e-5,  # whatever `rms_norm_eps` is
+        projection_bias=config_value(config, "add_bias_linear", bool, False),
+        convolution_bias=True,  # whatever `use_conv_bias` is
+    )
