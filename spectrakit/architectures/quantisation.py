@@ -1,0 +1,44 @@
+"""Which checkpoints are quantised: their forward pass is refused, their weights mode may go on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from spectrakit.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints import Checkpoint
+
+#: Names that quantisers give to packed weights and to what unpacks them: bitsandbytes, GPTQ and
+#: AWQ, compressed-tensors, HQQ, and the scales of float8.
+_PACKED = re.compile(
+    r"\.(SCB|absmax|quant_map|quant_state|nested_\w+|qweight|qzeros|g_idx|weight_packed|W_q"
+    r"|weight_scale|weight_scale_inv)(\.|$)"
+)
+_EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I8"})
+
+
+def quantisation(checkpoint: Checkpoint) -> str | None:
+    """How the weights are quantised, in words; None where they are plain floats."""
+    for config in (checkpoint.config, checkpoint.config.get("text_config")):
+        found = config.get("quantization_config") if isinstance(config, dict) else None
+        if isinstance(found, dict):
+            return str(found.get("quant_method", "by its config"))
+    for name, entry in checkpoint.tensors.items():
+        if _PACKED.search(name):
+            return f"it has {name}"
+        if entry.dtype in _EIGHT_BITS and name.endswith(".weight"):
+            return f"{name} is stored as {entry.dtype}"
+    return None
+
+
+def check_runnable(checkpoint: Checkpoint) -> None:
+    """Raise UnsupportedError where the weights are quantised."""
+    found = quantisation(checkpoint)
+    if found is not None:
+        message = (
+            f"{checkpoint.model_id} is quantised ({found}); its forward pass cannot be run here"
+        )
+        hint = "analyse the checkpoint before quantisation, or what --mode weights can read of it"
+        raise UnsupportedError(message, hint=hint)
