@@ -37,40 +37,96 @@ _RATE_EDGES = tuple(math.inf if edge == 0 else -math.log(edge) for edge in RADIU
 
 
 def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
-    """Summary columns of eigenvalues that are all there."""
-    unsorted = eigenvalues.decay_rate.double().flatten().numpy()
-    rising = np.argsort(unsorted, kind="stable")
-    rates = unsorted[rising]
-    each = np.tile(eigenvalues.multiplicities, rates.size // len(eigenvalues.multiplicities))
-    # How many eigenvalues come before each position in `rates`, and how many there are.
-    before = np.concatenate([[0], np.cumsum(each[rising])])
-    total = int(before[-1])
+    """Summary columns of eigenvalues that are all there.
+
+    Shares are exact but for eigenvalues whose own error bound reaches into another bin.
+    """
+    rates = eigenvalues.decay_rate.double().flatten().numpy()
+    copies = np.tile(eigenvalues.multiplicities, rates.size // len(eigenvalues.multiplicities))
+    total = int(copies.sum())
     phase = np.zeros(rates.size) if eigenvalues.phase is None else eigenvalues.phase.double()
     degrees = np.abs(np.degrees(np.asarray(phase))).flatten()
-    # Rates fall as moduli rise, so a radius bin (a, b] is a difference of two left insertions.
-    below = before[np.searchsorted(rates, _RATE_EDGES, side="left")].astype(float)
-    below[0] = total  # [0, .1] holds |lambda| = 0, whose rate is inf
-    # The last edge is pi in floating point: it must not fall outside.
-    within = [each[degrees <= edge].sum() for edge in PHASE_EDGES[1:-1]]
-    phases = np.diff([0, *within, total]) / total
-    shares = dict(zip(MODULUS_SHARES, (below[:-1] - below[1:]) / total, strict=True))
+    error = np.zeros(rates.size)
+    if eigenvalues.error_bound is not None:
+        error = eigenvalues.error_bound.double().flatten().numpy()
+    rising = np.argsort(rates, kind="stable")
     # The smallest rate that at least a share q of the eigenvalues does not exceed.
     needed = np.ceil(np.multiply(QUANTILES, total)).clip(1)
-    quantiles = rates[np.searchsorted(before[1:], needed, side="left")]
-    shares |= dict(zip(PHASE_SHARES, phases, strict=True))
+    quantiles = rates[rising][np.searchsorted(np.cumsum(copies[rising]), needed, side="left")]
+    turn, slower, faster = _reach_of_errors(rates, error)
+    edges = [(upper, lower) for upper, lower in pairwise(_RATE_EDGES)]
     return {
         "count": total,
-        "spectral_radius": _modulus(float(rates[0])),
-        "stable": bool(rates[0] > 0),
-        "mean_modulus": float(_moduli(rates) @ each[rising] / total),
+        "spectral_radius": _modulus(float(rates.min())),
+        "stable": bool(rates.min() > 0),
+        "mean_modulus": float(_moduli(rates) @ copies / total),
         **_discrete_quantiles(quantiles),
-        **shares,
-        **{bound_name(name): 0.0 for name in shares},
-        "relative_error": 0.0,
-    }
+        **_exact_shares(
+            MODULUS_SHARES,
+            [_within(rates, lower, upper) for upper, lower in edges],
+            [_within(slower, lower, upper) & _within(faster, lower, upper)
+             for upper, lower in edges],
+            [(faster >= lower) & (slower < upper) for upper, lower in edges],
+            copies,
+        ),
+        **_exact_shares(
+            PHASE_SHARES,
+            [_phase_within(degrees, *edge) for edge in pairwise(PHASE_EDGES)],
+            [_phase_within(degrees - turn, *edge) & _phase_within(degrees + turn, *edge)
+             for edge in pairwise(PHASE_EDGES)],
+            [(degrees + turn > low) & (degrees - turn <= high)
+             for low, high in pairwise(PHASE_EDGES)],
+            copies,
+        ),
+        "relative_error": _relative_error(rates, slower, faster),
+    }  # fmt: skip
 
 
-def summarise_sketch(sketch: DecaySketch) -> dict[str, np.ndarray]:
+def _reach_of_errors(
+    rates: np.ndarray, error: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far phases (degrees) can be off, and the smallest and largest rates there can be."""
+    modulus = _moduli(rates)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turn = np.degrees(np.arcsin(np.clip(error / modulus, 0, 1)))
+        slower, faster = -np.log(modulus + error), -np.log((modulus - error).clip(0))
+    sure = error == 0
+    turn = np.where(sure, 0, np.where(error < modulus, turn, 180))
+    return turn, np.where(sure, rates, slower), np.where(sure, rates, faster)
+
+
+def _exact_shares(
+    names: tuple[str, ...],
+    inside: list[np.ndarray],
+    surely: list[np.ndarray],
+    possibly: list[np.ndarray],
+    copies: np.ndarray,
+) -> dict[str, float]:
+    shares = {}
+    for name, here, sure, possible in zip(names, inside, surely, possibly, strict=True):
+        counts = [int(copies[which].sum()) for which in (here & sure, here, here | possible)]
+        shares[name] = counts[1] / copies.sum()
+        shares[bound_name(name)] = max(counts[1] - counts[0], counts[2] - counts[1]) / copies.sum()
+    return shares
+
+
+def _phase_within(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
+    # The last edge is pi in floating point: it must not fall outside.
+    above: np.ndarray = (degrees > low) | (low == 0)
+    return above & ((degrees <= high) | (high == PHASE_EDGES[-1]))
+
+
+def _relative_error(rates: np.ndarray, slower: np.ndarray, faster: np.ndarray) -> float:
+    """The largest of any decay rate; inf where one may as well be zero or infinite."""
+    off = (slower != rates) | (faster != rates)
+    if not off.any():
+        return 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.maximum(faster[off] - rates[off], rates[off] - slower[off]) / np.abs(rates[off])
+    return float(np.nan_to_num(reach, nan=math.inf, posinf=math.inf).max())
+
+
+def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
     """Summary columns of each group of a sketch, with how far each share can be off: (groups,)."""
     bins = sketch.bins()
     rising = np.argsort(bins.centre, kind="stable")
@@ -83,7 +139,8 @@ def summarise_sketch(sketch: DecaySketch) -> dict[str, np.ndarray]:
     return {
         "count": totals,
         "spectral_radius": np.array([_modulus(rate) for rate in sketch.lowest]),
-        "stable": sketch.lowest > 0,
+        # Growth at some tokens does not make a time-varying system unstable: that is not known.
+        "stable": [True if lowest > 0 else None for lowest in sketch.lowest],
         "mean_modulus": shares @ _moduli(bins.centre),
         **_discrete_quantiles(bins.centre[rising][positions]),
         **_modulus_shares(bins, shares),

@@ -1,6 +1,10 @@
 """The mathematics of linear recurrences, alone: no checkpoint, no model, no file is known here."""
 
+from spectrakit.dynamics.delta import DeltaRule
+from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
+from spectrakit.dynamics.diagonal_plus_rank_one import DiagonalPlusRankOne
 from spectrakit.dynamics.eigenvalues import ContinuousEigenvalues, DiscreteEigenvalues, Domain
+from spectrakit.dynamics.lyapunov import LyapunovExponents, LyapunovSum
 from spectrakit.dynamics.maps import (
     ConstantInput,
     ConstantOutput,
@@ -19,19 +23,25 @@ from spectrakit.dynamics.operators import (
     TransitionOperator,
 )
 from spectrakit.dynamics.recurrence import Gauge, HeadAxis, Mode, Recurrence
+from spectrakit.dynamics.shift import ShiftRegister
 
 __all__ = [
     "ConstantInput",
     "ConstantOutput",
     "ContinuousEigenvalues",
     "Contraction",
+    "DeltaRule",
     "Dense",
     "DiagonalDecay",
+    "DiagonalPlusLowRank",
+    "DiagonalPlusRankOne",
     "DiscreteEigenvalues",
     "Domain",
     "Gauge",
     "HeadAxis",
     "InputMap",
+    "LyapunovExponents",
+    "LyapunovSum",
     "Mode",
     "OuterProduct",
     "OutputMap",
@@ -40,5 +50,6 @@ __all__ = [
     "ScaledInput",
     "ScaledOutput",
     "SeparableDecay",
+    "ShiftRegister",
     "TransitionOperator",
 ]

@@ -9,8 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from spectrakit._lazy import lazy_import
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+else:
+    torch = lazy_import("torch")
 
 
 class InputMap(Protocol):
@@ -22,6 +27,12 @@ class InputMap(Protocol):
     def matrix(self, heads: int) -> Tensor:
         """B_t per head, multiplied out: (B, T, H, N), or (1, 1, H, N) where it does not vary."""
 
+    def reached_by(self, t: int, rows: Tensor) -> Tensor:
+        """r B_t, what an input of one at token `t` adds to R read-outs: (B, R, H).
+
+        rows: (B, R, H, N).
+        """
+
 
 class OutputMap(Protocol):
     """C_t, by what it does to a state."""
@@ -31,6 +42,9 @@ class OutputMap(Protocol):
 
     def matrix(self, heads: int) -> Tensor:
         """C_t per head: (B, T, H, N), or (1, 1, H, N) where it does not vary."""
+
+    def row(self, t: int, heads: int) -> Tensor:
+        """C_t of token `t` per head: (B, H, N)."""
 
 
 def _per_head(grouped: Tensor, heads: int) -> Tensor:
@@ -62,6 +76,12 @@ class OuterProduct:
         key = self.key.repeat_interleave(heads // self.key.shape[2], dim=2)
         return key if self.gain is None else key * self.gain.unsqueeze(-1)
 
+    def reached_by(self, t: int, rows: Tensor) -> Tensor:
+        """r B_t for rows (B, R, H, N): (B, R, H)."""
+        key = _per_head(self.key[:, t], rows.shape[2])
+        reached = torch.einsum("brhn,bhn->brh", rows, key.to(rows.dtype))
+        return reached if self.gain is None else reached * self.gain[:, t].unsqueeze(1)
+
 
 @dataclass(frozen=True)
 class Contraction:
@@ -80,6 +100,10 @@ class Contraction:
     def matrix(self, heads: int) -> Tensor:
         """C_t per head: (B, T, H, N)."""
         return self.query.repeat_interleave(heads // self.query.shape[2], dim=2)
+
+    def row(self, t: int, heads: int) -> Tensor:
+        """C_t of token `t` per head: (B, H, N)."""
+        return _per_head(self.query[:, t], heads)
 
 
 @dataclass(frozen=True)
@@ -100,6 +124,10 @@ class ConstantInput:
         """B of a layer of channels: (1, 1, H, N)."""
         return self.weight.squeeze(-1).expand(heads, -1)[None, None]
 
+    def reached_by(self, _t: int, rows: Tensor) -> Tensor:
+        """r B for rows (B, R, H, N) of a layer of channels: (B, R, H)."""
+        return (rows * self.weight.squeeze(-1)).sum(-1)
+
 
 @dataclass(frozen=True)
 class ConstantOutput:
@@ -118,6 +146,10 @@ class ConstantOutput:
         """C of a layer of channels: (1, 1, H, N)."""
         return self.weight.squeeze(-2).expand(heads, -1)[None, None]
 
+    def row(self, _t: int, heads: int) -> Tensor:
+        """C of any token, for a layer of channels: (1, H, N)."""
+        return self.weight.squeeze(-2).expand(heads, -1)[None]
+
 
 @dataclass(frozen=True)
 class ScaledInput:
@@ -134,6 +166,10 @@ class ScaledInput:
         """(B, T, H, N)."""
         return self.log_scale.exp().unsqueeze(-1) * self.inner.matrix(heads)
 
+    def reached_by(self, t: int, rows: Tensor) -> Tensor:
+        """r B_t for rows (B, R, H, N): (B, R, H)."""
+        return self.log_scale[:, t].exp().unsqueeze(1) * self.inner.reached_by(t, rows)
+
 
 @dataclass(frozen=True)
 class ScaledOutput:
@@ -149,3 +185,7 @@ class ScaledOutput:
     def matrix(self, heads: int) -> Tensor:
         """(B, T, H, N)."""
         return self.log_scale.exp().unsqueeze(-1) * self.inner.matrix(heads)
+
+    def row(self, t: int, heads: int) -> Tensor:
+        """C_t of token `t` per head: (B, H, N)."""
+        return self.log_scale[:, t].exp().unsqueeze(-1) * self.inner.row(t, heads)

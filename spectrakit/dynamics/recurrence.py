@@ -46,8 +46,8 @@ class Recurrence:
     mode: how A_t was obtained. gauge: see `Gauge`; the two are one where the read-out has no
     normaliser, and that is called "unnormalised".
     head_axis: what H counts. width: P, columns of a head's state.
-    step: the discretisation step Delta (..., H), and generator: the eigenvalues (H, K) of the
-    continuous-time A, where the layer has them.
+    step: the discretisation step Delta (..., H), or (..., H, N) where every state has its own, and
+    generator: the eigenvalues (H, K) of the continuous-time A, where the layer has them.
     input_map, output_map: B_t and C_t; None where weights alone do not determine them.
     feedthrough: D, (H,) or (H, P); one that varies is (B, T, H, P) or broadcasts to it; or None.
     log_normaliser: log nu_t (B, T, H) of a read-out that is normalised; None where it is not.

@@ -143,8 +143,9 @@ SPECTRUM_SUMMARY = TableSchema(
                nullable=True),
         Column("spectral_abscissa", "float64", "Largest Re lambda; null in the discrete domain.",
                "1/time", nullable=True),
-        Column("stable", "bool", "Discrete: radius < 1; continuous: abscissa < 0. In a "
-               "time-varying system |lambda| > 1 is not instability by itself."),
+        Column("stable", "bool", "Discrete: radius < 1; continuous: abscissa < 0. Null where "
+               "|lambda| >= 1 was observed on tokens: in a time-varying system that is not "
+               "instability by itself.", nullable=True),
         Column("mean_modulus", "float64", "Mean |lambda|; null in the continuous domain.",
                nullable=True),
         *_quantiles("modulus", "|lambda|", "", nullable=True),
@@ -153,7 +154,8 @@ SPECTRUM_SUMMARY = TableSchema(
         *_shares(MODULUS_SHARES, RADIUS_EDGES, "|lambda|"),
         *_shares(PHASE_SHARES, PHASE_EDGES, "|phase| in degrees"),
         Column("relative_error", "float64", "Largest relative error of the decay rates behind the "
-               "quantiles: 0 if exact, 0.01 from a sketch."),
+               "quantiles: 0 if exact, 0.01 from a sketch, inf where an eigenvalue's error bound "
+               "allows any rate."),
     ),
 )  # fmt: skip
 

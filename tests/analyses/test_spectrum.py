@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 
 from spectrakit.analyses.spectrum import Spectrum
 from spectrakit.architectures import Layer
-from spectrakit.dynamics import DiagonalDecay, Recurrence, ScalarDecay, SeparableDecay
+from spectrakit.dynamics import (
+    DiagonalDecay,
+    DiscreteEigenvalues,
+    Recurrence,
+    ScalarDecay,
+    SeparableDecay,
+)
+from spectrakit.errors import AnalysisError
 from spectrakit.mixers import Mamba, Mamba2
 from spectrakit.tables import Manifest, MemorySink
 from spectrakit.tables.schemas import MODULUS_SHARES, PHASE_SHARES, RADIUS_EDGES, bound_name
@@ -105,6 +113,87 @@ def test_exact_shares_count_each_eigenvalue_once_and_edges_below(moduli):
     assert summary["spectral_radius"] == pytest.approx(max(moduli))
     assert summary["mean_modulus"] == pytest.approx(float(np.mean(moduli)))
     assert summary["modulus_q50"] in [pytest.approx(m) for m in moduli]
+
+
+class Measured:
+    """An operator whose eigenvalues come with error bounds."""
+
+    structure = "measured"
+
+    def __init__(self, values, bounds, multiplicity=1):
+        self.found = replace(
+            DiscreteEigenvalues.from_values(torch.tensor([values], dtype=torch.complex128)),
+            error_bound=torch.tensor([bounds], dtype=torch.float64),
+            multiplicity=multiplicity,
+        )
+        self.heads, self.state_size = 1, sum(self.found.multiplicities)
+
+    def eigenvalues(self):
+        return self.found
+
+
+def test_shares_say_how_many_eigenvalues_their_errors_may_move():
+    # 0.85 may be above 0.9, 0.95 may not be below it, 0.3i may have a phase of nearly anything.
+    operator = Measured([0.85, 0.95, 0.3j, 0.05], [0.1, 0.01, 0.19, 0.0])
+    (summary,) = analysed((0, recurrence(operator, "static"), None))["spectrum_summary"]
+    shares = {name: (summary[name], summary[bound_name(name)]) for name in MODULUS_SHARES}
+    assert shares["share_modulus_0p5_0p9"] == (0.25, 0.25)  # 0.85 may leave
+    assert shares["share_modulus_0p9_1"] == (0.25, 0.25)  # and come here
+    assert shares["share_modulus_0_0p1"] == (0.25, 0.0)
+    assert shares["share_modulus_0p1_0p5"] == (0.25, 0.0)  # 0.3 stays between 0.1 and 0.5
+    assert shares["share_modulus_1_10"] == (0.0, 0.0)
+    assert (summary["share_phase_45_90"], summary["share_phase_45_90_bound"]) == (0.25, 0.25)
+    assert summary["relative_error"] == pytest.approx(
+        (-math.log(0.3 - 0.19) + math.log(0.3)) / -math.log(0.3)
+    )
+
+
+def test_an_eigenvalue_of_which_nothing_is_known_may_be_in_any_bin():
+    (summary,) = analysed((0, recurrence(Measured([0.5j, 0.95], [math.inf, 0.0]), "static"), None))[
+        "spectrum_summary"
+    ]
+    bounds = [summary[bound_name(name)] for name in MODULUS_SHARES]
+    assert bounds == [0.5] * len(bounds)
+    assert summary["relative_error"] == math.inf
+
+
+def test_shares_and_quantiles_weigh_by_multiplicity():
+    operator = Measured([0.05, 0.95], [0.0, 0.0], multiplicity=(1, 3))
+    tables = analysed((0, recurrence(operator, "static"), None))
+    (summary,) = tables["spectrum_summary"]
+    assert (summary["count"], summary["share_modulus_0p9_1"]) == (4, 0.75)
+    assert summary["modulus_q50"] == pytest.approx(0.95)
+    assert summary["mean_modulus"] == pytest.approx((0.05 + 3 * 0.95) / 4)
+    assert [row["multiplicity"] for row in tables["spectrum"]] == [1, 3]
+    assert sum(row["count"] for row in tables["spectrum_histogram"]) == 4
+
+
+def test_a_static_layer_is_written_once_however_often_it_is_seen():
+    static = recurrence(DiagonalDecay(torch.tensor([[-0.1, -0.2]])), "static")
+    valid = torch.ones(1, 4, dtype=torch.bool)
+    tables = analysed((0, static, valid), (0, static, valid))
+    assert len(tables["spectrum"]) == 2
+    assert len(tables["spectrum_summary"]) == 1
+
+
+def test_tokens_whose_transition_acts_on_nothing_are_not_counted():
+    starts = torch.tensor([[True, False, False]])
+    data = replace(
+        recurrence(ScalarDecay(torch.tensor([[[-math.inf], [-0.5], [-0.25]]]), 1), "data",
+                   head_axis="head"),
+        starts=starts,
+    )  # fmt: skip
+    (summary, _) = analysed((0, data, torch.ones(1, 3, dtype=torch.bool)))["spectrum_summary"]
+    assert summary["count"] == 2
+    assert summary["share_modulus_0_0p1"] == 0
+    with pytest.raises(AnalysisError, match="no token has a token before it"):
+        analysed((0, data, starts))
+
+
+def test_growth_at_a_token_leaves_stability_open():
+    data = recurrence(ScalarDecay(torch.tensor([[[0.3], [-0.5]]]), 1), "data", head_axis="head")
+    for row in analysed((0, data, torch.ones(1, 2, dtype=torch.bool)))["spectrum_summary"]:
+        assert row["stable"] is None
 
 
 @given(

@@ -84,6 +84,23 @@ def test_applying_is_multiplying_by_the_matrix(build, size, width, seed):
 
 
 @pytest.mark.parametrize("build", OPERATORS.values(), ids=OPERATORS)
+@given(size=sizes, rows=st.integers(1, 3), seed=st.integers(0, 2**16))
+def test_applying_to_rows_and_scaling_are_the_matrix_too(build, size, rows, seed):
+    batch, tokens, heads, states = size
+    torch.manual_seed(seed)
+    operator = build((batch, tokens), heads, states, torch.float64)
+    factor = torch.randn(batch, tokens, heads, dtype=torch.float64)
+    matrix = operator.dense()
+    row = torch.randn(batch, rows, heads, states, dtype=torch.complex128)
+    for t in range(tokens):
+        expected = torch.einsum("brhn,bhnm->brhm", row, matrix[:, t].to(row.dtype))
+        found = operator.at(t).apply_left(row)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    scaled = operator.scaled(factor).dense()
+    torch.testing.assert_close(scaled, factor.exp()[..., None, None] * matrix)
+
+
+@pytest.mark.parametrize("build", OPERATORS.values(), ids=OPERATORS)
 def test_an_operator_without_tokens_has_no_leading_axes(build):
     operator = build((), 3, 4, torch.float64)
     assert operator.dense().shape == (3, 4, 4)

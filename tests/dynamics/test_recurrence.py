@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.dynamics import Contraction, Dense, OuterProduct, Recurrence
+from spectrakit.dynamics import (
+    ConstantInput,
+    ConstantOutput,
+    Contraction,
+    Dense,
+    DiagonalDecay,
+    DiscreteEigenvalues,
+    OuterProduct,
+    Recurrence,
+)
 from tests.dynamics.test_operators import OPERATORS
 
 
@@ -116,3 +127,43 @@ def test_domains_are_different_types():
     # The discrete test cannot even be asked of a continuous spectrum, nor the other way round.
     assert not hasattr(continuous, "spectral_radius")
     assert not hasattr(recurrence.eigenvalues(), "spectral_abscissa")
+
+
+def test_a_static_recurrence_runs_without_leading_axes():
+    """One diagonal complex system, driven and read by constant matrices: against its powers."""
+    torch.manual_seed(5)
+    decay = DiagonalDecay(-torch.rand(1, 3).double(), torch.randn(1, 3).double())
+    b = torch.randn(1, 3, 2, dtype=torch.complex128)
+    c = torch.randn(1, 2, 3, dtype=torch.complex128)
+    d = torch.randn(1, 2, dtype=torch.float64)
+    recurrence = Recurrence(
+        decay, "static", "unnormalised", "head", 1,
+        input_map=ConstantInput(b), output_map=ConstantOutput(c), feedthrough=d,
+    )  # fmt: skip
+    inputs = torch.randn(2, 6, 1, 2, dtype=torch.float64)
+    matrix = decay.dense()[0]
+    expected = inputs * d
+    for t in range(6):
+        for s in range(t + 1):
+            kernel = (c[0] @ torch.linalg.matrix_power(matrix, t - s) @ b[0]).real
+            expected[:, t, 0] += inputs[:, s, 0] @ kernel.T
+    torch.testing.assert_close(recurrence.run(inputs), expected)
+
+
+def test_a_feedthrough_may_vary():
+    torch.manual_seed(6)
+    recurrence = random_recurrence(OPERATORS["scalar"], 1, 4, 1, 2, 3, 2)
+    inputs = torch.randn(1, 4, 2, 2, dtype=torch.float64)
+    varying = torch.randn(1, 4, 2, 1, dtype=torch.float64)
+    without = replace(recurrence, feedthrough=None).run(inputs)
+    found = replace(recurrence, feedthrough=varying).run(inputs)
+    torch.testing.assert_close(found, without + varying * inputs)
+
+
+def test_unequal_multiplicities_are_counted_as_such():
+    once_and_thrice = DiscreteEigenvalues(torch.tensor([[-1.0, -2.0]]), multiplicity=(1, 3)).times(
+        2
+    )
+    assert once_and_thrice.multiplicities == (2, 6)
+    parts = [(part.log_modulus.tolist(), n) for part, n in once_and_thrice.by_multiplicity()]
+    assert parts == [([[-1.0]], 2), ([[-2.0]], 6)]
