@@ -1,0 +1,75 @@
+"""RetNet and linear attention checkpoints of the fla library (flash-linear-attention).
+
+    model.layers.N.attn.*          numbered from 0; the mixer, or softmax attention of a hybrid
+
+fla's models run on a GPU with its own kernels, so nothing here runs them: RetNet's decay is known
+without (`spectrakit.mixers.fixed_decay`), and that of linear attention is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.architectures.base import Layer, check_layer_count, config_value, positive
+from spectrakit.errors import UnsupportedError
+from spectrakit.mixers import Retention
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.base import RunnableModel
+    from spectrakit.checkpoints import Checkpoint
+
+_BLOCKS = "model.layers."
+_NEEDS_FLA = "its recurrence needs a forward pass, which only fla itself can run"
+
+
+class FlaLinearAttention:
+    """`model_type` retnet and linear_attn."""
+
+    name: ClassVar[str] = "fla-linear-attention"
+
+    def claims(self, checkpoint: Checkpoint) -> bool:
+        """By `model_type`."""
+        return checkpoint.config.get("model_type") in ("retnet", "linear_attn")
+
+    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+        """Every layer. Raises MalformedError where config and weights disagree."""
+        count = positive(checkpoint, "num_hidden_layers", 24)
+        check_layer_count(checkpoint, _BLOCKS, count, "num_hidden_layers")
+        hybrid: Mapping[str, object] = config_value(checkpoint, "attn", dict, {})
+        softmax = hybrid.get("layers")
+        softmax = softmax if isinstance(softmax, list) else []
+        retention = checkpoint.config["model_type"] == "retnet"
+        return tuple(
+            _retention(checkpoint, index)
+            if retention and index not in softmax
+            else Layer(
+                index,
+                _path(index),
+                "softmax_attention" if index in softmax else "linear_attention",
+                reason=_NEEDS_FLA,
+            )
+            for index in range(count)
+        )
+
+    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
+        """Raises UnsupportedError: transformers does not have these models."""
+        message = f"{checkpoint.model_id}: models of fla cannot be run here"
+        raise UnsupportedError(
+            message, hint=f"spectrakit analyze {checkpoint.model_id} --mode weights"
+        )
+
+
+def _retention(checkpoint: Checkpoint, index: int) -> Layer:
+    width = positive(checkpoint, "hidden_size", 2048)
+    heads = positive(checkpoint, "num_heads", 8)
+    mixer = Retention(
+        heads,
+        state_size=round(width * config_value(checkpoint, "expand_k", float, 1.0)) // heads,
+        head_width=round(width * config_value(checkpoint, "expand_v", float, 2.0)) // heads,
+    )
+    return Layer(index, _path(index), mixer.name, mixer, runs=False)
+
+
+def _path(index: int) -> str:
+    return f"{_BLOCKS}{index}.attn"

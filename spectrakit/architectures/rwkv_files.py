@@ -1,0 +1,92 @@
+"""RWKV's own files: bare state dicts of RWKV-4, 5 and 6, recognised by their tensors' names.
+
+    blocks.N.att.time_decay      (C,) RWKV-4; (H,) or (H, K) RWKV-5; (1, 1, C) RWKV-6
+    blocks.N.att.time_faaaa      (H, K), of RWKV-5 and 6
+    blocks.N.att.ln_x.weight     (C,), from RWKV-5 on
+    blocks.N.att.w0              (1, 1, C), of RWKV-7, whose A is not diagonal: see `_RWKV7`
+
+C channels, H heads, K key width. The decays are parameters, so weights mode reads them without a
+config; nothing here runs these files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.architectures.base import Layer, check_parameters, numbered_layers
+from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.mixers import RWKV4, RWKV5, RWKV6
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.base import RunnableModel
+    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.mixers import Mixer
+
+_BLOCKS = "blocks."
+_RWKV7 = "A of RWKV-7 removes along a key, which only a token has; its forward pass is not run here"
+
+
+class RWKVFiles:
+    """The .pth files of the RWKV project."""
+
+    name: ClassVar[str] = "rwkv-files"
+
+    def claims(self, checkpoint: Checkpoint) -> bool:
+        """By the names of the first block's parameters; never where a `model_type` is named."""
+        first = (f"{_path(0)}.time_decay", f"{_path(0)}.w0")
+        return "model_type" not in checkpoint.config and any(
+            name in checkpoint.tensors for name in first
+        )
+
+    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+        """One per block. Raises MalformedError where shapes fit no version of RWKV."""
+        count = numbered_layers(checkpoint, _BLOCKS)
+        return tuple(_layer(checkpoint, index) for index in range(count))
+
+    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
+        """Raises UnsupportedError: transformers reads none of these files."""
+        message = (
+            f"{checkpoint.model_id} is a state dict of the RWKV project and cannot be run here"
+        )
+        raise UnsupportedError(
+            message, hint=f"spectrakit analyze {checkpoint.model_id} --mode weights"
+        )
+
+
+def _path(index: int) -> str:
+    return f"{_BLOCKS}{index}.att"
+
+
+def _layer(checkpoint: Checkpoint, index: int) -> Layer:
+    path = _path(index)
+    if f"{path}.w0" in checkpoint.tensors:
+        return Layer(index, path, "rwkv7", reason=_RWKV7)
+    mixer = _mixer(checkpoint, path)
+    names = {"time_decay": f"{path}.time_decay"}
+    layer = Layer(index, path, mixer.name, mixer, names, runs=False)
+    check_parameters(checkpoint, layer)
+    return layer
+
+
+def _mixer(checkpoint: Checkpoint, path: str) -> Mixer:
+    decay = _shape(checkpoint, f"{path}.time_decay")
+    if f"{path}.ln_x.weight" not in checkpoint.tensors:
+        return RWKV4(*decay[-1:])
+    (channels,) = _shape(checkpoint, f"{path}.ln_x.weight", axes=1)
+    if f"{path}.time_decay_w1" in checkpoint.tensors:
+        heads, width = _shape(checkpoint, f"{path}.time_faaaa", axes=2)
+        return RWKV6(heads, width)
+    heads = decay[0]
+    if heads == 0 or channels % heads:
+        message = f"{path}: {channels} channels do not make {heads} heads"
+        raise MalformedError(message, hint="another copy of the file")
+    return RWKV5(heads, channels // heads, shared=len(decay) == 1)
+
+
+def _shape(checkpoint: Checkpoint, name: str, axes: int | None = None) -> tuple[int, ...]:
+    entry = checkpoint.tensors.get(name)
+    if entry is None or not entry.shape or (axes is not None and len(entry.shape) != axes):
+        found = "is missing" if entry is None else f"has shape {list(entry.shape)}"
+        message = f"{name} {found}, which no version of RWKV has"
+        raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+    return entry.shape

@@ -1,0 +1,45 @@
+"""RWKV-4 checkpoints in the format of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.architectures.base import Configured, positive
+from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
+from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
+from spectrakit.mixers import RWKV4, Observation
+
+if TYPE_CHECKING:
+    from spectrakit.mixers import Mixer
+
+
+def read_wkv(mixer: Mixer, seen: Seen) -> Observation:
+    """From a call of `rwkv_linear_attention`."""
+    assert isinstance(mixer, RWKV4)  # noqa: S101  (architectures pair the scan with its mixer)
+    (scan,) = seen.calls
+    call = scan.arguments
+    p = {"time_decay": call["time_decay"]}
+    observation = mixer.observation(call["key"], call["value"], call["time_first"], p)
+    return replace(observation, outputs=first(scan.output))
+
+
+WKV = Tap(FunctionSource("rwkv_linear_attention"), read_wkv)
+
+
+class TransformersRWKV(TransformersArchitecture):
+    """`model_type` rwkv. Its forward pass ignores padding masks."""
+
+    name: ClassVar[str] = "transformers-rwkv"
+    model_types: ClassVar[tuple[str, ...]] = ("rwkv",)
+    module_prefix: ClassVar[str] = "rwkv.blocks."
+    file_prefixes: ClassVar[tuple[str, ...]] = ("rwkv.blocks.", "blocks.")
+    default_blocks: ClassVar[int | None] = 32
+
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """One time mixing each."""
+        width = positive(config, "hidden_size", 4096)
+        mixer = RWKV4(positive(config, "attention_hidden_size", width))
+        part = Part("attention", mixer, WKV, {"time_decay": "time_decay"})
+        return [(part,)] * self.count(config)
