@@ -24,7 +24,7 @@ help: ## list these tasks
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.spectrakit ## analyse the bundled checkpoints into demo/ and show the results
-	@for model in tiny-mamba tiny-mamba2; do \
+	@for model in tiny-mamba tiny-mamba2 tiny-llama; do \
 		printf '\n$$ spectrakit analyze %s --out demo/%s\n' $$model $$model; \
 		$(bin)/spectrakit analyze $$model --out demo/$$model || exit; \
 	done
@@ -49,6 +49,7 @@ bench: $(VENV)/.test ## measure speed and size, and print a table
 
 docs: $(VENV)/.test ## bring generated pages and shown outputs up to date
 	$(bin)/python -m spectrakit.tables.docs --write docs/tables.md
+	$(bin)/python docs/coverage.py --write
 	$(bin)/python docs/refresh.py
 	$(bin)/spectrakit analyze tiny-mamba --out build/picture
 	cp build/picture/spectrum.svg docs/tiny-mamba.svg

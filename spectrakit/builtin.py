@@ -15,27 +15,110 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_architectures(register: Callable[[Architecture], None]) -> None:
-    """Mamba and Mamba-2, in the formats of transformers and of mamba_ssm."""
+    """Families of transformers; Mamba in the format of mamba_ssm; the S4 line, bare."""
+    from spectrakit.architectures.dss import DiagonalStateSpaces
+    from spectrakit.architectures.fla_linear_attention import FlaLinearAttention
     from spectrakit.architectures.mamba_ssm import MambaSSM
+    from spectrakit.architectures.minimal_lru import MinimalLRU
+    from spectrakit.architectures.minimal_s4d import MinimalS4D
+    from spectrakit.architectures.rwkv_files import RWKVFiles
+    from spectrakit.architectures.s5 import SimplifiedS5
+    from spectrakit.architectures.state_spaces_s4 import StateSpacesS4
+    from spectrakit.architectures.transformers_attention import TransformersAttention
+    from spectrakit.architectures.transformers_delta import GATED_DELTA_FAMILIES
+    from spectrakit.architectures.transformers_encoders import TransformersEncoder
+    from spectrakit.architectures.transformers_kimi_delta import KIMI_DELTA_FAMILIES
+    from spectrakit.architectures.transformers_lfm import TransformersLFM
     from spectrakit.architectures.transformers_mamba import TransformersMamba, TransformersMamba2
+    from spectrakit.architectures.transformers_mamba_hybrids import MAMBA_HYBRIDS
+    from spectrakit.architectures.transformers_minimax import TransformersMiniMax
+    from spectrakit.architectures.transformers_recurrent_gemma import TransformersRecurrentGemma
+    from spectrakit.architectures.transformers_rwkv import TransformersRWKV
+    from spectrakit.architectures.transformers_xlstm import TransformersXLSTM
+    from spectrakit.architectures.transformers_zamba import TransformersZamba, TransformersZamba2
 
     register(TransformersMamba())
     register(TransformersMamba2())
+    for hybrid in MAMBA_HYBRIDS:
+        register(hybrid())
+    register(TransformersZamba())
+    register(TransformersZamba2())
+    for family in (*GATED_DELTA_FAMILIES, *KIMI_DELTA_FAMILIES):
+        register(family())
+    register(TransformersRecurrentGemma())
+    register(TransformersRWKV())
+    register(TransformersXLSTM())
+    register(TransformersMiniMax())
+    register(TransformersLFM())
+    register(FlaLinearAttention())
+    register(RWKVFiles())
     register(MambaSSM())
+    register(TransformersAttention())
+    register(TransformersEncoder())
+    register(StateSpacesS4())
+    register(MinimalS4D())
+    register(DiagonalStateSpaces())
+    register(SimplifiedS5())
+    register(MinimalLRU())
 
 
 @hookimpl
 def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
-    """Mamba and Mamba-2."""
-    from spectrakit.mixers import Mamba, Mamba2
+    """Mamba, Mamba-2, the gated delta rules and the S4 line."""
+    from spectrakit.mixers import (
+        DSS,
+        LRU,
+        MLSTM,
+        RGLRU,
+        RWKV4,
+        RWKV5,
+        RWKV6,
+        S4,
+        S4D,
+        S5,
+        GatedDeltaNet,
+        KimiDelta,
+        LightningAttention,
+        LinearAttention,
+        Mamba,
+        Mamba2,
+        NormAttention,
+        Retention,
+        ShortConvolution,
+        SoftmaxAttention,
+    )
 
     register(Mamba)
     register(Mamba2)
+    register(GatedDeltaNet)
+    register(KimiDelta)
+    register(RGLRU)
+    register(RWKV4)
+    register(RWKV5)
+    register(RWKV6)
+    register(MLSTM)
+    register(LightningAttention)
+    register(Retention)
+    register(ShortConvolution)
+    register(LinearAttention)
+    register(NormAttention)
+    register(S4)
+    register(S4D)
+    register(DSS)
+    register(S5)
+    register(LRU)
+    register(SoftmaxAttention)
 
 
 @hookimpl
 def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
-    """Eigenvalue spectra."""
+    """Eigenvalue spectra, Lyapunov exponents and decay kernels."""
+    from spectrakit.analyses.decay_kernel import DecayKernel
+    from spectrakit.analyses.lyapunov import Lyapunov
+    from spectrakit.analyses.rickenbach2025 import Rickenbach2025
     from spectrakit.analyses.spectrum import Spectrum
 
     register(Spectrum)
+    register(Lyapunov)
+    register(DecayKernel)
+    register(Rickenbach2025)

@@ -35,7 +35,7 @@ from spectrakit.dynamics import (
     SeparableDecay,
 )
 from spectrakit.errors import UnsupportedError, UsageError
-from spectrakit.pipeline import resolve_device
+from spectrakit.forward import resolve_device
 from spectrakit.planning import AskedMode, plan_layers
 from spectrakit.tables.folders import plain_errors, sync, temporary
 from spectrakit.tokens import TokenOptions, token_batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,13 +67,15 @@ def inspect_model(model: Model) -> Inspection:
 def _cost(checkpoint: Checkpoint, layer: Layer) -> LayerCost:
     if layer.mixer is None:
         return LayerCost(layer, None, None)
-    names = [name for name in layer.parameters.values() if name in checkpoint.tensors]
-    needed = layer.weights_tensors
     return LayerCost(
         layer,
-        sum(checkpoint.tensors[name].span for name in needed) if needed else None,
-        sum(checkpoint.tensors[name].span for name in names),
+        _size(checkpoint, layer.weights_tensors) if layer.in_weights else None,
+        _size(checkpoint, layer.tensors(checkpoint.tensors)) if layer.runs else None,
     )
+
+
+def _size(checkpoint: Checkpoint, names: Iterable[str]) -> int:
+    return sum(checkpoint.tensors[name].span for name in names)
 
 
 @dataclass(frozen=True)

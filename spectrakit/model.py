@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
@@ -97,7 +98,7 @@ class Model:
         have no spectrum, MalformedError where they hold NaN or Inf.
         """
         layer = self.layer(index)
-        if layer.mixer is None or not layer.weights_tensors:
+        if not layer.in_weights:
             message = f"layer {index} ({layer.kind}): {layer.reason or 'its A needs tokens'}"
             raise UnsupportedError(message)
         return self.weights_recurrence(layer, self.checkpoint.read(layer.weights_tensors))
@@ -111,7 +112,11 @@ class Model:
         self.check_finite(layer, tensors)
         roles = layer.mixer.weights_roles
         recurrence = layer.mixer.from_weights({r: tensors[layer.parameters[r]] for r in roles})
-        if bool(recurrence.eigenvalues().log_modulus.isnan().any()):
+        try:
+            broken = bool(recurrence.eigenvalues().log_modulus.isnan().any())
+        except FloatingPointError:  # an eigensolver met one
+            broken = True
+        if broken:
             names = " and ".join(layer.weights_tensors)
             message = f"layer {layer.index}: {names} are so large that they give no decay (NaN)"
             raise MalformedError(message, hint="another copy or an earlier step of the model")
@@ -171,9 +176,12 @@ def open_checkpoint(
     token: str | None = None,
     offline: bool | None = None,
     full_download: bool = False,
+    config: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """Open the checkpoint `name` and find the architecture that reads it; headers only.
+
+    config: what the checkpoint's own config does not say; wins where the two differ.
 
     See `spectrakit.checkpoints.open_checkpoint` for the arguments and the errors of names and
     files. Raises UnsupportedError where no architecture claims the checkpoint.
@@ -187,6 +195,7 @@ def open_checkpoint(
         full_download=full_download,
         progress=progress or Silent(),
     )
+    checkpoint.configure(config or {})
     try:
         return Model(checkpoint, HubAccess(cache_dir, token, offline))
     except SpectrakitError:

@@ -9,60 +9,31 @@ Nothing is kept but what the analyses add up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
 from spectrakit.errors import UsageError
+from spectrakit.forward import Forward, See, resolve_device, see_forward
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.planning import AskedMode, Compat, Dtype, LayerPlan, Plan, Source, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
-from spectrakit.tokens import TokenOptions, token_batches
+from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Domain, Gauge, Mode, Recurrence
-    from spectrakit.mixers import Observation
-else:
-    torch = lazy_import("torch")
 
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
-
-#: (layer, recurrence, valid tokens), one at a time.
-See = Callable[["Layer", "Recurrence", "Tensor | None"], None]
-
-
-@dataclass(frozen=True)
-class Forward:
-    """How data mode runs the model, and in which gauge its recurrences are shown."""
-
-    source: TokenOptions
-    device: str
-    dtype: Dtype = "float32"
-    gauge: Gauge | None = None
-    compat: Compat | None = None
-
-    def __post_init__(self) -> None:
-        """Raises UsageError for a dtype or a gauge that there is not."""
-        for what, value, choices in (
-            ("dtype", self.dtype, get_args(Dtype)),
-            ("gauge", self.gauge, (None, "dsf", "unnormalised")),
-        ):
-            if value not in choices:
-                message = f"{value!r} is no {what}"
-                raise UsageError(message, hint=" or ".join(filter(None, choices)))
 
 
 def analyze(
@@ -165,32 +136,6 @@ def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
                 task.advance(1)
 
 
-def see_forward(model: Model, forward: Forward, see: See, progress: Progress) -> None:
-    """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
-    runnable = model.load(forward.device, forward.dtype)
-    if forward.compat is not None:
-        from spectrakit.architectures.rickenbach2025 import as_released
-
-        runnable = as_released(runnable)
-    seen = 0
-    total = forward.source.max_tokens
-    with progress.task("running the model", total=total, unit="token") as task:
-        for batch in token_batches(forward.source, model, runnable.vocabulary_size):
-            valid = torch.from_numpy(batch.valid).to(forward.device)
-
-            def on_layer(layer: Layer, observation: Observation, valid: Tensor = valid) -> None:
-                recurrence = observation.recurrence
-                if forward.gauge is not None:
-                    recurrence = recurrence.in_gauge(forward.gauge)
-                see(layer, recurrence, valid)
-
-            runnable.run(torch.from_numpy(batch.ids), on_layer)
-            seen += int(batch.valid.sum())
-            task.advance(int(batch.valid.sum()))
-    if seen == 0:
-        raise UsageError("there are no tokens to run the model on")
-
-
 def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
     """Layers whose tensors are read together."""
     group: list[Layer] = []
@@ -248,13 +193,7 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
     if planned.status != "analysed":
         return 0
     layer = planned.layer
-    if source == "weights":
-        names: Iterable[str] = layer.weights_tensors
-    else:
-        # The block's number and the path inside it are the same in the file and in the model.
-        inside = layer.path.removeprefix(layer.path.split(".")[0])
-        named = (name for name in tensors if f"{inside}." in f".{name}")
-        names = {*named, *(name for name in layer.parameters.values() if name in tensors)}
+    names = layer.weights_tensors if source == "weights" else layer.tensors(tensors)
     return sum(tensors[name].span for name in names)
 
 
@@ -292,15 +231,3 @@ def _manifest(
         command=command,
         options={"analyses": list(analyses), "domains": list(domains), **data},
     )
-
-
-def resolve_device(name: str) -> str:
-    """The torch device of that name. Raises UsageError where this machine has none."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        message = f"this machine has no device {name!r}"
-        raise UsageError(message, hint="--device cpu") from error
-    return name

@@ -38,12 +38,16 @@ class Hybrid:
 
     def layers(self, checkpoint):
         from spectrakit.architectures.transformers_mamba import MAMBA_NAMES
-        from spectrakit.architectures.transformers_model import mixer_layer
+
+        def mixer_layer(index, mixer):
+            path = f"backbone.layers.{index}.mixer"
+            names = {role: f"{path}.{name}" for role, name in MAMBA_NAMES.items()}
+            return Layer(index, path, mixer.name, mixer, names)
 
         return tuple(
             Layer(index, f"layers.{index}", "attention", reason="not read")
             if mixer is None
-            else mixer_layer(index, mixer, MAMBA_NAMES)
+            else mixer_layer(index, mixer)
             for index, mixer in enumerate(self.mixers)
         )
 

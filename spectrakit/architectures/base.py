@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
+from spectrakit.architectures.quantisation import quantisation
 from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class Layer:
     index: its place among the model's sequence layers, in the order they run. path: its module.
     kind: the mixer's name, or what the layer is where no mixer can read it ("attention").
     mixer: how to read it; None where nothing here can, and then `reason` says why.
-    parameters: the checkpoint's tensor name of each of the mixer's roles.
+    parameters: the checkpoint's tensor name of each of the mixer's roles. reason: why it cannot be
+    read, or what of it is not. file_path: its module's name in the files, where that is another.
+    runs: whether data mode can show it.
     """
 
     index: int
@@ -34,6 +37,8 @@ class Layer:
     mixer: Mixer | None = None
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     reason: str | None = None
+    file_path: str | None = None
+    runs: bool = True
 
     @property
     def heads(self) -> int | None:
@@ -51,11 +56,24 @@ class Layer:
         return None if self.mixer is None else self.mixer.state_size
 
     @property
+    def in_weights(self) -> bool:
+        """Whether weights mode has its spectrum."""
+        return self.mixer is not None and self.mixer.weights_mode is not None
+
+    @property
     def weights_tensors(self) -> tuple[str, ...]:
-        """Names of the tensors that weights mode reads; empty where it has no spectrum."""
+        """Names of the tensors that weights mode reads; none where the config says A already."""
         if self.mixer is None or self.mixer.weights_mode is None:
             return ()
         return tuple(self.parameters[role] for role in self.mixer.weights_roles)
+
+    def tensors(self, names: Iterable[str]) -> set[str]:
+        """Those of the checkpoint's tensor `names` that are this layer's."""
+        module = f"{self.file_path or self.path}."
+        # Files of a bare model leave the first word of every name out.
+        bare = module.partition(".")[2]
+        own = {name for name in names if name.startswith((module, bare))}
+        return own | set(self.parameters.values()).intersection(names)
 
     def _count(self, axis: str) -> int | None:
         if self.mixer is None or self.mixer.head_axis != axis:
@@ -154,12 +172,12 @@ def check_parameters(checkpoint: Checkpoint, layer: Layer) -> None:
     """
     if layer.mixer is None:
         return
-    quantised = "quantization_config" in checkpoint.config
     for role, shape in layer.mixer.shapes().items():
-        if quantised and role not in layer.mixer.weights_roles:
-            continue
         name = layer.parameters[role]
         entry = checkpoint.tensors.get(name)
+        fits = entry is not None and entry.shape == shape and entry.dtype in _FLOATING
+        if fits or (role not in layer.mixer.weights_roles and quantisation(checkpoint)):
+            continue
         if entry is None:
             message = f"layer {layer.index}: {name} ({role}) is not in the weights"
             raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")

@@ -60,9 +60,10 @@ class MambaSSM:
     name: ClassVar[str] = "mamba-ssm"
 
     def claims(self, checkpoint: Checkpoint) -> bool:
-        """By the config's keys: it has `d_model` and `n_layer`, and no `model_type`."""
+        """By the config's keys and the tensor names; the config has no `model_type`."""
         config = checkpoint.config
-        return "model_type" not in config and "d_model" in config and "n_layer" in config
+        keys = "model_type" not in config and "d_model" in config and "n_layer" in config
+        return keys and any(name.startswith(BLOCKS) for name in checkpoint.tensors)
 
     def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
         """Every layer, attention layers of a hybrid among them.

@@ -90,6 +90,7 @@ class StaticSSM:
                 read.mixer,
                 {role: entry.name for role, entry in read.parameters.items()},
                 read.note,
+                runs=False,
             )
             check_parameters(checkpoint, layer)
             yield layer

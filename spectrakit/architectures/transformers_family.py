@@ -33,13 +33,15 @@ class Part:
     """A sequence layer of a block.
 
     path: its module inside the block ("mixer"). tap: how it is seen in the running model.
-    names: tensor name inside the module, by role of the mixer's parameters.
+    names: tensor name inside the module, by role of the mixer's parameters. file_path: the module's
+    name in files, where they have another one.
     """
 
     path: str
     mixer: Mixer
     tap: Tap
     names: Mapping[str, str] = field(default_factory=dict)
+    file_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,17 @@ class TransformersArchitecture:
             return PartConfig(checkpoint.model_id, inner)
         return checkpoint
 
+    def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:  # noqa: ARG002
+        """`module_prefix` and `file_prefixes` of this config's model."""
+        return self.module_prefix, self.file_prefixes
+
+    def count_key(self, config: Configured) -> str:  # noqa: ARG002
+        """The key of the config that says how many blocks there are."""
+        return "num_hidden_layers"
+
     def count(self, config: Configured) -> int:
         """The number of blocks."""
-        return positive(config, "num_hidden_layers", self.default_blocks)
+        return positive(config, self.count_key(config), self.default_blocks)
 
     def rename(self, name: str) -> str | None:
         """The causal language model's name of a tensor of the file; None to leave it out."""
@@ -116,31 +126,32 @@ class TransformersArchitecture:
 
     def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:
         config = self.config(checkpoint)
-        prefix = self._file_prefix(checkpoint)
+        module_prefix, file_prefixes = self.prefixes(config)
+        prefix = _file_prefix(checkpoint, file_prefixes)
         extra = config_value(config, "num_nextn_predict_layers", int, 0)
-        check_layer_count(checkpoint, prefix, self.count(config), "num_hidden_layers", extra)
+        check_layer_count(checkpoint, prefix, self.count(config), self.count_key(config), extra)
         parts: list[tuple[Layer, Part | UnreadPart]] = []
         for number, block in enumerate(self.blocks(config)):
             for part in block:
-                file_path = f"{prefix}{number}.{part.path}"
-                path = f"{self.module_prefix}{number}.{part.path}"
-                layer = _layer(len(parts), path, file_path, part)
+                path = f"{module_prefix}{number}.{part.path}"
+                layer = _layer(len(parts), path, f"{prefix}{number}", part)
                 check_parameters(checkpoint, layer)
                 parts.append((layer, part))
         return parts
 
-    def _file_prefix(self, checkpoint: Checkpoint) -> str:
-        for prefix in self.file_prefixes:
-            if any(name.startswith(prefix) for name in checkpoint.tensors):
-                return prefix
-        message = (
-            f"the weights of {checkpoint.model_id} have no layers named {self.file_prefixes[0]}*"
-        )
-        raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+
+def _file_prefix(checkpoint: Checkpoint, candidates: Sequence[str]) -> str:
+    for prefix in candidates:
+        if any(name.startswith(prefix) for name in checkpoint.tensors):
+            return prefix
+    message = f"the weights of {checkpoint.model_id} have no layers named {candidates[0]}*"
+    raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
 
 
-def _layer(index: int, path: str, file_path: str, part: Part | UnreadPart) -> Layer:
+def _layer(index: int, path: str, block_in_file: str, part: Part | UnreadPart) -> Layer:
     if isinstance(part, UnreadPart):
         return Layer(index, path, part.kind, reason=part.reason)
-    names = {role: f"{file_path}.{name}" for role, name in part.names.items()}
-    return Layer(index, path, part.mixer.name, part.mixer, names)
+    inside = f"{block_in_file}.{part.file_path or part.path}"
+    names = {role: f"{inside}.{name}" for role, name in part.names.items()}
+    elsewhere = None if inside == path else inside
+    return Layer(index, path, part.mixer.name, part.mixer, names, file_path=elsewhere)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.taps import Call, Seen, forward_arguments
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
 
@@ -147,12 +148,15 @@ def load_transformers_model(
     Raises MalformedError where names or shapes do not fit the model, UnsupportedError where the
     weights are quantised or the installed transformers does not know the model.
     """
-    if "quantization_config" in config:
-        message = f"{checkpoint.model_id} is quantised; its forward pass cannot be run here"
-        raise UnsupportedError(message, hint="analyse the checkpoint before quantisation")
+    check_runnable(checkpoint)
     with quiet_transformers():
         from huggingface_hub.errors import StrictDataclassError
-        from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+        from transformers import (
+            CONFIG_MAPPING,
+            MODEL_FOR_CAUSAL_LM_MAPPING,
+            MODEL_MAPPING,
+            AutoConfig,
+        )
 
         keys = {key: value for key, value in config.items() if key not in _NOT_FOR_MODELS}
         try:
@@ -168,7 +172,10 @@ def load_transformers_model(
         renamed = {name: rename(name) for name in local.tensors}
         weights = local.read(name for name, new in renamed.items() if new is not None)
         state = {renamed[name]: tensor for name, tensor in weights.items()}
-        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(model_config)]
+        # The language head is never run: a family that has no class with one does without.
+        classes = MODEL_FOR_CAUSAL_LM_MAPPING
+        classes = classes if type(model_config) in classes else MODEL_MAPPING
+        model_class: Any = classes[type(model_config)]
         model, report = model_class.from_pretrained(
             None,
             config=model_config,

@@ -53,10 +53,12 @@ class Mixer(Protocol):
     operator: ClassVar[str]
     #: What A is in weights mode: "static", "nominal", or None where weights alone have no spectrum.
     weights_mode: ClassVar[Mode | None]
-    #: Roles of the parameters that weights mode reads.
-    weights_roles: ClassVar[tuple[str, ...]]
     #: What the operator's H axis counts.
     head_axis: ClassVar[HeadAxis]
+
+    @property
+    def weights_roles(self) -> tuple[str, ...]:
+        """Roles of the parameters that weights mode reads; may be a class variable."""
 
     @property
     def heads(self) -> int:

@@ -23,3 +23,8 @@ def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
 def root_mean_square_norm(x: Tensor, epsilon: float) -> Tensor:
     """X / sqrt(mean(x^2) + epsilon) over the last axis."""
     return x * (x.square().mean(-1, keepdim=True) + epsilon).rsqrt()
+
+
+def unit_length(x: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """X / sqrt(|x|^2 + epsilon) over the last axis; zero where x is."""
+    return x * (x.square().sum(-1, keepdim=True) + epsilon).rsqrt()

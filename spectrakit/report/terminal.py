@@ -151,10 +151,15 @@ _MODES = {
 }
 
 
+#: Of a layer observed on tokens: growth at some of them is undone at others.
+_GROWS = " (in data mode |λ| > 1 is growth at a token, not instability)"
+
+
 def _legend(view: _View, rows: dict[int, Row]) -> Text:
     gauges = ", ".join(sorted({row["gauge"] for row in rows.values()}))
     lines = [text for mode, text in _MODES.items() if mode in {r["mode"] for r in rows.values()}]
-    lines += [view.stability, f"gauge: {gauges}"]
+    grows = any(row["mode"] == "data" and not row["stable"] for row in rows.values())
+    lines += [view.stability + (_GROWS if grows else ""), f"gauge: {gauges}"]
     lines.append(
         f"median and bars: the timescale {view.timescale}, on a log axis; the outermost bars "
         f"take in what lies beyond, {view.growth} on the right"

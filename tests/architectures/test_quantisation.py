@@ -1,4 +1,4 @@
-"""Quantised checkpoints: weights mode where the recurrence's parameters are plain, else a reason."""
+"""Quantised checkpoints: weights mode where A's parameters are plain, otherwise the reason."""
 
 from __future__ import annotations
 

@@ -4,7 +4,13 @@
 One module per group of families names them in its `FAMILIES`.
 """
 
-from tests.families import mamba
+from tests.families import attention, delta, mamba, mamba_hybrids, others
 from tests.families.base import Family
 
-FAMILIES: tuple[Family, ...] = (*mamba.FAMILIES,)
+FAMILIES: tuple[Family, ...] = (
+    *attention.FAMILIES,
+    *delta.FAMILIES,
+    *mamba.FAMILIES,
+    *mamba_hybrids.FAMILIES,
+    *others.FAMILIES,
+)

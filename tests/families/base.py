@@ -38,12 +38,14 @@ class Family:
 
     def write(self, folder: Path) -> Path:
         """Save the model as transformers does; its weights are far from their initial values."""
-        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig
 
         torch.manual_seed(0)
         with quiet_transformers():
             config = AutoConfig.for_model(self.model_type, vocab_size=VOCABULARY, **self.config)
-            model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config).eval().float()
+            bare = type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING  # a text model without a head
+            classes = MODEL_MAPPING if bare else MODEL_FOR_CAUSAL_LM_MAPPING
+            model = classes[type(config)](config).eval().float()
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter += 0.1 * torch.randn_like(parameter)

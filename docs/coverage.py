@@ -1,0 +1,167 @@
+"""Writes docs/coverage.md from the registry and the tests: `python docs/coverage.py --write`.
+
+What is claimed there is what exists: layer kinds and architectures come from the registered
+plugins, model types from the families that the conformance tests run, and how a kind is verified
+from the names of its tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for `tests`
+
+import spectrakit as sk  # noqa: E402
+from spectrakit.plugins import plugins  # noqa: E402
+from tests.families import FAMILIES  # noqa: E402
+
+if TYPE_CHECKING:
+    from spectrakit.architectures import Layer
+    from spectrakit.mixers import Mixer
+    from tests.families.base import Family
+
+PAGE = ROOT / "docs" / "coverage.md"
+
+_INTRODUCTION = """\
+# What is covered
+
+This page is generated from the registered plugins and from the tests: what is not tested is not
+listed. *static*, *nominal* and *data* are explained in [numbers](numbers.md); `inspect MODEL` shows
+the same for one checkpoint.
+"""
+
+#: Tests of a mixer that say what its recurrence or its eigenvalues are equal to.
+_VERIFIES = re.compile(r"test_.*(recurrence|eigenvalue|all_pairs|closed_form|lambda_is|decays_are)")
+
+
+def render() -> str:
+    """The page."""
+    seen = _families()
+    shown = {layer.kind for _, layers in seen for layer in layers}
+    return (
+        "\n".join([_INTRODUCTION, *_kinds(shown), "", *_model_types(seen), "", *_architectures()])
+        + "\n"
+    )
+
+
+def _families() -> list[tuple[Family, tuple[Layer, ...]]]:
+    """The layers of every family, from the headers of a tiny checkpoint."""
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, family in enumerate(FAMILIES):
+            folder = family.write(Path(scratch) / str(number))
+            with sk.open_checkpoint(str(folder)) as model:
+                found.append((family, model.layers))
+    return found
+
+
+def _kinds(shown: set[str]) -> Iterator[str]:
+    yield "## Kinds of layers\n"
+    yield "| layer | A_t | weights mode | data mode | verified |"
+    yield "|---|---|---|---|---|"
+    for name, registered in sorted(plugins().register().mixers.things.items()):
+        mixer: type[Mixer] = registered.thing
+        verified = "; ".join(_verified(mixer))
+        yield (
+            f"| `{name}` | {_words(mixer.operator)} | {mixer.weights_mode or ''} "
+            f"| {_data_mode(mixer, shown)} | {verified} |"
+        )
+
+
+def _data_mode(mixer: type[Mixer], shown: set[str]) -> str:
+    if mixer.name in shown:
+        return "yes"
+    if mixer.weights_mode == "static":
+        return "A is the same for all tokens"
+    return "from Python (`from_input`)" if hasattr(mixer, "from_input") else "no"
+
+
+def _words(identifier: str) -> str:
+    return identifier.replace("_", " ")
+
+
+def _verified(mixer: type[Mixer]) -> list[str]:
+    """What the tests of a mixer say it is equal to, in their own words."""
+    said = {}
+    for file in sorted((ROOT / "tests" / "mixers").glob("test_*.py")):
+        tree = ast.parse(file.read_text())
+        imported = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        if mixer.__name__ not in imported:
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and _VERIFIES.match(node.name):
+                words = _words(node.name.removeprefix("test_"))
+                said[words] = f"[{words}](../{file.relative_to(ROOT)})"
+    return list(said.values())
+
+
+def _model_types(seen: list[tuple[Family, tuple[Layer, ...]]]) -> Iterator[str]:
+    yield "## Models of transformers\n"
+    yield "Each of these is held to the same promises, at a tiny size with random weights:\n"
+    for promise in _promises():
+        yield f"- {promise}"
+    yield ""
+    yield "| model type | layers | A_t | weights mode | data mode |"
+    yield "|---|---|---|---|---|"
+    by_type: dict[str, dict[str, Layer]] = defaultdict(dict)
+    for family, layers in seen:
+        for layer in layers:
+            by_type[family.model_type].setdefault(layer.kind, layer)
+    for model_type, kinds in sorted(by_type.items()):
+        modes = [layer.mixer.weights_mode for layer in kinds.values() if layer.mixer is not None]
+        readable = any(layer.mixer is not None for layer in kinds.values())
+        reasons = {layer.reason for layer in kinds.values() if layer.mixer is None}
+        names = ", ".join(f"`{kind}`" for kind in kinds)
+        operators = dict.fromkeys(
+            _words(layer.mixer.operator) for layer in kinds.values() if layer.mixer is not None
+        )
+        weights = ", ".join(sorted({mode for mode in modes if mode is not None}))
+        yield (
+            f"| `{model_type}` | {names} | {', '.join(operators)} | {weights} "
+            f"| {'yes' if readable else 'no: ' + '; '.join(map(str, reasons))} |"
+        )
+
+
+def _promises() -> Iterable[str]:
+    file = ROOT / "tests" / "families" / "test_families.py"
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield _words(node.name.removeprefix("test_"))
+
+
+def _architectures() -> Iterator[str]:
+    yield "## Checkpoints\n"
+    yield "| architecture | reads |"
+    yield "|---|---|"
+    for name, registered in sorted(plugins().register().architectures.things.items()):
+        summary = (inspect.getdoc(type(registered.thing)) or "").partition("\n\n")[0]
+        yield f"| `{name}` | {' '.join(summary.split())} |"
+
+
+def main() -> None:
+    """Print the page, or write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    if parser.parse_args().write:
+        PAGE.write_text(render(), encoding="utf-8")
+    else:
+        sys.stdout.write(render())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Transformers whose every block has one softmax attention, by family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.architectures.attention import (
+    ATTENTION,
+    SCALED_DOT_PRODUCT,
+    SOFTMAX,
+    attention_part,
+)
+from spectrakit.architectures.base import Configured, positive
+from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.taps import Tap
+
+
+@dataclass(frozen=True)
+class AttentionFamily:
+    """Where attention lies in the models of some `model_type`s.
+
+    blocks: prefix of the numbered blocks in the causal language model; files of the bare model lack
+    its first word. attention: path of the attention's module inside a block. heads: the config
+    class's own number, for configs that leave it out.
+    """
+
+    model_types: tuple[str, ...]
+    blocks: str = "model.layers."
+    attention: str = "self_attn"
+    tap: Tap = ATTENTION
+    heads: int | None = None
+
+
+_LIKE_LLAMA = (
+    "afmoe", "apertus", "arcee", "bitnet", "cohere", "cohere2", "cwm", "deepseek_v2", "deepseek_v3",
+    "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "flex_olmo", "gemma", "gemma2",
+    "gemma4_text", "glm", "glm4", "glm4_moe", "gpt_oss", "granite", "granitemoe",
+    "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "jais2", "laguna", "llama",
+    "llama4_text", "minimax_m2", "ministral", "ministral3", "mistral", "mixtral", "nanochat",
+    "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi", "phi3", "phimoe", "qwen2",
+    "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "solar_open", "stablelm",
+    "starcoder2", "vaultgemma",
+)  # fmt: skip
+
+FAMILIES = (
+    AttentionFamily(_LIKE_LLAMA),
+    AttentionFamily(("gemma3_text",), heads=8),
+    AttentionFamily(("opt",), "model.decoder.layers."),
+    AttentionFamily(("biogpt",), "biogpt.layers."),
+    AttentionFamily(("gpt_neox",), "gpt_neox.layers.", "attention"),
+    AttentionFamily(("gpt2", "gpt_bigcode"), "transformer.h.", "attn"),
+    AttentionFamily(("ctrl",), "transformer.h.", "multi_head_attention"),
+    AttentionFamily(("falcon",), "transformer.h.", "self_attention", SCALED_DOT_PRODUCT),
+    AttentionFamily(("bloom",), "transformer.h.", "self_attention", SOFTMAX),
+    AttentionFamily(("codegen", "gptj", "openai-gpt"), "transformer.h.", "attn", SOFTMAX),
+    AttentionFamily(("gpt_neo",), "transformer.h.", "attn.attention", SOFTMAX),
+    AttentionFamily(("gpt_neox_japanese",), "gpt_neox_japanese.layers.", "attention", SOFTMAX),
+    AttentionFamily(("mpt",), "transformer.blocks.", "attn", SOFTMAX),
+    AttentionFamily(("xglm",), tap=SOFTMAX),
+)
+
+_BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
+
+#: Models of text and images around one of the families, which is in their `text_config`.
+_WRAPPERS = ("gemma3", "mistral3")
+
+#: Where a wrapper's files have the language model's body.
+_WRAPPED = ("language_model.model.", "model.language_model.")
+
+#: What families call the number of heads, and of blocks.
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
+_BLOCKS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+class TransformersAttention(TransformersArchitecture):
+    """Causal language models of the families in `FAMILIES`, alone or beside a vision tower."""
+
+    name: ClassVar[str] = "transformers-attention"
+    model_types: ClassVar[tuple[str, ...]] = (*_BY_TYPE, *_WRAPPERS)
+
+    def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
+        """As the family has them."""
+        blocks = _family(config).blocks
+        inside = blocks.partition(".")[2]
+        return blocks, (blocks, inside, *(wrapped + inside for wrapped in _WRAPPED))
+
+    def count_key(self, config: Configured) -> str:
+        """As the family calls it."""
+        return _first_key(config, _BLOCKS)
+
+    def blocks(self, config: Configured) -> Sequence[Block]:
+        """One attention each."""
+        family = _family(config)
+        heads = positive(config, _first_key(config, _HEADS), family.heads)
+        part = attention_part(family.attention, heads, family.tap)
+        return [(part,)] * self.count(config)
+
+    def rename(self, name: str) -> str | None:
+        """The language model alone: a wrapper's vision tower and projector stay behind."""
+        for wrapped in _WRAPPED:
+            if name.startswith(wrapped):
+                return "model." + name.removeprefix(wrapped)
+        if name.removeprefix("model.").startswith(("vision_tower.", "multi_modal_projector.")):
+            return None
+        return name.removeprefix("language_model.")
+
+
+def _family(config: Configured) -> AttentionFamily:
+    return _BY_TYPE[config.config["model_type"]]
+
+
+def _first_key(config: Configured, keys: Sequence[str]) -> str:
+    return next((key for key in keys if config.config.get(key) is not None), keys[0])

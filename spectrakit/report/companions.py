@@ -1,0 +1,84 @@
+"""The analyses beside the spectrum, in the terminal: one line per layer and analysis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from spectrakit.report.numbers import humanise
+from spectrakit.tables import DECAY_KERNEL, LAYERS, LYAPUNOV
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+    from rich.console import RenderableType
+
+    from spectrakit.tables import Run
+
+
+def companions_report(run: Run) -> RenderableType:
+    """What `run` found besides spectra; nothing where it looked for nothing else."""
+    kinds = {row["layer"]: row["kind"] for row in run.table(LAYERS.name).to_pylist()}
+    parts: list[RenderableType] = []
+    if LYAPUNOV.name in run.tables:
+        parts += [_lyapunov(run.table(LYAPUNOV.name), kinds), Text(_LYAPUNOV, style="dim"), ""]
+    if DECAY_KERNEL.name in run.tables:
+        parts += [_kernel(run.table(DECAY_KERNEL.name), kinds), Text(_KERNEL, style="dim"), ""]
+    return Group(*parts)
+
+
+_LYAPUNOV = (
+    "Lyapunov exponents of the product of transitions, per step; timescale -1/exponent of the "
+    "largest, in steps"
+)
+_KERNEL = (
+    "|C A ... A B|, what an input contributes at a lag, the same in every gauge: its mean at lags "
+    "0 and 1, and the lags within which half and 90% of its sum lie"
+)
+
+
+def _lyapunov(found: pa.Table, kinds: dict[int, str]) -> Table:
+    rows = []
+    for layer, kind, part in _by_layer(found, kinds):
+        exponents, copies = (part[name].to_numpy() for name in ("exponent", "multiplicity"))
+        largest = part["timescale_steps"].to_numpy()[exponents.argmax()]
+        mean = (exponents * copies).sum() / copies.sum()
+        values = (exponents.max(), mean, exponents.min())
+        rows.append((layer, kind, *(f"{v:.4g}" for v in values), humanise(largest)))
+    return _table(("largest", "mean", "smallest", "timescale"), rows)
+
+
+def _kernel(found: pa.Table, kinds: dict[int, str]) -> Table:
+    rows = []
+    for layer, kind, part in _by_layer(found, kinds):
+        whole = part.filter(part["head"].is_null())
+        low, high, mean = (
+            whole[name].to_numpy() for name in ("lag_low", "lag_high", "kernel_mean")
+        )
+        mass = np.cumsum(mean * (high - low + 1))
+        reach = [high[np.searchsorted(mass, share * mass[-1])] for share in (0.5, 0.9)]
+        first = [f"{mean[low == lag].sum():.3g}" for lag in (0, 1)]
+        rows.append((layer, kind, *first, *(str(lag) for lag in reach)))
+    return _table(("lag 0", "lag 1", "half within", "90% within"), rows)
+
+
+def _by_layer(found: pa.Table, kinds: dict[int, str]) -> Iterable[tuple[int, str, pa.Table]]:
+    layers = found["layer"].to_numpy()
+    for layer in np.unique(layers):
+        yield int(layer), kinds[int(layer)], found.filter(layers == layer)
+
+
+def _table(headings: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("layer", justify="right", no_wrap=True)
+    table.add_column("kind", overflow="ellipsis", min_width=6)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
