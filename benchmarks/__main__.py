@@ -13,14 +13,26 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import checkpoints, data_mode, hub_traffic, local_file, measure, sketch, startup
+from benchmarks import (
+    attention,
+    checkpoints,
+    data_mode,
+    hub_traffic,
+    local_file,
+    measure,
+    operators,
+    sketch,
+    startup,
+)
 
 CASES = {
     "startup": startup,
     "hub_traffic": hub_traffic,
     "local_file": local_file,
     "sketch": sketch,
+    "operators": operators,
     "data_mode": data_mode,
+    "attention": attention,
 }
 
 

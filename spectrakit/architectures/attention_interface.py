@@ -51,7 +51,7 @@ def recorded_attention(scores: Scores, value: Tensor, record: Record) -> Tensor:
 
 
 def _attention(
-    module: nn.Module,  # noqa: ARG001  (the interface's)
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -59,9 +59,19 @@ def _attention(
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
     **_: Any,  # noqa: ANN401  (what other implementations need)
 ) -> tuple[Tensor, None]:
-    """For `AttentionInterface`: query (B, H, T, K), key (B, G, T, K), value (B, G, T, P)."""
+    """For `AttentionInterface`: query (B, H, T, K), key (B, G, T, K), value (B, G, T, P).
+
+    Raises UnsupportedError where the attention is not causal, or has a bias beside its mask.
+    """
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if position_bias is not None or (attention_mask is None and not causal):
+        what = "is not causal" if position_bias is None else "has a position bias"
+        message = f"{type(module).__name__} {what}: its recurrence is not read here"
+        raise UnsupportedError(message)
     mask = GivenMask(attention_mask) if isinstance(attention_mask, torch.Tensor) else attention_mask
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = Scores(query, key, scale, mask, softcap, s_aux)
@@ -105,13 +115,10 @@ class MaskFunction:
     valid: Tensor | None = None
 
     def rows(self, first: int, last: int) -> Tensor:
-        """(B or 1, 1, last - first, T). Raises UnsupportedError where a token reads a later one."""
+        """(B or 1, 1, last - first, T)."""
         batch = torch.arange(self.batch, device=self.device)[:, None, None, None]
         head = torch.zeros_like(batch[:1])
         query = torch.arange(first, last, device=self.device)[None, None, :, None]
         key = torch.arange(self.tokens, device=self.device)[None, None, None]
         reads = self.function(batch, head, query, key)
-        if bool((reads & (key > query)).any()):
-            message = "tokens attend to later ones, so this attention is no causal recurrence"
-            raise UnsupportedError(message, hint="a model with causal attention")
         return additive(reads if self.valid is None else reads & self.valid[:, None, None])

@@ -40,7 +40,7 @@ _LIKE_LLAMA = (
     "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "flex_olmo", "gemma", "gemma2",
     "gemma4_text", "glm", "glm4", "glm4_moe", "gpt_oss", "granite", "granitemoe",
     "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "jais2", "laguna", "llama",
-    "llama4_text", "minimax_m2", "ministral", "ministral3", "mistral", "mixtral", "nanochat",
+    "minimax_m2", "ministral", "ministral3", "mistral", "mixtral", "nanochat",
     "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi", "phi3", "phimoe", "qwen2",
     "qwen2_moe", "qwen3", "qwen3_moe", "seed_oss", "smollm3", "solar_open", "stablelm",
     "starcoder2", "vaultgemma",

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from spectrakit._lazy import lazy_import
+from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,9 @@ _ROWS = 128
 def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs y (B, H, T, P) and the log-normaliser LSE (B, H, T), float32 or wider.
 
-    value: (B, G, T, P).
+    value: (B, G, T, P). Not differentiable.
+
+    Raises UnsupportedError where the mask lets a token read a later one.
     """
     kernel = _kernel(scores)
     if kernel is not None and scores.mask is None:
@@ -58,9 +61,13 @@ def attend(scores: Scores, value: Tensor) -> tuple[Tensor, Tensor]:
 def _block(scores: Scores, value: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
     """The same for the tokens from `first` up to `last`."""
     mask = scores.mask_rows(first, last)
-    read = (mask > -torch.inf).flatten(0, 2).any(0).nonzero()
+    reads = (mask > -torch.inf).flatten(0, 1).any(0)
+    if bool(reads.triu(first + 1).any()):
+        message = "tokens attend to later ones, so this attention is no causal recurrence"
+        raise UnsupportedError(message, hint="a model with causal attention")
+    columns = reads.any(0).nonzero()
     # A block in which nothing is read still has a row each, of which nothing comes.
-    low, high = (int(read[0]), int(read[-1]) + 1) if len(read) else (first, last)
+    low, high = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (first, last)
     mask, value = mask[..., low:high], value[:, :, low:high]
     kernel = _kernel(scores)
     if kernel is None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,7 @@ else:
 CHUNK = 48
 
 
+@one_thread()  # thousands of small operations
 def chunk_scan(
     step: Tensor,
     u: Tensor,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ else:
 BLOCK = 16
 
 
+@one_thread()  # thousands of small operations
 def selective_scan(
     step: Tensor, u: Tensor, generator: Tensor, key: Tensor, query: Tensor, skip: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size":
 #: Those that need nothing but sizes, and of which none is like another inside.
 _PLAIN = (
     "apertus", "arcee", "bitnet", "cwm", "ernie4_5", "glm", "glm4", "helium", "hunyuan_v1_dense",
-    "jais2", "llama4_text", "ministral", "ministral3", "nanochat", "persimmon", "seed_oss",
+    "jais2", "ministral", "ministral3", "nanochat", "persimmon", "seed_oss",
     "vaultgemma",
 )  # fmt: skip
 _PLAIN_EXPERTS = (

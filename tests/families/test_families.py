@@ -81,8 +81,7 @@ def test_watching_changes_nothing(family, model):
     folder = model.checkpoint.source
     with quiet_transformers(), torch.no_grad():
         theirs = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-        # Of some families AutoModel makes the language model, head included.
-        expected = theirs.base_model(input_ids=tokens, use_cache=False)[0]
+        expected = theirs(input_ids=tokens, use_cache=False)[0]
         again = runnable.model.base_model(input_ids=tokens, use_cache=False)[0]
     assert_within(hidden[0], expected, 1e-4)
     assert_within(again, expected, 1e-4)  # and the model is as before

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import log_normaliser
 from spectrakit.mixers.attention_scores import CausalMask, GivenMask, Scores
 from spectrakit.mixers.log_normaliser import attend
@@ -176,6 +177,17 @@ def test_scores_of_hundreds_do_not_overflow():
     expected = attend(wide, value.double())
     torch.testing.assert_close(normaliser.double(), expected[1], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(output.double(), expected[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("t", [0, 130, 298])
+def test_reading_a_later_token_is_refused(t):
+    """Wherever it is: in the first block of tokens or a later one, one token ahead."""
+    reads = torch.ones(1, 1, 300, 300, dtype=torch.bool).tril()
+    key = torch.randn(1, 1, 300, 2)
+    attend(Scores(key, key, 1.0, GivenMask(reads)), key)
+    reads[..., t, t + 1] = True
+    with pytest.raises(UnsupportedError, match="no causal recurrence"):
+        attend(Scores(key, key, 1.0, GivenMask(reads)), key)
 
 
 @pytest.mark.parametrize("mask", [None, torch.zeros(1, 1, 5, 13)], ids=["causal", "masked"])
