@@ -296,7 +296,8 @@ def _shifted_histogram(
     )
     channels, bins = step.shape[1], last - first + 1
     index += torch.arange(channels, device=step.device) * bins - first
-    histogram = torch.bincount(index.int().flatten(), minlength=channels * bins)
+    # Steps usually come with the tokens of a channel side by side; the order does not matter here.
+    histogram = torch.bincount(index.int().mT.flatten(), minlength=channels * bins)
     histogram = histogram.view(channels, bins).float()
     shift = torch.round(rate.float().log() / WIDTH).long()
     lowest = int(shift.min())

@@ -21,6 +21,7 @@ from spectrakit.dynamics import Contraction, OuterProduct
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import Mamba
 from spectrakit.mixers.layers import root_mean_square_norm
+from spectrakit.scans import fast_scan
 
 if TYPE_CHECKING:
     import torch
@@ -160,9 +161,9 @@ class MambaSSMModel:
 
 
 def _scanned(observation: Observation, *, time_last: bool) -> Tensor:
-    """The outputs y (B, T, H, P) of a Mamba layer's recurrence, by transformers' own scans.
+    """The outputs y (B, T, H, P) of a Mamba layer's recurrence, by a scan.
 
-    They take many tokens at once, where the recurrence takes one after the other.
+    Scans take many tokens at once, where the recurrence takes one after the other.
     """
     from transformers.models.mamba import modeling_mamba
     from transformers.models.mamba2 import modeling_mamba2
@@ -178,11 +179,11 @@ def _scanned(observation: Observation, *, time_last: bool) -> Tensor:
     y: Tensor
     if time_last:
         key, query = (grouped.squeeze(2).transpose(1, 2) for grouped in (key, query))
-        y = modeling_mamba.mamba_selective_scan(
-            u.squeeze(-1).transpose(1, 2), step.transpose(1, 2), generator, key, query, D=d
-        )
+        scan = fast_scan("mamba_selective_scan", modeling_mamba.mamba_selective_scan)
+        y = scan(u.squeeze(-1).transpose(1, 2), step.transpose(1, 2), generator, key, query, D=d)
         return y.transpose(1, 2).unsqueeze(-1)
-    y = modeling_mamba2.mamba2_chunk_scan(u, step, generator.squeeze(-1), key, query, _CHUNK, D=d)
+    scan = fast_scan("mamba2_chunk_scan", modeling_mamba2.mamba2_chunk_scan)
+    y = scan(u, step, generator.squeeze(-1), key, query, _CHUNK, D=d)
     return y
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from spectrakit.errors import UnsupportedError
+from spectrakit.scans import fast_scan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +81,7 @@ class FunctionSource:
     """A function that is a global of the modelling files, such as transformers' scan functions.
 
     Every recurrent mixer of transformers (5.16 and later) calls its scan so, with everything the
-    recurrence needs as arguments.
+    recurrence needs as arguments. Where a faster one computes the same, that is called instead.
     """
 
     name: str
@@ -116,9 +117,10 @@ class FunctionSource:
             message = f"transformers {transformers.__version__} has no {self.name} in {file}"
             raise UnsupportedError(message, hint="pip install 'transformers>=5.16,<6'")
         signature = inspect.signature(function)
+        fast = fast_scan(self.name, function)
 
         def watched(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            output = function(*args, **kwargs)
+            output = fast(*args, **kwargs)
             record(Call(_bound(signature, args, kwargs), output))
             return output
 
