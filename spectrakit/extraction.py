@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Recurrence
+    from spectrakit.dynamics import Gauge, Recurrence
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
     from spectrakit.progress import Progress
@@ -59,6 +60,19 @@ Form = Literal["log-decay", "a-bar"]
 _MOST_BYTES = 8 << 30
 
 
+@dataclass(frozen=True)
+class Extraction:
+    """Matrices by name, and the gauge of each layer's state, by layer."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    gauges: dict[int, Gauge] = field(default_factory=dict)
+
+    def add(self, layer: Layer, recurrence: Recurrence, form: Form) -> None:
+        """Take in what `recurrence` says of `layer`."""
+        self.tensors.update(_matrices(layer, recurrence, form))
+        self.gauges[layer.index] = recurrence.gauge
+
+
 def extract(
     model: Model,
     layers: Sequence[int] | None,
@@ -68,8 +82,8 @@ def extract(
     source: TokenOptions | None = None,
     device: str = "auto",
     progress: Progress,
-) -> dict[str, Tensor]:
-    """The matrices of `layers` (all where None), by name.
+) -> Extraction:
+    """The matrices of `layers` (all where None).
 
     Data mode takes one batch of `source`.
 
@@ -115,36 +129,35 @@ def write_safetensors(
 
 def _from_weights(
     model: Model, layers: Sequence[Layer], form: Form, progress: Progress
-) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+) -> Extraction:
+    found = Extraction()
     with progress.task("extracting layers", total=len(layers), unit="layer") as task:
         for layer in layers:
             feedthrough = layer.parameters.get("D")
             names = [*layer.weights_tensors, *([feedthrough] if feedthrough else [])]
             tensors = model.checkpoint.read(names)
             recurrence = model.weights_recurrence(layer, tensors)
-            found |= _matrices(layer, recurrence, form)
+            found.add(layer, recurrence, form)
             if feedthrough:
-                found[f"layers.{layer.index}.D"] = tensors[feedthrough]
+                found.tensors[f"layers.{layer.index}.D"] = tensors[feedthrough]
             task.advance(1)
     return found
 
 
 def _from_data(
     model: Model, layers: Sequence[Layer], form: Form, source: TokenOptions, device: str
-) -> dict[str, Tensor]:
+) -> Extraction:
     _check_size(layers, source)
     runnable = model.load(device)
     batch = next(token_batches(source, model, runnable.vocabulary_size))
     wanted = {layer.index for layer in layers}
-    found: dict[str, Tensor] = {
-        "tokens": torch.from_numpy(batch.ids),
-        "valid": torch.from_numpy(batch.valid),
-    }
+    found = Extraction(
+        {"tokens": torch.from_numpy(batch.ids), "valid": torch.from_numpy(batch.valid)}
+    )
 
     def on_layer(layer: Layer, observation: Observation) -> None:
         if layer.index in wanted:
-            found.update(_matrices(layer, observation.recurrence, form))
+            found.add(layer, observation.recurrence, form)
 
     runnable.run(torch.from_numpy(batch.ids), on_layer)
     return found
@@ -153,7 +166,12 @@ def _from_data(
 def _check_size(layers: Sequence[Layer], source: TokenOptions) -> None:
     tokens = min(source.max_tokens, source.batch_size * source.seq_len)
     # A and B for every token, head and state; C no more than they; in float32.
-    each = sum(3 * layer.mixer.heads * layer.mixer.state_size for layer in layers if layer.mixer)
+    # Attention keeps every token: its B and C are tokens wide.
+    each = sum(
+        3 * layer.mixer.heads * (layer.mixer.state_size or source.seq_len)
+        for layer in layers
+        if layer.mixer
+    )
     size = 4 * tokens * each
     if size > _MOST_BYTES:
         message = (

@@ -22,7 +22,7 @@ FEW = TokenOptions(batch_size=2, seq_len=20, max_tokens=40)
 
 def extracted(name, layers=None, **options):
     with sk.open_checkpoint(name) as model:
-        return extract(model, layers, progress=Silent(), **options)
+        return extract(model, layers, progress=Silent(), **options).tensors
 
 
 def test_weights_mode_gives_decay_step_and_feedthrough(tiny_mamba_folder):
@@ -96,3 +96,16 @@ def test_the_file_is_whole_or_as_it_was(tmp_path):
     with pytest.raises(OutputError):
         write_safetensors(tmp_path / "file" / "x.safetensors", {"a": torch.zeros(1)}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "x.safetensors"]
+
+
+def test_the_file_says_in_which_gauge_each_layer_is(tmp_path):
+    from typer.testing import CliRunner
+
+    from spectrakit.cli.app import build_app
+
+    for name, gauge in (("tiny-mamba2", "unnormalised"), ("tiny-llama", "dsf")):
+        out = tmp_path / f"{name}.safetensors"
+        command = ["extract", name, "--mode", "data", "--seq-len", "16", "--out", str(out)]
+        assert CliRunner().invoke(build_app(), command).exit_code == 0
+        with safe_open(out, "pt") as file:
+            assert file.metadata()["gauge"] == gauge

@@ -2,11 +2,12 @@
 
     python catalog/checkpoints/train_tiny.py tiny-mamba
     python catalog/checkpoints/train_tiny.py tiny-mamba2
+    python catalog/checkpoints/train_tiny.py tiny-llama
 
 Each run writes a transformers folder (config.json, model.safetensors, tokenizer.json) and
 `training_log.csv`, the losses it printed, beside this script. The text is split 90 % / 10 %; the
 validation loss is over the whole of the last tenth, in nats a byte. On two cores the Mamba takes
-about a quarter of an hour and the Mamba-2 about two minutes.
+about a quarter of an hour, the Mamba-2 about two minutes and the attention model about ten.
 """
 
 import argparse
@@ -15,29 +16,63 @@ import lzma
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 HERE = Path(__file__).resolve().parent
 TEXT = HERE.parent / "texts" / "tiny-shakespeare.txt.xz"
-STEPS, BATCH, SEQ_LEN = 500, 16, 96
-PEAK_RATE, WARMUP, SEED = 5e-3, 40, 0
-EVALUATE_EVERY = 50
+WARMUP, SEED = 40, 0
+EVALUATIONS = 10
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a model is trained, what it sees in a step, and how fast it learns at most."""
+
+    steps: int = 500
+    size: int = 16
+    length: int = 96
+    peak_rate: float = 5e-3
+
+
+SCHEDULES = {
+    "tiny-mamba": Schedule(),
+    "tiny-mamba2": Schedule(),
+    # Attention does not reach beyond the positions that it was trained on: longer sequences.
+    "tiny-llama": Schedule(steps=2000, size=4, length=512, peak_rate=3e-3),
+}
 
 
 def build(name: str) -> torch.nn.Module:
     """The model `name` at its initial weights: 3 layers of width 96 over 256 byte values."""
     shared = dict(
-        vocab_size=256, hidden_size=96, num_hidden_layers=3, expand=2, tie_word_embeddings=True,
+        vocab_size=256, hidden_size=96, num_hidden_layers=3, tie_word_embeddings=True,
         bos_token_id=None, eos_token_id=None, pad_token_id=None, use_cache=False,
     )  # fmt: skip
     if name == "tiny-mamba":
-        return MambaForCausalLM(MambaConfig(state_size=16, **shared))
+        return MambaForCausalLM(MambaConfig(state_size=16, expand=2, **shared))
+    if name == "tiny-llama":
+        return LlamaForCausalLM(
+            LlamaConfig(
+                intermediate_size=192, num_attention_heads=6, num_key_value_heads=6,
+                max_position_embeddings=SCHEDULES[name].length, **shared,
+            )
+        )  # fmt: skip
     return Mamba2ForCausalLM(
-        Mamba2Config(state_size=32, num_heads=12, head_dim=16, n_groups=1, chunk_size=64, **shared)
+        Mamba2Config(
+            state_size=32, num_heads=12, head_dim=16, n_groups=1, chunk_size=64, expand=2, **shared
+        )
     )
 
 
@@ -56,10 +91,13 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def windows(data: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+def windows(data: torch.Tensor, schedule: Schedule) -> Iterator[torch.Tensor]:
+    generator = torch.Generator().manual_seed(SEED)
     while True:
-        starts = torch.randint(len(data) - SEQ_LEN - 1, (BATCH,), generator=generator)
-        yield torch.stack([data[start : start + SEQ_LEN + 1] for start in starts])
+        starts = torch.randint(
+            len(data) - schedule.length - 1, (schedule.size,), generator=generator
+        )
+        yield torch.stack([data[start : start + schedule.length + 1] for start in starts])
 
 
 def loss_of(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
@@ -85,20 +123,22 @@ def parameter_groups(model: torch.nn.Module) -> list[dict]:
     return [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
 
 
-def learning_rate(step: int) -> float:
+def learning_rate(step: int, steps: int) -> float:
     if step < WARMUP:
         return (step + 1) / WARMUP
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP)))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (steps - WARMUP)))
 
 
 def train(name: str) -> None:
     torch.manual_seed(SEED)
     text = torch.frombuffer(bytearray(lzma.decompress(TEXT.read_bytes())), dtype=torch.uint8).long()
     split = len(text) * 9 // 10
-    model = build(name)
-    optimizer = torch.optim.AdamW(parameter_groups(model), lr=PEAK_RATE, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate)
-    batches = windows(text[:split], torch.Generator().manual_seed(SEED))
+    model, plan = build(name), SCHEDULES[name]
+    optimizer = torch.optim.AdamW(parameter_groups(model), lr=plan.peak_rate, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate(step, plan.steps)
+    )
+    batches = windows(text[:split], plan)
 
     folder = HERE / name
     folder.mkdir(exist_ok=True)
@@ -106,7 +146,7 @@ def train(name: str) -> None:
         log = csv.writer(file)
         log.writerow(["step", "train_nats_per_byte", "validation_nats_per_byte", "seconds"])
         began, running = time.monotonic(), []
-        for step in range(1, STEPS + 1):
+        for step in range(1, plan.steps + 1):
             model.train()
             loss = loss_of(model, next(batches))
             optimizer.zero_grad()
@@ -115,7 +155,7 @@ def train(name: str) -> None:
             optimizer.step()
             schedule.step()
             running.append(loss.item())
-            if step % EVALUATE_EVERY == 0 or step == STEPS:
+            if step % (plan.steps // EVALUATIONS) == 0:
                 model.eval()
                 row = [
                     step,
@@ -135,5 +175,5 @@ def train(name: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=["tiny-mamba", "tiny-mamba2"])
+    parser.add_argument("name", choices=SCHEDULES)
     train(parser.parse_args().name)

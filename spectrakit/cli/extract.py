@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,7 +58,7 @@ def extract(
         mode, text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len
     )
     with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
-        tensors = extract_matrices(
+        found = extract_matrices(
             opened,
             None if layers is None else options.numbers(layers),
             mode=mode,
@@ -66,9 +67,10 @@ def extract(
             device=device,
             progress=terminal_progress(),
         )
+        tensors = found.tensors
         observed = "tokens" in tensors
         path = out or _default_path(opened, observed)
-        write_safetensors(path, tensors, _metadata(opened, observed))
+        write_safetensors(path, tensors, _metadata(opened, observed, found.gauges))
     if json:
         print_json({"file": str(path), "tensors": {n: list(t.shape) for n, t in tensors.items()}})
         return
@@ -81,14 +83,16 @@ def _default_path(model: Model, observed: bool) -> Path:
     return Path(f"{name}.{'data' if observed else 'weights'}.safetensors")
 
 
-def _metadata(model: Model, observed: bool) -> dict[str, str]:
+def _metadata(model: Model, observed: bool, gauges: Mapping[int, str]) -> dict[str, str]:
+    by_layer = (f"{gauge} in layer {index}" for index, gauge in gauges.items())
+    same = set(gauges.values())
     modes = {layer.mixer.weights_mode for layer in model.layers if layer.mixer}
     return {
         "spectrakit_version": __version__,
         "model_id": model.checkpoint.model_id,
         "revision": model.checkpoint.revision,
         "mode": "data" if observed else ", ".join(sorted(str(mode) for mode in modes)),
-        "gauge": "unnormalised",
+        "gauge": same.pop() if len(same) == 1 else ", ".join(by_layer),
         "recurrence": "h_t = A_bar_t h_{t-1} + B_bar_t u_t, y_t = C_t h_t + D u_t",
     }
 

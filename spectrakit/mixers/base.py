@@ -65,8 +65,8 @@ class Mixer(Protocol):
         """H, of the kind `head_axis` says."""
 
     @property
-    def state_size(self) -> int:
-        """N, the size of the index the transition acts on."""
+    def state_size(self) -> int | None:
+        """N, the size of the index the transition acts on; None where the state has no end."""
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shape of every parameter this mixer reads, by role."""

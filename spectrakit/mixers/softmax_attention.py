@@ -110,9 +110,9 @@ class SoftmaxAttention:
     heads: int
 
     @property
-    def state_size(self) -> int:
-        """One: each eigenvalue is counted once, as the state has no finite size."""
-        return 1
+    def state_size(self) -> None:
+        """The feature map of the exponential kernel has infinitely many dimensions."""
+        return None
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """No parameter enters but through the queries and keys of a forward pass."""
@@ -136,7 +136,7 @@ class SoftmaxAttention:
         log_decay = previous - normaliser
         nothing = previous.isneginf() | normaliser.isneginf()
         return Recurrence(
-            ScalarDecay(log_decay.masked_fill(nothing, -torch.inf), self.state_size),
+            ScalarDecay(log_decay.masked_fill(nothing, -torch.inf), 1),
             mode="data",
             gauge="dsf",
             head_axis=self.head_axis,

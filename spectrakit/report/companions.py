@@ -49,7 +49,7 @@ def _lyapunov(found: pa.Table, kinds: dict[int, str]) -> Table:
         largest = part["timescale_steps"].to_numpy()[exponents.argmax()]
         mean = (exponents * copies).sum() / copies.sum()
         values = (exponents.max(), mean, exponents.min())
-        rows.append((layer, kind, *(f"{v:.4g}" for v in values), humanise(largest)))
+        rows.append((layer, kind, *(f"{v:.3g}" for v in values), humanise(largest)))
     return _table(("largest", "mean", "smallest", "timescale"), rows)
 
 

@@ -339,7 +339,7 @@ def test_integers_are_not_parameters(written):
 def test_extracted_matrices_are_the_recurrence(family, written):
     make, config, *_ = FAMILIES[family]
     with sk.open_checkpoint(written(state_dicts.layers(make)), config=config) as model:
-        found = extract(model, [1], form="a-bar", progress=Silent())
+        found = extract(model, [1], form="a-bar", progress=Silent()).tensors
         recurrence = model.recurrence(1)
         inputs = torch.randn(1, 6, *_token_shape(model.layers[1]), dtype=torch.float64)
     a, b, c = (torch.view_as_complex(found[f"layers.1.{name}"]) for name in ("A_bar", "B_bar", "C"))
