@@ -59,7 +59,7 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
         "count": total,
         "spectral_radius": _modulus(float(rates.min())),
         "stable": bool(rates.min() > 0),
-        "mean_modulus": float(_moduli(rates) @ copies / total),
+        "mean_modulus": float(_mean_modulus(rates, copies / total)),
         **_discrete_quantiles(quantiles),
         **_exact_shares(
             MODULUS_SHARES,
@@ -141,7 +141,7 @@ def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
         "spectral_radius": np.array([_modulus(rate) for rate in sketch.lowest]),
         # Growth at some tokens does not make a time-varying system unstable: that is not known.
         "stable": [True if lowest > 0 else None for lowest in sketch.lowest],
-        "mean_modulus": shares @ _moduli(bins.centre),
+        "mean_modulus": _mean_modulus(bins.centre, shares),
         **_discrete_quantiles(bins.centre[rising][positions]),
         **_modulus_shares(bins, shares),
         **_phase_shares(bins, shares),
@@ -185,6 +185,14 @@ def _moduli(rates: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         moduli: np.ndarray = np.exp(-rates)
     return moduli
+
+
+def _mean_modulus(rates: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Mean |lambda| over the last axis; inf where a share of it is beyond float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A modulus of inf that nothing has is not counted: inf times zero is no number.
+        mean: np.ndarray = np.where(shares > 0, shares * _moduli(rates), 0).sum(-1)
+    return mean
 
 
 def _discrete_quantiles(rates: np.ndarray) -> dict[str, np.ndarray]:

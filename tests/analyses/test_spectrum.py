@@ -190,6 +190,18 @@ def test_tokens_whose_transition_acts_on_nothing_are_not_counted():
         analysed((0, data, starts))
 
 
+def test_a_modulus_beyond_float64_leaves_the_other_heads_their_mean():
+    log_decay = torch.tensor([[[800.0, -0.5], [-0.5, -0.5]]], dtype=torch.float64)
+    data = recurrence(ScalarDecay(log_decay, 1), "data", head_axis="head")
+    rows = analysed((0, data, torch.ones(1, 2, dtype=torch.bool)))["spectrum_summary"]
+    means = {row["head"]: row["mean_modulus"] for row in rows}
+    assert means[None] == means[0] == math.inf
+    assert means[1] == pytest.approx(math.exp(-0.5), rel=0.01)
+    static = recurrence(DiagonalDecay(torch.tensor([[800.0, -0.5]]).double()), "static")
+    (summary,) = analysed((0, static, None))["spectrum_summary"]
+    assert (summary["mean_modulus"], summary["spectral_radius"]) == (math.inf, math.inf)
+
+
 def test_growth_at_a_token_leaves_stability_open():
     data = recurrence(ScalarDecay(torch.tensor([[[0.3], [-0.5]]]), 1), "data", head_axis="head")
     for row in analysed((0, data, torch.ones(1, 2, dtype=torch.bool)))["spectrum_summary"]:
