@@ -39,6 +39,8 @@ class Forward:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a dtype or a gauge that there is not."""
+        if self.compat is not None and self.gauge is not None:
+            raise UsageError("--compat has the gauge of what was released", hint="leave one out")
         for what, value, choices in (
             ("dtype", self.dtype, get_args(Dtype)),
             ("gauge", self.gauge, (None, "dsf", "unnormalised")),

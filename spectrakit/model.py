@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -221,8 +223,11 @@ def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:
 def _claims(entry: Registered[Architecture], checkpoint: Checkpoint) -> bool:
     """Whether this architecture claims `checkpoint`; one that fails at the question does not."""
     try:
-        return bool(entry.thing.claims(checkpoint))
-    except Exception as error:  # noqa: BLE001  (a plugin's fault must not be everyone's)
+        with contextlib.redirect_stdout(sys.stderr):
+            return bool(entry.thing.claims(checkpoint))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (a plugin's fault, sys.exit too, is its own)
         logger.warning(
             "%s of %s failed when asked about %s: %s: %s",
             entry.thing.name,

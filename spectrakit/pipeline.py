@@ -69,6 +69,8 @@ def analyze(
     with ExitStack() as stack:
         model = name if isinstance(name, Model) else stack.enter_context(open_checkpoint(name))
         progress = progress or Silent()
+        if source is not None and not isinstance(source, TokenOptions):
+            raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
         analyses = _names(analyses, "analyses")
         domains = _domains(domains)
         if compat is not None:
@@ -213,6 +215,7 @@ def _manifest(
             "gauge": forward.gauge or "each layer's own",
             "compat": forward.compat,
             "text": options.source,
+            "text_sha256": options.sha256(),
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or "the checkpoint's own",
             "batch_size": options.batch_size,
             "seq_len": options.seq_len,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -11,6 +14,7 @@ from spectrakit.errors import UnsupportedError, UsageError
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer
     from spectrakit.model import Model
+    from spectrakit.tokens import TokenOptions
 
 #: Where the recurrences come from: a model's weights, or its forward pass over tokens.
 Source: TypeAlias = Literal["weights", "data"]
@@ -63,26 +67,33 @@ def plan_layers(model: Model, mode: AskedMode, *, data_asked: bool = False) -> P
     if not analysed:
         if readable:
             message = f"the weights of {name} alone determine no spectrum"
-            raise UnsupportedError(message, hint=f"spectrakit analyze {name} --mode data")
+            raise UnsupportedError(message, hint="--mode data")
         reasons = sorted({layer.reason for layer in model.layers if layer.reason})
         message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
         raise UnsupportedError(message, hint=f"spectrakit inspect {name}")
-    return Plan(mode, tuple(_plan_layer(layer, layer in analysed, name) for layer in model.layers))
+    return Plan(mode, tuple(_plan_layer(layer, layer in analysed) for layer in model.layers))
 
 
-def _plan_layer(layer: Layer, analysed: bool, name: str) -> LayerPlan:
+def _plan_layer(layer: Layer, analysed: bool) -> LayerPlan:
     if analysed:
         return LayerPlan(layer, "analysed")
     if layer.mixer is None:
         return LayerPlan(layer, "unsupported", layer.reason)
-    return LayerPlan(
-        layer, "needs-data", f"its A needs tokens: spectrakit analyze {name} --mode data"
-    )
+    return LayerPlan(layer, "needs-data", "A needs tokens: --mode data")
 
 
-def default_folder(model: Model, mode: AskedMode, *, data_asked: bool = False) -> Path:
-    """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE."""
-    source = plan_layers(model, mode, data_asked=data_asked).source
+def default_folder(model: Model, source: TokenOptions | None, settings: Mapping[str, str]) -> Path:
+    """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE.
+
+    source: what data mode reads, None for weights mode. settings: what was asked for otherwise than
+    by default; with any, eight digits of their hash follow, and of the text's: runs that differ do
+    not overwrite each other.
+    """
     checkpoint = model.checkpoint
     revision = checkpoint.revision if "-" in checkpoint.revision else checkpoint.revision[:12]
-    return Path("spectrakit-runs", *checkpoint.model_id.split("/"), revision, source)
+    mode = "weights" if source is None else "data"
+    if settings:
+        content = None if source is None else source.sha256()
+        told = json.dumps([sorted(settings.items()), content])
+        mode += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return Path("spectrakit-runs", *checkpoint.model_id.split("/"), revision, mode)

@@ -5,6 +5,7 @@ Nothing is ever held but the text block being encoded and the batch being filled
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 import sys
@@ -53,6 +54,14 @@ class TokenOptions:
             if getattr(self, name) < 1:
                 message = f"--{name.replace('_', '-')} must be at least 1"
                 raise UsageError(message)
+
+    def sha256(self) -> str | None:
+        """Hash of the file that is read; None for standard input, the bundled text, no file."""
+        path = self.tokens if self.tokens is not None else Path(self.text or "-")
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def source(self) -> str:

@@ -15,6 +15,7 @@ from spectrakit.mixers import Mamba
 from spectrakit.model import Model
 from spectrakit.planning import default_folder, plan_layers
 from spectrakit.plugins import PluginInfo, plugins
+from spectrakit.tokens import TokenOptions
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def hybrid(monkeypatch):
         origin = PluginInfo("hybrid", "dist-hybrid", "1")
         registry_things = {}
         monkeypatch.setattr(registry, "things", registry_things)
-        registry.add(Hybrid(mixers), origin)
+        registry.add("hybrid", Hybrid(mixers), origin)
         return sk.open_checkpoint("tiny-mamba")
 
     return opened
@@ -78,7 +79,7 @@ def test_auto_takes_weights_and_names_the_command_for_the_rest(hybrid):
         run = sk.analyze(model)
     rows = run.table("layers").to_pylist()
     assert [row["status"] for row in rows] == ["analysed", "needs-data", "unsupported"]
-    assert rows[1]["reason"] == "its A needs tokens: spectrakit analyze tiny-mamba --mode data"
+    assert rows[1]["reason"] == "A needs tokens: --mode data"
     assert rows[2]["reason"] == "not read"
     assert [row["bytes_read"] for row in rows] == [4 * 192 * 17, 0, 0]
     assert run.manifest.plugin == "dist-hybrid"
@@ -90,11 +91,10 @@ def test_auto_takes_data_where_weights_have_no_spectrum_at_all(hybrid):
         plan = plan_layers(model, "auto")
         assert plan.source == "data"
         assert [layer.index for layer in plan.analysed] == [0]
-        assert default_folder(model, "auto").name == "data"
         with pytest.raises(UnsupportedError, match="alone determine no spectrum") as caught:
             plan_layers(model, "weights")
-        assert caught.value.hint == "spectrakit analyze tiny-mamba --mode data"
-        with pytest.raises(UnsupportedError, match="its A needs tokens"):
+        assert caught.value.hint == "--mode data"
+        with pytest.raises(UnsupportedError, match="A needs tokens"):
             model.recurrence(0)
 
 
@@ -114,18 +114,35 @@ def test_two_claims_are_an_error_that_names_both(hybrid):
     with hybrid(None) as model:
         other = Hybrid(())
         other.name = "other"
-        plugins().architectures.add(other, PluginInfo("o", "dist-other", "1"))
+        plugins().architectures.add("other", other, PluginInfo("o", "dist-other", "1"))
         with pytest.raises(UsageError, match=r"hybrid \(dist-hybrid\) and other \(dist-other\)"):
             Model(model.checkpoint)
 
 
 def test_folders_are_named_after_model_commit_and_mode():
     with sk.open_checkpoint("tiny-mamba") as model:
-        folder = default_folder(model, "auto")
+        folder = default_folder(model, None, {})
         assert folder.parts == (
             "spectrakit-runs", "tiny-mamba", model.checkpoint.revision, "weights",
         )  # fmt: skip
-        assert default_folder(model, "auto", data_asked=True).name == "data"
+        assert default_folder(model, TokenOptions(), {}).name == "data"
+
+
+def test_runs_that_differ_have_folders_that_differ(tmp_path):
+    text = tmp_path / "book.txt"
+    names = []
+    with sk.open_checkpoint("tiny-mamba") as model:
+        for content, settings in (
+            ("one", {"text": str(text)}),
+            ("two", {"text": str(text)}),
+            ("two", {"text": str(text), "gauge": "dsf"}),
+            ("two", {"gauge": "dsf", "text": str(text)}),
+        ):
+            text.write_text(content)
+            names.append(default_folder(model, TokenOptions(text=str(text)), settings).name)
+    assert all(name.startswith("data-") for name in names)
+    assert len(set(names)) == 3
+    assert names[2] == names[3]
 
 
 def test_an_architecture_that_fails_at_the_question_does_not_claim(hybrid, caplog):
@@ -133,7 +150,7 @@ def test_an_architecture_that_fails_at_the_question_does_not_claim(hybrid, caplo
         broken = Hybrid(())
         broken.name = "broken"
         broken.claims = lambda checkpoint: checkpoint.config["no such key"]
-        plugins().architectures.add(broken, PluginInfo("b", "dist-broken", "1"))
+        plugins().architectures.add("broken", broken, PluginInfo("b", "dist-broken", "1"))
         logging.getLogger("spectrakit").propagate = True
         assert Model(model.checkpoint).architecture.name == "hybrid"
     assert "broken of dist-broken failed" in caplog.text

@@ -1,8 +1,8 @@
 """The `kernel` analysis: how strongly a token reaches the outputs after it, by lag.
 
 Eigenvalues of a time-varying layer depend on the gauge of its state; |k(t, s)|, what the input at
-token s contributes to the output at token t, does not. It is taken for a few tokens t per sequence
-and every token s before them, and averaged over the pairs of each bin of lags t - s.
+token s contributes to the output at token t, does not. It is taken for tokens t spread evenly over
+each sequence and every token s before them, and averaged over the pairs of each bin of lags t - s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
-from spectrakit.dynamics import kernel
+from spectrakit.dynamics import ConstantOutput, kernel
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import DECAY_KERNEL
 
@@ -30,7 +30,7 @@ else:
     torch = lazy_import("torch")
 
 #: Output tokens per sequence whose kernel is taken.
-ROWS = 16
+ROWS = 32
 #: Tokens of a layer that needs none: its kernel depends on the lag alone.
 HORIZON = 1024
 #: Lags up to here have a bin each; beyond, there are so many bins to a doubling.
@@ -48,15 +48,26 @@ class DecayKernel:
         self._seen: dict[int, _LayerKernel] = {}
 
     def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
-        """Take in one layer's recurrence; one that has no B and C is left out."""
-        if recurrence.input_map is None or recurrence.output_map is None:
+        """Take in one layer's recurrence; one that has no B and C is left out.
+
+        So is a layer that mixes its channels (S5, LRU): its kernel is a matrix.
+        """
+        read = recurrence.output_map
+        if recurrence.input_map is None or read is None:
+            return
+        if isinstance(read, ConstantOutput) and read.weight.shape[1] > 1:
             return
         if recurrence.mode == "static" and layer.index in self._seen and valid is None:
             return
         if layer.index not in self._seen:
             self._seen[layer.index] = _LayerKernel(layer, recurrence)
-        with one_thread():
-            self._seen[layer.index].add(recurrence, valid)
+        try:
+            with one_thread():
+                self._seen[layer.index].add(recurrence, valid)
+        except FloatingPointError as error:
+            message = f"layer {layer.index} ({layer.path}): {error} on some token"
+            hint = "look for NaN and Inf in the weights: spectrakit inspect MODEL --check-values"
+            raise AnalysisError(message, hint=hint) from error
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
@@ -72,7 +83,10 @@ class DecayKernel:
         Raises AnalysisError where no layer had a kernel.
         """
         if not self._seen:
-            message = "weights alone do not determine the kernel of any layer: B and C need tokens"
+            message = (
+                "no layer has a kernel here: in weights mode B and C are not known (they need "
+                "tokens), and layers that mix their channels (S5, LRU) have matrices for kernels"
+            )
             raise AnalysisError(message, hint="--mode data")
         for index in sorted(self._seen):
             self._seen[index].write(self.sink)
@@ -100,16 +114,20 @@ class _LayerKernel:
         if not times:
             return
         rows = kernel.kernel_rows(recurrence, times).abs()  # (B, R, H, S)
+        if bool(rows.isnan().any()):
+            message = "the kernel is NaN"
+            raise FloatingPointError(message)
         shrunk = _shrunk(recurrence, times, tokens)
         counted = torch.ones(rows.shape[0], tokens, dtype=torch.bool) if valid is None else valid
-        counted = counted.to(rows.device).expand(rows.shape[0], -1)
+        counted = counted.to(rows.device)
         for index, t in enumerate(times):
             pairs = counted[:, t, None] & counted[:, : t + 1]  # (B, s)
             lag_bin = lag_bins(t - np.arange(t + 1))
             self._pairs += np.bincount(lag_bin, pairs.sum(0).cpu().numpy(), _BINS).astype(np.int64)
             for sums, values in ((self._kernel, rows), (self._log_decay, shrunk)):
                 # (B, H, s), summed over the batch where the pair counts.
-                here = values[:, index, :, : t + 1].expand(rows.shape[0], -1, -1)
+                # One sequence for all of them where nothing depends on the input.
+                here = values[:, index, :, : t + 1].expand(len(counted), -1, -1)
                 summed = torch.where(pairs[:, None], here, 0.0).sum(0).double()
                 summed = summed if self._per_head else summed.mean(0, keepdim=True)
                 for head, by_token in enumerate(summed.cpu().numpy()):
@@ -139,10 +157,9 @@ class _LayerKernel:
 
 
 def _output_tokens(valid: Tensor) -> list[int]:
-    """Tokens spread over the second half of the longest sequence."""
-    last = int(valid.any(0).nonzero().max()) if bool(valid.any()) else -1
-    spread = np.linspace(last, last // 2, ROWS).round().astype(int)
-    return sorted({int(t) for t in spread if t >= 0})
+    """Tokens spread evenly over the sequences: a shorter one has as many fewer of them."""
+    spread = {int(t) for t in np.linspace(0, valid.shape[1] - 1, ROWS).round()}
+    return sorted(t for t in spread if bool(valid[:, t].any()))
 
 
 def _shrunk(recurrence: Recurrence, times: Sequence[int], tokens: int) -> Tensor:

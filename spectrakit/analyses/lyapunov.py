@@ -108,7 +108,7 @@ class _LayerProduct:
                 self.growth.add(recurrence.operator, valid)
         except FloatingPointError as error:
             message = f"{self._where}: {error} on some token"
-            hint = "look for NaN and Inf in the weights: spectrakit inspect --check-values"
+            hint = "look for NaN and Inf in the weights: spectrakit inspect MODEL --check-values"
             raise AnalysisError(message, hint=hint) from error
 
 

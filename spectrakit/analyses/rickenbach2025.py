@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError
 from spectrakit.tables import RELEASED_BINS
 
 if TYPE_CHECKING:
@@ -71,7 +72,13 @@ class Rickenbach2025:
                 self._seen[index] = seen
 
     def finish(self) -> None:
-        """Write the percentages of every layer and head."""
+        """Write the percentages of every layer and head.
+
+        Raises AnalysisError where nothing was seen that the paper analyses.
+        """
+        if not self._seen:
+            message = "no layer seen here is one that arXiv 2510.09379 analyses"
+            raise AnalysisError(message, hint="--compat rickenbach2025 with --mode data")
         for index, seen in sorted(self._seen.items()):
             seen.write(index, self.sink)
 

@@ -55,6 +55,7 @@ class Spectrum:
         self._seen: dict[int, _LayerSketch] = {}
         #: Layers whose A is the same for every token: written when first seen.
         self._written: set[int] = set()
+        self._continuous = False
 
     def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
         """Take in one layer's recurrence."""
@@ -85,8 +86,14 @@ class Spectrum:
                 self._seen[index] = sketch
 
     def finish(self) -> None:
-        """Write the sketches' histograms and summaries, in the order of the layers."""
+        """Write the sketches' histograms and summaries, in the order of the layers.
+
+        Raises AnalysisError where there is nothing to write.
+        """
         if "discrete" not in self.domains:
+            if not self._continuous:
+                message = "no layer has a continuous-time A"
+                raise AnalysisError(message, hint="--domain discrete")
             return
         for index in sorted(self._seen):
             seen = self._seen[index]
@@ -104,7 +111,7 @@ class Spectrum:
                 self._seen[layer.index].add(recurrence, valid)
         except FloatingPointError as error:
             message = f"layer {layer.index} ({layer.path}): {error} on some token"
-            hint = "look for NaN and Inf in the weights: spectrakit inspect --check-values"
+            hint = "look for NaN and Inf in the weights: spectrakit inspect MODEL --check-values"
             raise AnalysisError(message, hint=hint) from error
 
     def _write_discrete(self, layer: Layer, recurrence: Recurrence) -> None:
@@ -126,6 +133,7 @@ class Spectrum:
         eigenvalues = recurrence.continuous_eigenvalues()
         if "continuous" not in self.domains or eigenvalues is None:
             return
+        self._continuous = True
         labels = _labels(layer, recurrence, "continuous")
         columns = labels | _positions(recurrence, eigenvalues.values.shape)
         columns |= _continuous_columns(eigenvalues)

@@ -52,7 +52,10 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     rising = np.argsort(rates, kind="stable")
     # The smallest rate that at least a share q of the eigenvalues does not exceed.
     needed = np.ceil(np.multiply(QUANTILES, total)).clip(1)
-    quantiles = rates[rising][np.searchsorted(np.cumsum(copies[rising]), needed, side="left")]
+    quantiles = [
+        rates[order][np.searchsorted(np.cumsum(copies[order]), needed, side="left")]
+        for order in (rising, rising[::-1])
+    ]
     turn, slower, faster = _reach_of_errors(rates, error)
     edges = [(upper, lower) for upper, lower in pairwise(_RATE_EDGES)]
     return {
@@ -60,7 +63,7 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
         "spectral_radius": _modulus(float(rates.min())),
         "stable": bool(rates.min() > 0),
         "mean_modulus": float(_mean_modulus(rates, copies / total)),
-        **_discrete_quantiles(quantiles),
+        **_discrete_quantiles(*quantiles),
         **_exact_shares(
             MODULUS_SHARES,
             [_within(rates, lower, upper) for upper, lower in edges],
@@ -130,11 +133,14 @@ def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
     """Summary columns of each group of a sketch, with how far each share can be off: (groups,)."""
     bins = sketch.bins()
     rising = np.argsort(bins.centre, kind="stable")
-    cumulative = np.cumsum(bins.counts[:, rising], axis=1)
-    totals = cumulative[:, -1]
+    totals = bins.counts.sum(1)
     # The smallest rate that at least a share q of the eigenvalues does not exceed.
     needed = np.ceil(np.multiply.outer(QUANTILES, totals)).clip(1)
-    positions = [(cumulative < least[:, None]).sum(1) for least in needed]
+    quantiles = []
+    for order in (rising, rising[::-1]):
+        cumulative = np.cumsum(bins.counts[:, order], axis=1)
+        positions = [(cumulative < least[:, None]).sum(1) for least in needed]
+        quantiles.append(bins.centre[order][positions])
     shares = bins.counts / totals[:, None]
     return {
         "count": totals,
@@ -142,7 +148,7 @@ def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
         # Growth at some tokens does not make a time-varying system unstable: that is not known.
         "stable": [True if lowest > 0 else None for lowest in sketch.lowest],
         "mean_modulus": _mean_modulus(bins.centre, shares),
-        **_discrete_quantiles(bins.centre[rising][positions]),
+        **_discrete_quantiles(*quantiles),
         **_modulus_shares(bins, shares),
         **_phase_shares(bins, shares),
         "relative_error": np.full(sketch.groups, RELATIVE_ERROR),
@@ -195,18 +201,19 @@ def _mean_modulus(rates: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _discrete_quantiles(rates: np.ndarray) -> dict[str, np.ndarray]:
+def _discrete_quantiles(rising: np.ndarray, falling: np.ndarray) -> dict[str, np.ndarray]:
     """Quantile columns from the rates' quantiles, which are the first axis.
 
-    The q-quantile of a falling function of the rate is its (1-q)-quantile. What does not decay
-    has an infinite timescale.
+    rising: the smallest rate that a share q does not exceed. falling: the largest rate that a share
+    q does not fall below, which has the q-quantile of what falls as the rate rises: modulus and
+    timescale. What does not decay has an infinite timescale.
     """
     with np.errstate(divide="ignore"):
-        timescales = np.where(rates[::-1] > 0, 1 / rates[::-1], math.inf)
+        timescales = np.where(falling > 0, 1 / falling, math.inf)
     return {
-        **dict(zip(quantile_names("decay_rate"), rates, strict=True)),
+        **dict(zip(quantile_names("decay_rate"), rising, strict=True)),
         **dict(zip(quantile_names("timescale"), timescales, strict=True)),
-        **dict(zip(quantile_names("modulus"), _moduli(rates[::-1]), strict=True)),
+        **dict(zip(quantile_names("modulus"), _moduli(falling), strict=True)),
     }
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints import Checkpoint, TensorEntry
     from spectrakit.mixers import Mixer, Observation
 
+#: Types of a config's values, in words.
+_NAMES = {float: "a number", int: "an integer", bool: "true or false", str: "a string",
+          list: "a list", dict: "an object"}  # fmt: skip
 _FLOATING = {"F64", "F32", "F16", "BF16"}
 
 
@@ -209,7 +212,7 @@ def config_value(source: Configured, key: str, kind: type[Any], default: Any = N
     if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
         message = (
             f"config.json of {source.model_id}: {key} is {value!r}, "
-            f"expected {'a number' if kind is float else 'a ' + kind.__name__}"
+            f"expected {_NAMES.get(kind, kind.__name__)}"
         )
         raise MalformedError(message)
     return value

@@ -55,9 +55,7 @@ class FlaLinearAttention:
     def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
         """Raises UnsupportedError: transformers does not have these models."""
         message = f"{checkpoint.model_id}: models of fla cannot be run here"
-        raise UnsupportedError(
-            message, hint=f"spectrakit analyze {checkpoint.model_id} --mode weights"
-        )
+        raise UnsupportedError(message, hint="--mode weights")
 
 
 def _retention(checkpoint: Checkpoint, index: int) -> Layer:

@@ -94,7 +94,7 @@ class MambaSSM:
         unread = [layer for layer in layers if layer.mixer is None]
         if unread:
             message = f"{checkpoint.model_id}: layer {unread[0].index}: {unread[0].reason}"
-            hint = f"spectrakit analyze {checkpoint.model_id} --mode weights"
+            hint = "--mode weights"
             raise UnsupportedError(message, hint=hint)
         mixer, _ = _mixer(checkpoint)
         backbone = _backbone(checkpoint)

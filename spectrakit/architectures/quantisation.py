@@ -16,7 +16,8 @@ _PACKED = re.compile(
     r"\.(SCB|absmax|quant_map|quant_state|nested_\w+|qweight|qzeros|g_idx|weight_packed|W_q"
     r"|weight_scale|weight_scale_inv)(\.|$)"
 )
-_EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I8"})
+_EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"})
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 def quantisation(checkpoint: Checkpoint) -> str | None:
@@ -28,7 +29,8 @@ def quantisation(checkpoint: Checkpoint) -> str | None:
     for name, entry in checkpoint.tensors.items():
         if _PACKED.search(name):
             return f"it has {name}"
-        if entry.dtype in _EIGHT_BITS and name.endswith(".weight"):
+        packed = name.endswith(".weight") and entry.dtype not in _FLOATS
+        if packed or entry.dtype in _EIGHT_BITS:
             return f"{name} is stored as {entry.dtype}"
     return None
 

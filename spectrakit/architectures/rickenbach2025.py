@@ -14,6 +14,7 @@ B batch, T tokens, H heads, G groups of keys, K key width.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,12 +23,15 @@ from typing import TYPE_CHECKING, Any
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap, first
 from spectrakit.architectures.transformers_model import TransformersModel
-from spectrakit.dynamics import Recurrence, ScalarDecay
+from spectrakit.dynamics import Gauge, Recurrence, ScalarDecay
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import Mamba2, Observation
 from spectrakit.mixers.attention_scores import Scores
 from spectrakit.mixers.log_normaliser import attend
 from spectrakit.mixers.softmax_attention import SoftmaxAttention
+
+#: The label that keeps these numbers apart from the exact ones in tables of both.
+_GAUGE: Gauge = "rickenbach2025"
 
 if TYPE_CHECKING:
     import torch
@@ -46,19 +50,23 @@ def as_released(model: RunnableModel) -> TransformersModel:
     """
     if not isinstance(model, TransformersModel):
         raise UnsupportedError("--compat rickenbach2025 needs a model of transformers")
-    layers = []
+    layers: list[Layer] = []
     taps = {}
     for layer in model.layers:
-        block, _, inside = layer.path.rpartition(".")
-        layers.append(replace(layer, path=block))
-        taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), inside))
+        # The block is the first numbered module of the path; the layer is inside it.
+        found = re.match(r"(.*?\.\d+)\.(.+)", layer.path)
+        if found is None or found[1] in (other.path for other in layers):
+            message = f"layer {layer.index} ({layer.path}) does not have a block of its own"
+            raise UnsupportedError(message, hint="leave --compat out")
+        layers.append(replace(layer, path=found[1]))
+        taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), found[2]))
     return TransformersModel(model.model, layers, taps)
 
 
 def _reader(layer: Layer) -> Callable[[str, Mixer, Seen], Observation]:
     if isinstance(layer.mixer, SoftmaxAttention):
         return read_attention
-    if isinstance(layer.mixer, Mamba2):
+    if isinstance(layer.mixer, Mamba2) and layer.path.endswith(".mixer"):
         return read_mamba2
     message = f"arXiv 2510.09379 analyses no {layer.kind} layer (layer {layer.index})"
     raise UnsupportedError(message, hint="leave --compat out")
@@ -73,7 +81,7 @@ def read_attention(inside: str, mixer: Mixer, seen: Seen) -> Observation:
     starts = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
     starts[:, 0] = True
     decay = ScalarDecay(previous - log_normaliser, 1)
-    return Observation(Recurrence(decay, "data", "dsf", "head", 1, starts=starts), hidden)
+    return Observation(Recurrence(decay, "data", _GAUGE, "head", 1, starts=starts), hidden)
 
 
 def read_mamba2(inside: str, mixer: Mixer, seen: Seen) -> Observation:
@@ -84,7 +92,7 @@ def read_mamba2(inside: str, mixer: Mixer, seen: Seen) -> Observation:
     raw = module.in_proj(hidden)[..., -mixer.heads :].double()
     step = mixer.step(raw, module.dt_bias.double())
     decay = ScalarDecay(-step * module.A_log.double().exp(), mixer.state_size)
-    recurrence = Recurrence(decay, "data", "unnormalised", "head", mixer.head_width, step=step)
+    recurrence = Recurrence(decay, "data", _GAUGE, "head", mixer.head_width, step=step)
     return Observation(recurrence, hidden)
 
 
@@ -102,22 +110,19 @@ def projected(attention: nn.Module, hidden: Tensor, heads: int) -> tuple[Tensor,
 
     Raises UnsupportedError for an attention whose projections are laid out in a way not known here.
     """
-    inner: Any = attention
-    while hasattr(inner, "attention") and not hasattr(inner, "q_proj"):
-        inner = inner.attention  # gpt_neo wraps its attention
-    if hasattr(inner, "q_proj") and hasattr(inner, "k_proj"):
-        query, key = inner.q_proj(hidden), inner.k_proj(hidden)
-        width = query.shape[-1] // heads
-    elif hasattr(inner, "c_attn"):  # GPT-2: all queries, all keys, all values
-        query, key, _ = inner.c_attn(hidden).split(hidden.shape[-1], dim=-1)
-        width = query.shape[-1] // heads
-    elif hasattr(inner, "query_key_value"):  # GPT-NeoX: query, key and value of each head in turn
-        fused = inner.query_key_value(hidden).unflatten(-1, (heads, 3, -1))
+    module: Any = attention
+    query = key = None
+    if type(attention).__name__ == "GPT2Attention":  # all queries, all keys, all values
+        query, key, _ = module.c_attn(hidden).chunk(3, dim=-1)
+    elif type(attention).__name__ == "GPTNeoXAttention":  # query, key and value of each head
+        fused = module.query_key_value(hidden).unflatten(-1, (heads, 3, -1))
         query, key = fused[..., 0, :].flatten(-2), fused[..., 1, :].flatten(-2)
-        width = fused.shape[-1]
-    else:
+    elif hasattr(module, "q_proj") and hasattr(module, "k_proj"):
+        query, key = module.q_proj(hidden), module.k_proj(hidden)
+    # A projection with more in it than queries (a gate) is not of the heads' width.
+    width = getattr(module, "head_dim", getattr(module, "head_size", None))
+    if query is None or key is None or query.shape[-1] != heads * (width or 0):
         message = f"the projections of {type(attention).__name__} are not known to --compat"
         raise UnsupportedError(message, hint="leave --compat out")
-    split = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key))
-    query, key = split
+    query, key = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key))
     return query, key

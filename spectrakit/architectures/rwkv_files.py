@@ -48,9 +48,7 @@ class RWKVFiles:
         message = (
             f"{checkpoint.model_id} is a state dict of the RWKV project and cannot be run here"
         )
-        raise UnsupportedError(
-            message, hint=f"spectrakit analyze {checkpoint.model_id} --mode weights"
-        )
+        raise UnsupportedError(message, hint="--mode weights")
 
 
 def _path(index: int) -> str:

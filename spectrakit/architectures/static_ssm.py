@@ -101,9 +101,7 @@ class StaticSSM:
             f"{checkpoint.model_id} is a bare state dict, and what lies between its layers is not "
             "known; A is the same for every token, so tokens would not change its spectrum"
         )
-        raise UnsupportedError(
-            message, hint=f"spectrakit analyze {checkpoint.model_id} --mode weights"
-        )
+        raise UnsupportedError(message, hint="--mode weights")
 
 
 def sizes(entry: TensorEntry, axes: int) -> tuple[int, ...]:

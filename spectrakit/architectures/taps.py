@@ -112,10 +112,8 @@ class FunctionSource:
         namespace = sys.modules[file]
         function = getattr(namespace, self.name, None)
         if function is None:
-            import transformers
-
-            message = f"transformers {transformers.__version__} has no {self.name} in {file}"
-            raise UnsupportedError(message, hint="pip install 'transformers>=5.16,<6'")
+            message = f"there is no {self.name} in {file}"
+            raise unknown_transformers(message)
         signature = inspect.signature(function)
         fast = fast_scan(self.name, function)
 
@@ -140,7 +138,7 @@ class ModuleSource:
     @property
     def description(self) -> str:
         """What it waits for."""
-        return f"calls of its {self.path}" if self.path else "a call"
+        return f"calls of its {self.path}" if self.path else "calls"
 
     @contextmanager
     def watch(
@@ -162,11 +160,20 @@ class ModuleSource:
                     inner = module.get_submodule(self.path)
                 except AttributeError as error:
                     message = f"{type(module).__name__} has no submodule {self.path}"
-                    hint = "pip install 'transformers>=5.16,<6'"
-                    raise UnsupportedError(message, hint=hint) from error
+                    raise unknown_transformers(message) from error
                 handle = inner.register_forward_hook(hook, with_kwargs=True)
                 stack.callback(handle.remove)
             yield
+
+
+def unknown_transformers(message: str) -> UnsupportedError:
+    """The error where a modelling file is not as those of the supported releases are."""
+    import transformers
+
+    return UnsupportedError(
+        f"transformers {transformers.__version__} is not supported here: {message}",
+        hint="pip install 'transformers>=5.16,<6'",
+    )
 
 
 def forward_arguments(

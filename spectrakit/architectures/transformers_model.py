@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.quantisation import check_runnable
-from spectrakit.architectures.taps import Call, Seen, forward_arguments
+from spectrakit.architectures.taps import Call, Seen, forward_arguments, unknown_transformers
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import Layer, LayerSeen
     from spectrakit.architectures.taps import Source, Tap
     from spectrakit.checkpoints import Checkpoint
+    from spectrakit.mixers import Observation
 else:
     torch = lazy_import("torch")
 
@@ -47,15 +49,19 @@ class TransformersModel:
         """
         self._check_positions(tokens.shape[1])
         device = next(self.model.parameters()).device
-        body = self.model.base_model
+        body: Any = self.model.base_model
         mask = None if valid is None else valid.to(device).long()
-        watch = _Watch(on_layer)
+        watch = _Watch(on_layer, mask)
         with torch.no_grad(), ExitStack() as stack:
             stack.enter_context(quiet_transformers())
             stack.enter_context(self._watched(watch))
-            body(  # type: ignore[operator]
-                input_ids=tokens.to(device), attention_mask=mask, use_cache=False
-            )
+            try:
+                body(input_ids=tokens.to(device), attention_mask=mask, use_cache=False)
+            except RuntimeError as error:
+                if self.model.dtype == torch.float32:
+                    raise
+                message = f"the forward pass fails in {self.model.dtype}: {error}".splitlines()[0]
+                raise UsageError(message, hint="--dtype float32") from error
         missed = [layer for layer in self.layers if layer.index not in watch.seen]
         if on_layer is not None and missed:
             awaited = sorted({self.taps[layer.index].source.description for layer in missed})
@@ -86,17 +92,22 @@ class TransformersModel:
             yield
 
     def _check_positions(self, tokens: int) -> None:
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        if isinstance(positions, int) and 0 < positions < tokens:
-            message = f"the model has {positions:,} positions, and the sequences {tokens:,} tokens"
-            raise UsageError(message, hint=f"--seq-len {positions}")
+        for key in _POSITIONS:
+            positions = getattr(self.model.config, key, None)
+            if isinstance(positions, int) and 0 < positions < tokens:
+                message = (
+                    f"the model takes {positions:,} tokens at most ({key}), "
+                    f"and the sequences have {tokens:,}"
+                )
+                raise UsageError(message, hint=f"--seq-len {positions}")
 
 
 class _Watch:
     """Which layers are running, and which have been seen, during one forward pass."""
 
-    def __init__(self, on_layer: LayerSeen | None) -> None:
+    def __init__(self, on_layer: LayerSeen | None, valid: Tensor | None) -> None:
         self.on_layer = on_layer
+        self.valid = valid
         self.seen: set[int] = set()
         #: What was recorded for each of the layers that are running, outermost first.
         self._running: list[list[Call]] = []
@@ -121,9 +132,29 @@ class _Watch:
                 return
             self.seen.add(layer.index)
             seen = Seen(module, forward_arguments(module, args, kwargs), output, calls)
-            self.on_layer(layer, tap.read(layer.mixer, seen))
+            try:
+                observation = tap.read(layer.mixer, seen)
+            except KeyError as error:
+                message = f"{tap.source.description} have no argument {error}"
+                raise unknown_transformers(message) from error
+            self.on_layer(layer, _after_padding(observation, self.valid))
 
         return hook
+
+
+#: What configs call the most tokens that their model takes.
+_POSITIONS = ("max_position_embeddings", "max_seq_len", "max_inference_chunksize")
+
+
+def _after_padding(observation: Observation, valid: Tensor | None) -> Observation:
+    """Let the first token after padding be a start too, in layers that have starts."""
+    starts = observation.recurrence.starts
+    if valid is None or starts is None:
+        return observation
+    first = valid.bool().clone()
+    first[:, 1:] &= ~valid[:, :-1].bool()
+    recurrence = replace(observation.recurrence, starts=starts | first)
+    return replace(observation, recurrence=recurrence)
 
 
 def same_name(name: str) -> str | None:
@@ -176,14 +207,20 @@ def load_transformers_model(
         classes = MODEL_FOR_CAUSAL_LM_MAPPING
         classes = classes if type(model_config) in classes else MODEL_MAPPING
         model_class: Any = classes[type(model_config)]
-        model, report = model_class.from_pretrained(
-            None,
-            config=model_config,
-            state_dict=state,
-            dtype=getattr(torch, dtype),
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        try:
+            model, report = model_class.from_pretrained(
+                None,
+                config=model_config,
+                state_dict=state,
+                dtype=getattr(torch, dtype),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (TypeError, ValueError, ZeroDivisionError, KeyError) as error:
+            message = f"transformers cannot build the model of {checkpoint.model_id}: {error}"
+            raise MalformedError(
+                message.splitlines()[0], hint=f"spectrakit inspect {checkpoint.model_id}"
+            ) from error
     _check_loading(checkpoint, report)
     loaded: nn.Module = model.eval().requires_grad_(False).to(device)
     return loaded

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def analyze(
+    context: typer.Context,
     model: options.ModelName,
     mode: Annotated[
         AskedMode,
@@ -61,13 +62,15 @@ def analyze(
     """
     from spectrakit import pipeline
     from spectrakit.planning import default_folder
+    from spectrakit.tokens import TokenOptions
 
-    source = options.token_options(mode, text, tokens, tokenizer, batch_size, seq_len, max_tokens)
+    asked = TokenOptions(text, tokens, tokenizer, batch_size, seq_len, max_tokens)
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
     with options.open_model(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
+        source = options.token_source(context, opened, mode, asked)
         run = pipeline.analyze(
             opened,
             analyses=[name.strip() for name in analyses.split(",")],
@@ -78,7 +81,7 @@ def analyze(
             dtype=dtype,
             gauge=gauge,
             compat=compat,
-            out=out or default_folder(opened, mode, data_asked=source is not None),
+            out=out or default_folder(opened, source, _settings(context)),
             figures=figures,
             command=shlex.join(["spectrakit", *sys.argv[1:]]),
             progress=terminal_progress(),
@@ -96,6 +99,18 @@ def analyze(
         f"read {format_bytes(tensors)} of these layers' tensors "
         f"({format_bytes(moved)} with headers and the model's fingerprint); wrote {run.folder}"
     )
+
+
+#: Options that say where things are and how they are shown, not what is computed.
+_NOT_SETTINGS = frozenset(
+    {"model", "mode", "out", "figures", "json", "device", "revision", "cache_dir", "token",
+     "offline", "full_download"}
+)  # fmt: skip
+
+
+def _settings(context: typer.Context) -> dict[str, str]:
+    """What the user asked for otherwise than by default, and can tell two runs apart."""
+    return {n: str(v) for n, v in options.given(context).items() if n not in _NOT_SETTINGS}
 
 
 def _document(run: Run) -> dict[str, Any]:

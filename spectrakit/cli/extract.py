@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def extract(
+    context: typer.Context,
     model: options.ModelName,
     layers: Annotated[
         str | None, typer.Option(help="Layers, as 0,5-7.", show_default="all")
@@ -53,17 +54,16 @@ def extract(
     """
     from spectrakit.extraction import extract as extract_matrices
     from spectrakit.extraction import write_safetensors
+    from spectrakit.tokens import TokenOptions
 
-    source = options.token_options(
-        mode, text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len
-    )
+    asked = TokenOptions(text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len)
     with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
         found = extract_matrices(
             opened,
             None if layers is None else options.numbers(layers),
             mode=mode,
             form=form,
-            source=source,
+            source=options.token_source(context, opened, mode, asked),
             device=device,
             progress=terminal_progress(),
         )

@@ -72,9 +72,9 @@ def _table(inspection: Inspection) -> Table:
     for cost in inspection.layers:
         layer = cost.layer
         mode = layer.mixer.weights_mode if layer.mixer else None
-        weights = (
-            "-" if cost.weights_bytes is None else f"{mode}, {format_bytes(cost.weights_bytes)}"
-        )
+        weights = "-" if mode is None else f"{mode}, {format_bytes(cost.weights_bytes or 0)}"
+        if layer.mixer is not None and mode is None:
+            weights = "needs data"
         table.add_row(
             str(layer.index),
             layer.kind,

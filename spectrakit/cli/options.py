@@ -146,23 +146,38 @@ def config_values(settings: list[str]) -> dict[str, Any]:
     return found
 
 
-def token_options(
-    mode: AskedMode,
-    text: str | None,
-    tokens: Path | None,
-    tokenizer: str | None,
-    batch_size: int,
-    seq_len: int,
-    max_tokens: int,
-) -> TokenOptions | None:
-    """What data mode reads; None where the user named neither data nor data mode."""
-    from spectrakit.tokens import TokenOptions
+#: Options that only a forward pass can follow.
+_OF_DATA_MODE = (
+    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge",
+)  # fmt: skip
 
-    if text is None and tokens is None and mode != "data":
-        if tokenizer is not None:
-            raise UsageError("--tokenizer is for data mode", hint="add --mode data or --text FILE")
-        return None
-    return TokenOptions(text, tokens, tokenizer, batch_size, seq_len, max_tokens)
+
+def given(context: typer.Context) -> dict[str, Any]:
+    """The options that the user gave, by name; none that stand at their default."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
+    }
+
+
+def token_source(
+    context: typer.Context, model: Model, mode: AskedMode, asked: TokenOptions
+) -> TokenOptions | None:
+    """`asked` where the model will be run on it; None where its weights are enough.
+
+    Raises UsageError where weights are enough and an option of data mode was given.
+    """
+    from spectrakit.planning import plan_layers
+
+    data_asked = asked.text is not None or asked.tokens is not None
+    if plan_layers(model, mode, data_asked=data_asked).source == "data":
+        return asked
+    for name in given(context):
+        if name in _OF_DATA_MODE:
+            message = f"--{name.replace('_', '-')} is for data mode"
+            raise UsageError(message, hint="add --mode data or --text FILE")
+    return None
 
 
 def numbers(text: str) -> list[int]:

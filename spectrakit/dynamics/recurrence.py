@@ -34,8 +34,9 @@ HeadAxis = Literal["head", "channel"]
 #: The scaling of the state that time-varying eigenvalues refer to: they change under
 #: h_t -> s_t h_t. unnormalised: the state as a sum of inputs, with any normaliser nu_t of the
 #: read-out in C_t. dsf: the state divided by nu_t, so that the normaliser is in A_t (Sieber et al.
-#: 2024, arXiv 2405.15731): lambda_t carries nu_{t-1} / nu_t.
-Gauge = Literal["unnormalised", "dsf"]
+#: 2024, arXiv 2405.15731): lambda_t carries nu_{t-1} / nu_t. rickenbach2025: what the released
+#: analysis of arXiv 2510.09379 computes, which is no gauge of the layer; the label keeps it apart.
+Gauge = Literal["unnormalised", "dsf", "rickenbach2025"]
 
 
 @dataclass(frozen=True)

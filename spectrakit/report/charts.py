@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,14 +49,17 @@ def spectrum_figure(run: Run, domain: str | None = None) -> alt.HConcatChart:
         AnalysisError: the run has no eigenvalues to draw (in that domain).
     """
     domain, eigenvalues = _choose(run, domain)
-    window = _WINDOWS[domain](eigenvalues)
     layers = run.table(LAYERS.name).select(["layer", "kind", "status"]).to_pylist()
     summaries = layer_summaries(run, domain)
+    gauge, comparable = _one_gauge(eigenvalues, summaries)
+    window = _WINDOWS[domain](comparable)
     subtitle = [_labels(domain, summaries), _counted(eigenvalues, layers)]
-    if beyond := window.beyond(eigenvalues):
+    if gauge is not None:
+        subtitle[1] += f"; the plane has the layers in gauge {gauge}"
+    if beyond := window.beyond(comparable):
         subtitle[1] += f"; {percent(beyond)} lie outside the plane that is drawn"
     charts = (
-        plane_chart(domain, eigenvalues, window),
+        plane_chart(domain, comparable, window),
         timescale_chart(domain, eigenvalues, layers, summaries),
     )
     return alt.hconcat(*charts, spacing=28, **_style(_name(run), subtitle))
@@ -70,6 +74,19 @@ def _choose(run: Run, domain: str | None) -> tuple[str, Distribution]:
         f"{run.manifest.model_id} has no {domain or ''} eigenvalues to draw",
         hint=f"spectrakit inspect {run.manifest.model_id}",
     )
+
+
+def _one_gauge(eigenvalues: Distribution, summaries: list[Row]) -> tuple[str | None, Distribution]:
+    """The eigenvalues that may be laid over each other: those in the gauge of most layers.
+
+    The gauge is None where all layers share it.
+    """
+    gauges = {row["layer"]: row["gauge"] for row in summaries}
+    (gauge, _), *others = Counter(gauges.values()).most_common()
+    if not others:
+        return None, eigenvalues
+    chosen = [layer for layer, own in gauges.items() if own == gauge]
+    return gauge, eigenvalues.where(np.isin(eigenvalues.layer, chosen))
 
 
 def _name(run: Run) -> str:

@@ -26,7 +26,10 @@ def companions_report(run: Run) -> RenderableType:
     kinds = {row["layer"]: row["kind"] for row in run.table(LAYERS.name).to_pylist()}
     parts: list[RenderableType] = []
     if LYAPUNOV.name in run.tables:
-        parts += [_lyapunov(run.table(LYAPUNOV.name), kinds), Text(_LYAPUNOV, style="dim"), ""]
+        found = run.table(LYAPUNOV.name)
+        normalised = "dsf" in found["gauge"].to_pylist()
+        legend = _LYAPUNOV + (_OF_LENGTH if normalised else "")
+        parts += [_lyapunov(found, kinds), Text(legend, style="dim"), ""]
     if DECAY_KERNEL.name in run.tables:
         parts += [_kernel(run.table(DECAY_KERNEL.name), kinds), Text(_KERNEL, style="dim"), ""]
     return Group(*parts)
@@ -36,9 +39,14 @@ _LYAPUNOV = (
     "Lyapunov exponents of the product of transitions, per step; timescale -1/exponent of the "
     "largest, in steps"
 )
+_OF_LENGTH = (
+    "; in gauge dsf that of softmax attention is log(nu_1 / nu_T) / T, which says more about the "
+    "length T of the sequences than about the layer"
+)
 _KERNEL = (
     "|C A ... A B|, what an input contributes at a lag, the same in every gauge: its mean at lags "
-    "0 and 1, and the lags within which half and 90% of its sum lie"
+    "0 and 1, and the lags within which half and 90% of its sum lie (both grow with the length of "
+    "the sequences)"
 )
 
 

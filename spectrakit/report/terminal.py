@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from spectrakit.report.summaries import Row
     from spectrakit.tables import Run
 
+_MOST_NUMBERS = 4
 _BARS = " ▁▂▃▄▅▆▇█"
 _NONE = "-"
-_NEAR_ZERO, _NEAR_ONE = MODULUS_SHARES[0], MODULUS_SHARES[3]
+_NEAR_ZERO, _NEAR_ONE, _GROWING = MODULUS_SHARES[0], MODULUS_SHARES[3], MODULUS_SHARES[4:]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class _Number:
 
     heading: str
     text: Callable[[Row], str]
+    #: Shown only where this is not zero for some layer.
+    where: Callable[[Row], float] = lambda _: 1
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,19 @@ class _View:
     growth: str
 
 
+def _growing(row: Row) -> float:
+    """Share of |λ| > 1."""
+    return sum(row[name] or 0.0 for name in _GROWING)
+
+
 _VIEWS = {
     "discrete": _View(
         numbers=(
             _Number("spectral\nradius", lambda row: near_one(row["spectral_radius"])),
             _Number("median\nsteps", lambda row: _timescale(row["decay_rate_q50"], "|λ|>1")),
             _Number(f"|λ|\n≤ {RADIUS_EDGES[1]:g}", lambda row: percent(row[_NEAR_ZERO])),
-            _Number(f"|λ| in\n({RADIUS_EDGES[3]:g}, 1]", lambda row: percent(row[_NEAR_ONE])),
+            _Number(f"|λ| in\n({RADIUS_EDGES[3]:g},1]", lambda row: percent(row[_NEAR_ONE])),
+            _Number("|λ|\n> 1", lambda row: percent(_growing(row)), where=_growing),
         ),
         axis=_Axis(0.1, 1e5, 12),
         stability="discrete: λ per step, stable inside the unit circle",
@@ -114,6 +123,15 @@ def spectrum_report(run: Run) -> RenderableType:
     summaries = layer_summaries(run)
     domains = [d for d in _VIEWS if any(row["domain"] == d for row in summaries)]
     parts: list[RenderableType] = []
+    compat = run.manifest.options.get("compat")
+    if compat is not None:
+        parts += [
+            Text(
+                f"{compat}: what its released analysis computes, not the eigenvalues of the "
+                "layers; its own percentages are in the table released_bins"
+            ),
+            "",
+        ]
     for domain in domains:
         rows = {row["layer"]: row for row in summaries if row["domain"] == domain}
         parts += [_table(run, domain, layers, rows), _legend(_VIEWS[domain], rows), ""]
@@ -127,19 +145,22 @@ def _table(run: Run, domain: str, layers: Iterable[Row], rows: dict[int, Row]) -
     table.add_column("\nkind", overflow="ellipsis", min_width=6)
     table.add_column("\nmode", no_wrap=True)
     table.add_column("state\nsize", justify="right", no_wrap=True)
-    for number in view.numbers:
+    shown = [number for number in view.numbers if any(map(number.where, rows.values()))]
+    # Lines fit 80 columns: a column more of numbers is four bars less.
+    axis = view.axis if len(shown) <= _MOST_NUMBERS else replace(view.axis, bins=8)
+    for number in shown:
         table.add_column(number.heading, justify="right", no_wrap=True)
-    table.add_column(f"timescale\n{view.axis.heading}", no_wrap=True)
+    table.add_column(f"timescale\n{axis.heading}", no_wrap=True)
     eigenvalues = distribution(run, domain)
     for layer in layers:
         head = [str(layer["layer"]), layer["kind"]]
         state = _NONE if layer["state_size"] is None else str(layer["state_size"])
         if layer["layer"] not in rows:
-            table.add_row(*head, layer["status"], state, *[_NONE] * len(view.numbers), style="dim")
+            table.add_row(*head, layer["status"], state, *[_NONE] * len(shown), style="dim")
             continue
         row = rows[layer["layer"]]
-        numbers = [number.text(row) for number in view.numbers]
-        bars = view.axis.bars(eigenvalues.of_layer(layer["layer"]))
+        numbers = [number.text(row) for number in shown]
+        bars = axis.bars(eigenvalues.of_layer(layer["layer"]))
         table.add_row(*head, row["mode"], state, *numbers, bars)
     return table
 

@@ -25,7 +25,7 @@ class Run:
     """The tables of one analysed model; `folder` is None for a run that lives in memory."""
 
     folder: Path | None
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     _tables: Mapping[str, pa.Table] = field(repr=False)
 
     @property

@@ -149,7 +149,7 @@ SPECTRUM_SUMMARY = TableSchema(
         Column("mean_modulus", "float64", "Mean |lambda|; null in the continuous domain.",
                nullable=True),
         *_quantiles("modulus", "|lambda|", "", nullable=True),
-        *_quantiles("timescale", "1/decay rate", "step", nullable=True),
+        *_quantiles("timescale", "1/decay rate (inf where |lambda| >= 1)", "step", nullable=True),
         *_quantiles("decay_rate", "the decay rate", _PER_CONTINUOUS, nullable=False),
         *_shares(MODULUS_SHARES, RADIUS_EDGES, "|lambda|"),
         *_shares(PHASE_SHARES, PHASE_EDGES, "|phase| in degrees"),
@@ -179,7 +179,9 @@ SPECTRUM_HISTOGRAM = TableSchema(
 
 DECAY_KERNEL = TableSchema(
     "decay_kernel",
-    "a bin of lags, with how strongly a layer or head carries an input over them",
+    "a bin of lags, with how strongly a layer or head carries an input over them; from 32 output "
+    "tokens spread evenly over every sequence and all tokens before them (weights mode: from the "
+    "last of 1024)",
     (
         _LAYER,
         _HEAD_OR_ALL,

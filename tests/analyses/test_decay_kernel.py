@@ -70,7 +70,7 @@ def test_padding_on_either_side_is_not_counted():
     whole = rows[rows["head"].isna()]
     single = whole[whole.lag_high == whole.lag_low]
     np.testing.assert_allclose(single.kernel_mean, np.exp(-0.1 * single.lag_low), rtol=1e-12)
-    assert whole.pairs.sum() < 2 * 16 * 40
+    assert whole.pairs.sum() < 2 * 32 * 40
 
 
 def test_a_state_that_is_wiped_shrinks_without_end():
@@ -108,5 +108,5 @@ def test_it_runs_from_a_checkpoint(tiny_folder):
 
 
 def test_weights_that_determine_no_kernel_say_so(tiny_mamba_folder):
-    with pytest.raises(AnalysisError, match="B and C need tokens"):
+    with pytest.raises(AnalysisError, match="B and C are not known"):
         sk.analyze(str(tiny_mamba_folder), analyses="kernel", mode="weights")

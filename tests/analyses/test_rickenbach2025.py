@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import spectrakit as sk
-from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.errors import AnalysisError, UnsupportedError, UsageError
 from spectrakit.tokens import TokenOptions
 from tests.families.base import Family
 
@@ -138,6 +138,38 @@ def test_an_eigenvalue_on_an_inner_edge_counts_twice():
 def test_layers_that_the_paper_has_not_are_refused(tiny_mamba_folder):
     with pytest.raises(UnsupportedError, match="analyses no mamba layer"):
         sk.analyze(str(tiny_mamba_folder), mode="data", compat="rickenbach2025")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "config"),
+    [
+        ("falcon", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                    "multi_query": True, "alibi": False, "new_decoder_architecture": False}),
+        ("gpt_bigcode", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+        ("gpt_bigcode", {"n_embd": 32, "n_layer": 2, "n_head": 4, "multi_query": False}),
+    ],
+)  # fmt: skip
+def test_projections_that_are_laid_out_otherwise_are_refused(model_type, config, tmp_path):
+    family = Family(model_type, (), config, tokens=TOKENS)
+    with (
+        sk.open_checkpoint(str(family.write(tmp_path / "model"))) as model,
+        pytest.raises(UnsupportedError, match="projections of .* are not known"),
+    ):
+        run(model, family.token_ids(), tmp_path, compat="rickenbach2025")
+
+
+def test_its_rows_say_that_they_are_not_the_exact_ones(tmp_path):
+    family = Family("gpt2", (), CONFIGS["gpt2"], tokens=TOKENS)
+    with sk.open_checkpoint(str(family.write(tmp_path / "model"))) as model:
+        found = run(model, family.token_ids(), tmp_path, compat="rickenbach2025")
+    for name in ("layers", "spectrum_summary", "spectrum_histogram"):
+        assert set(found.table(name)["gauge"].to_pylist()) == {"rickenbach2025"}
+
+
+@pytest.mark.parametrize("name", ["tiny-mamba", "tiny-mamba2"])
+def test_nominal_layers_are_not_in_the_paper(name):
+    with pytest.raises(AnalysisError, match="no layer seen here"):
+        sk.analyze(name, mode="weights", compat="rickenbach2025")
 
 
 def test_other_names_are_refused(tiny_mamba_folder):

@@ -82,7 +82,7 @@ def test_attention_layers_of_a_hybrid_are_listed_with_the_reason(tiny_mamba2_fol
         ({"num_hidden_layers": 2}, "num_hidden_layers = 2, its weights hold 3 layers"),
         ({"state_size": 8}, r"A_log has shape \[192, 16\], the config makes A_log \[192, 8\]"),
         ({"hidden_size": 48}, "has shape .*, the config makes"),
-        ({"hidden_size": "wide"}, "hidden_size is 'wide', expected a int"),
+        ({"hidden_size": "wide"}, "hidden_size is 'wide', expected an integer"),
         ({"hidden_size": True}, "hidden_size is True"),
         ({"hidden_size": -3}, "hidden_size = -3 is not a size"),
         ({"state_size": 10**30}, "is not a size"),
@@ -141,7 +141,7 @@ def test_a_model_nobody_claims(config, message, tiny_mamba_folder, tmp_path):
         ({"layer": "Mamba2", "d_ssm": 64}, UnsupportedError, "ssm_cfg.d_ssm = 64"),
         ({"d_state": "x"}, MalformedError, "ssm_cfg.d_state is 'x'"),
         ({"expand": 0}, MalformedError, "ssm_cfg.expand is 0"),
-        (7, MalformedError, "ssm_cfg is 7, expected a dict"),
+        (7, MalformedError, "ssm_cfg is 7, expected an object"),
     ],
 )
 def test_options_of_the_original_format(options, error, message, tiny_mamba_folder, tmp_path):

@@ -78,7 +78,7 @@ def test_layers_that_cannot_be_read_are_listed_with_the_reason(command, tmp_path
     done = command("analyze", "hybrid")
     assert done.code == 0
     assert "attention" in done.out
-    assert "not yet supported" in done.out
+    assert "attention that is not causal" in done.out
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_damaged_models_leave_nothing_half_written(command, tmp_path, change, co
 
 def test_an_unknown_model_type_is_exit_3(command, tmp_path):
     shutil.copytree(CHECKPOINTS / "tiny-mamba", tmp_path / "m")
-    (tmp_path / "m" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "m" / "config.json").write_text('{"model_type": "reformer"}')
     done = command("analyze", "m")
     assert done.code == 3
     assert "plugins list" in done.err
@@ -319,3 +319,53 @@ def test_a_sharded_folder_is_analysed_like_one_file(command, tmp_path):
         for out in ("sharded", "whole")
     )
     assert sharded.equals(whole)
+
+
+def test_options_of_a_forward_pass_are_used_where_there_is_one(command, tmp_path):
+    done = command(
+        "analyze", "tiny-llama", "--seq-len", "32", "--max-tokens", "64", "--out", "run",
+        "--no-figures",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    options = read_run(tmp_path / "run").manifest.options
+    assert (options["seq_len"], options["max_tokens"]) == (32, 64)
+    summary = read_run(tmp_path / "run").table("spectrum_summary").to_pylist()
+    assert summary[0]["count"] == 2 * 31 * 6  # heads; the first token has nothing before it
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--seq-len", "64"], ["--batch-size", "2"], ["--device", "cpu"], ["--dtype", "bfloat16"],
+     ["--gauge", "dsf"], ["--tokenizer", "bytes"], ["--max-tokens", "9"]],
+    ids=lambda option: option[0],
+)  # fmt: skip
+def test_options_of_a_forward_pass_are_refused_where_there_is_none(command, option):
+    done = command("analyze", "tiny-mamba", *option)
+    assert done.code == 2
+    assert f"{option[0]} is for data mode" in done.err
+    assert "--mode data" in done.err
+
+
+def test_other_settings_have_another_folder(command, tmp_path):
+    for extra in ([], ["--domain", "both"]):
+        assert command("analyze", "tiny-mamba2", "--no-figures", *extra).code == 0
+    names = sorted(p.name for p in (tmp_path / "spectrakit-runs/tiny-mamba2").glob("*/*"))
+    assert names[0] == "weights"
+    assert names[1].startswith("weights-")
+
+
+def test_a_domain_that_no_layer_has(command):
+    done = command("analyze", "tiny-llama", "--domain", "continuous", "--max-tokens", "64")
+    assert done.code == 1
+    assert "no layer has a continuous-time A" in done.err
+
+
+def test_a_released_analysis_is_announced(command):
+    done = command(
+        "analyze", "tiny-llama", "--compat", "rickenbach2025", "--max-tokens", "64",
+        "--no-figures",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "not the eigenvalues of the" in done.out
+    done = command("analyze", "tiny-llama", "--compat", "rickenbach2025", "--gauge", "dsf")
+    assert done.code == 2
