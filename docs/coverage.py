@@ -23,6 +23,8 @@ sys.path.insert(0, str(ROOT))  # for `tests`
 
 import spectrakit as sk  # noqa: E402
 from spectrakit.plugins import plugins  # noqa: E402
+from spectrakit.testing.forward_checks import FORWARD_CHECKS  # noqa: E402
+from spectrakit.testing.header_checks import HEADER_CHECKS  # noqa: E402
 from tests.families import FAMILIES  # noqa: E402
 
 if TYPE_CHECKING:
@@ -138,10 +140,9 @@ def _model_types(seen: list[tuple[Family, tuple[Layer, ...]]]) -> Iterator[str]:
 
 
 def _promises() -> Iterable[str]:
-    file = ROOT / "tests" / "families" / "test_families.py"
-    for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            yield _words(node.name.removeprefix("test_"))
+    for check in (*HEADER_CHECKS, *FORWARD_CHECKS):
+        yield f"`{check.__name__}`: {inspect.getdoc(check)}"
+    yield "`watching_changes_nothing`: Watched, the model computes what it does alone."
 
 
 def _architectures() -> Iterator[str]:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
+    from spectrakit.testing import Example
 
 #: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
-#: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message.
+#: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message. A
+#: new hook, or a new argument of one, is no such change.
 SPEC_VERSION = 1
 
 hookspec = pluggy.HookspecMarker("spectrakit")
@@ -35,6 +37,11 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
 @hookspec
 def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
     """Call `register(analysis_class)` for each analysis this plugin offers."""
+
+
+@hookspec
+def register_examples(register: Callable[[Example], None]) -> None:
+    """Call `register(example)` with what `spectrakit plugins check` is to hold this plugin to."""
 
 
 @hookspec

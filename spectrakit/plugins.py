@@ -5,14 +5,17 @@ taken over only when all of them succeeded. Whatever goes wrong (an import that 
 `sys.exit`, a hook that raises, a name that is taken) becomes that plugin's `error`, which
 `spectrakit plugins list` shows; nothing else is affected.
 
-`SPECTRAKIT_LOAD_PLUGINS=name,name` loads only these entry points (empty: none).
+`SPECTRAKIT_LOAD_PLUGINS=name,name` loads only these entry points (empty: none), and
+`SPECTRAKIT_TRACE_PLUGINS=1` says on stderr what each of them is asked for and how long that takes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +26,7 @@ import pluggy
 
 from spectrakit import __version__, hookspecs
 from spectrakit.errors import UsageError, scrub
+from spectrakit.plugin_commands import only_added_to
 
 if TYPE_CHECKING:
     import typer
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
+    from spectrakit.testing import Example
 
 GROUP = "spectrakit"
 _HOST = "spectrakit"
@@ -84,9 +89,8 @@ class Registry(Generic[T]):
             raise TypeError(message)
         return name
 
-    def add(self, thing: T, origin: PluginInfo) -> None:
+    def add(self, name: str, thing: T, origin: PluginInfo) -> None:
         """Take `thing` in. Raises ValueError where its name is taken, unless it says override."""
-        name = self.check(thing)
         taken = self.things.get(name)
         if taken is not None and not getattr(thing, "override", False):
             message = (
@@ -117,13 +121,10 @@ class Plugins:
         self._registered = False
 
     def add_commands(self, app: typer.Typer) -> None:
-        """Let every plugin add its commands to the command line."""
+        """Let every plugin add its commands to the command line; none may touch another's."""
         for info, module in list(self._modules):
-            before = list(app.registered_commands), list(app.registered_groups)
-            with self._guarded(info):
+            with self._guarded(info), only_added_to(app):
                 self._call(module, "register_commands", app)
-            if info.error is not None:
-                app.registered_commands, app.registered_groups = before
 
     def register(self) -> Plugins:
         """Let spectrakit itself and every plugin register what they provide; once."""
@@ -140,13 +141,42 @@ class Plugins:
                     self._register(info, module)
         return self
 
+    def named(self, name: str) -> list[PluginInfo]:
+        """The plugins of a distribution, or the one of an entry point, called `name`.
+
+        Raises UsageError where there is none.
+        """
+        found = [
+            info
+            for info in self.plugins
+            if info.name == name or _normalized(info.distribution) == _normalized(name)
+        ]
+        if not found:
+            names = ", ".join(dict.fromkeys(info.distribution for info in self.plugins))
+            message = f"there is no plugin {name!r}; there are {names}"
+            raise UsageError(message, hint="spectrakit plugins list")
+        return found
+
+    def examples(self, info: PluginInfo) -> tuple[Example, ...]:
+        """What the plugin wants to be checked on; none, and an `error`, where asking it fails."""
+        registry: Registry[Example] = Registry("example", ("expected_failures",))
+        for found, module in list(self._modules):
+            if found is info:
+                with self._guarded(info):
+                    self._take(info, module, {"register_examples": registry})
+        if info.error is not None:
+            return ()
+        return tuple(registered.thing for registered in registry.things.values())
+
     def _import(self, point: EntryPoint) -> None:
-        distribution = point.dist.name if point.dist else "?"
-        version = point.dist.version if point.dist else "?"
-        info = PluginInfo(point.name, distribution, version)
+        info = PluginInfo(point.name, "?", "?")
         self.plugins.append(info)
         with self._guarded(info):
-            module = point.load()
+            if point.dist is not None:
+                info.distribution, info.version = point.dist.name, point.dist.version
+            distribution = info.distribution
+            with _traced(f"{distribution}:{point.name}", "import"):
+                module = point.load()
             wanted = getattr(module, "SPEC_VERSION", hookspecs.SPEC_VERSION)
             if wanted != hookspecs.SPEC_VERSION:
                 message = (
@@ -164,30 +194,39 @@ class Plugins:
             self._modules.append((info, module))
 
     def _register(self, info: PluginInfo, module: object) -> None:
-        staged: list[tuple[Registry[Any], Any]] = []
         hooks: Mapping[str, Registry[Any]] = {
             "register_architectures": self.architectures,
             "register_mixers": self.mixers,
             "register_analyses": self.analyses,
         }
+        info.provides = self._take(info, module, hooks)
+        info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
+
+    def _take(
+        self, info: PluginInfo, module: object, hooks: Mapping[str, Registry[Any]]
+    ) -> tuple[str, ...]:
+        """Call these hooks of a plugin and take in what it registers, all of it or nothing."""
+        staged: list[tuple[Registry[Any], str, Any]] = []
         for hook, registry in hooks.items():
             self._call(module, hook, _stage(staged, registry))
         before = [(registry, dict(registry.things)) for registry in hooks.values()]
         try:
-            for registry, thing in staged:
-                registry.add(thing, info)
-        except Exception:
+            for registry, name, thing in staged:
+                registry.add(name, thing, info)
+        except BaseException:
             for registry, things in before:
                 registry.things = things
             raise
-        info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
-        info.provides = tuple(f"{registry.kind} {thing.name}" for registry, thing in staged)
+        return tuple(f"{registry.kind} {name}" for registry, name, _ in staged)
 
     def _call(self, module: object, hook: str, argument: object) -> None:
+        if not hasattr(module, hook):
+            return
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not module]
         caller = self._manager.subset_hook_caller(hook, others)
         parameter = "app" if hook == "register_commands" else "register"
-        caller(**{parameter: argument})
+        with _traced(self._manager.get_name(module), hook):
+            caller(**{parameter: argument})
 
     @contextlib.contextmanager
     def _guarded(self, info: PluginInfo) -> Iterator[None]:
@@ -203,19 +242,38 @@ class Plugins:
 
 
 def _stage(
-    staged: list[tuple[Registry[Any], Any]], registry: Registry[Any]
+    staged: list[tuple[Registry[Any], str, Any]], registry: Registry[Any]
 ) -> Callable[[Any], None]:
     def register(thing: Any) -> None:  # noqa: ANN401
-        registry.check(thing)
-        staged.append((registry, thing))
+        staged.append((registry, registry.check(thing), thing))
 
     return register
+
+
+@contextlib.contextmanager
+def _traced(plugin: str | None, what: str) -> Iterator[None]:
+    """Say what a plugin is asked for and how long it takes, where the user wants to know."""
+    if not os.environ.get("SPECTRAKIT_TRACE_PLUGINS"):
+        yield
+        return
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        milliseconds = 1000 * (time.perf_counter() - started)
+        sys.stderr.write(f"plugin {plugin}: {what}, {milliseconds:.1f} ms\n")
+
+
+def _normalized(distribution: str) -> str:
+    """A distribution's name in the one spelling that all its spellings share."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 _HOOKS = (
     "register_architectures",
     "register_mixers",
     "register_analyses",
+    "register_examples",
     "register_commands",
 )
 

@@ -173,6 +173,67 @@ def test_a_plugin_cannot_print_into_the_data(plugin, capsys):
     assert captured.err == "at import\nin a hook\n"
 
 
+HOOKS = ("register_architectures", "register_mixers", "register_analyses", "register_commands")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("deed", ["raise RuntimeError('no')", "raise SystemExit(3)", "1 / 0"])
+def test_a_hook_may_do_its_worst(hook, deed, plugin):
+    import typer
+
+    code = f"""
+    from spectrakit import hookimpl
+
+    @hookimpl
+    def {hook}({"app" if hook == "register_commands" else "register"}):
+        {deed}
+    """
+    plugins = Plugins([plugin("bad", code), plugin("good", MIXER.format(cls="Mine", name="mine"))])
+    plugins.add_commands(typer.Typer())
+    plugins.register()
+    assert info(plugins, "bad").error is not None
+    assert info(plugins, "good").provides == ("mixer mine",)
+
+
+def test_what_fails_after_it_was_taken_in_is_taken_out_again(plugin):
+    code = """
+    from spectrakit import hookimpl
+    from spectrakit.mixers import Mamba
+
+    class Good(Mamba):
+        name = "good"
+
+    class Meta(type):
+        @property
+        def override(cls):
+            raise SystemExit(4)
+
+    class Mean(metaclass=Meta):
+        name = "mamba"
+        operator = weights_mode = weights_roles = head_axis = from_weights = None
+
+    @hookimpl
+    def register_mixers(register):
+        register(Good)
+        register(Mean)
+    """
+    plugins = Plugins([plugin("mean", code)]).register()
+    assert info(plugins, "mean").error == "SystemExit: 4"
+    assert plugins.mixers.things.keys() == Plugins([]).register().mixers.things.keys()
+    assert plugins.mixers.things["mamba"].origin.distribution == "spectrakit"
+
+
+def test_a_distribution_without_metadata_is_reported(plugin):
+    class Bare:
+        @property
+        def name(self):
+            raise KeyError("Name")
+
+    point = plugin("bare", "")
+    vars(point)["dist"] = Bare()
+    assert info(Plugins([point]).register(), "bare").error == "KeyError: 'Name'"
+
+
 def test_ctrl_c_is_not_a_plugin_error(plugin):
     with pytest.raises(KeyboardInterrupt):
         Plugins([plugin("interrupted", "raise KeyboardInterrupt")])
@@ -206,6 +267,92 @@ def test_commands_are_added(plugin):
     assert CliRunner().invoke(app, ["hello"]).output == "hello\n"
     assert info(plugins, "bad").error == "RuntimeError: no"
     assert [command.name for command in app.registered_commands] == ["one", None]
+
+
+TAKES_COMMANDS = {
+    "a taken name": ('app.command("one")(print)', "the command one is already there"),
+    "a function of that name": ("def one(): ...\n    app.command()(one)", "command one is already"),
+    "a group of that name": (
+        'import typer; app.add_typer(typer.Typer(), name="one")', "command one is already there",
+    ),
+    "a clean slate": ("app.registered_commands.clear()", "changes what others have registered"),
+    "another callback": ("app.callback()(print)", "changes what others have registered"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKES_COMMANDS)
+def test_commands_of_others_are_left_alone(name, plugin):
+    import typer
+
+    deed, message = TAKES_COMMANDS[name]
+    code = f"""
+from spectrakit import hookimpl
+
+@hookimpl
+def register_commands(app):
+    {deed}
+"""
+    app = typer.Typer()
+    app.command("one")(lambda: None)
+    before = list(app.registered_commands), app.registered_callback
+    plugins = Plugins([plugin("greedy", code)])
+    plugins.add_commands(app)
+    assert message in info(plugins, "greedy").error
+    assert (app.registered_commands, app.registered_callback) == before
+    assert app.registered_groups == []
+
+
+def test_the_trace_says_who_is_asked_for_what(plugin, monkeypatch, capsys):
+    monkeypatch.setenv("SPECTRAKIT_TRACE_PLUGINS", "1")
+    Plugins([plugin("good", MIXER.format(cls="Mine", name="mine"))]).register()
+    said = capsys.readouterr()
+    lines = [line.rpartition(",")[0] for line in said.err.splitlines()]
+    assert lines == [
+        "plugin dist-good:good: import",
+        "plugin builtin: register_architectures",
+        "plugin builtin: register_mixers",
+        "plugin builtin: register_analyses",
+        "plugin dist-good:good: register_mixers",
+    ]
+    assert said.out == ""
+
+
+EXAMPLES = """
+    from spectrakit import hookimpl
+
+    class Example:
+        expected_failures = {{}}
+        def __init__(self, name):
+            self.name = name
+
+    @hookimpl
+    def register_examples(register):
+        print("one moment")
+        for name in {names!r}:
+            register(Example(name))
+"""
+
+
+def test_examples_are_asked_for_when_they_are_needed(plugin, capsys):
+    plugins = Plugins([plugin("shown", EXAMPLES.format(names=["a", "b"]))]).register()
+    assert "one moment" not in capsys.readouterr().err
+    (found,) = plugins.named("dist_Shown")
+    assert found is plugins.named("shown")[0]
+    assert found.hooks == ("register_examples",)
+    assert [example.name for example in plugins.examples(found)] == ["a", "b"]
+    assert capsys.readouterr() == ("", "one moment\n")
+
+
+def test_examples_have_names_of_their_own(plugin):
+    plugins = Plugins([plugin("twice", EXAMPLES.format(names=["a", "a"]))]).register()
+    (found,) = plugins.named("twice")
+    assert plugins.examples(found) == ()
+    assert "example 'a' of dist-twice is already provided by dist-twice" in found.error
+
+
+def test_an_unknown_plugin_says_what_there_is(plugin):
+    with pytest.raises(UsageError, match="no plugin 'x'; there are spectrakit, dist-good"):
+        Plugins([plugin("good", "")]).register().named("x")
 
 
 def test_an_unknown_name_says_what_there_is():

@@ -68,8 +68,12 @@ def metadata(wheel):
 
 def test_holds_every_module_of_the_package(names):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "spectrakit").rglob("*.py")}
+    templates = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "spectrakit").rglob("*.template")
+    }
     assert modules
-    assert modules <= names
+    assert templates
+    assert modules | templates <= names
     assert "spectrakit/py.typed" in names
 
 
@@ -118,7 +122,8 @@ def test_says_its_licence_and_holds_its_text(wheel, metadata):
 def test_asks_for_ranges_not_for_pins(metadata):
     requirements = metadata.get_all("Requires-Dist")
     assert any(requirement.startswith("torch>=") for requirement in requirements)
-    assert not [requirement for requirement in requirements if "==" in requirement]
+    specifiers = [requirement.partition(";")[0] for requirement in requirements]
+    assert not [specifier for specifier in specifiers if "==" in specifier]
 
 
 def test_the_source_distribution_builds_the_same_wheel(wheels):
@@ -190,6 +195,12 @@ def test_its_catalog_lists_the_bundled_models(spectrakit):
     }
     assert {"tiny-mamba", "tiny-mamba2", "mamba-130m"} <= models.keys()
     assert "tiny-mamba" in spectrakit("catalog", "list")
+
+
+def test_it_writes_a_plugin(spectrakit, tmp_path):
+    files = json.loads(spectrakit("plugins", "new", "demo", "--json"))["files"]
+    assert "spectrakit-demo/spectrakit_demo/mixer.py" in files
+    assert all((tmp_path / file).stat().st_size for file in files)
 
 
 def test_it_analyses_a_bundled_model(spectrakit, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -24,3 +25,15 @@ def layer_summaries(run: Run, domain: str | None = None) -> list[Row]:
     names = table.column_names
     rows = [{name: table.column(name)[index].as_py() for name in names} for index in whole]
     return [row for row in rows if domain in {None, row["domain"]}]
+
+
+def median_rate(summary: Row) -> float:
+    """The decay rate whose timescale is the median one: of the median modulus in discrete time.
+
+    Where values repeat, it is not the median of the decay rates: that is as often a value above the
+    middle as the median timescale is one below.
+    """
+    if summary["domain"] == "continuous":
+        return float(summary["decay_rate_q50"])
+    modulus = summary["modulus_q50"]
+    return -math.log(modulus) if modulus > 0 else math.inf

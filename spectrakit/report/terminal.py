@@ -13,7 +13,7 @@ from rich.text import Text
 
 from spectrakit.report.distribution import distribution
 from spectrakit.report.numbers import humanise, near_one, percent, ranges
-from spectrakit.report.summaries import layer_summaries
+from spectrakit.report.summaries import layer_summaries, median_rate
 from spectrakit.tables import LAYERS
 from spectrakit.tables.schemas import MODULUS_SHARES, RADIUS_EDGES, bound_name
 
@@ -87,7 +87,7 @@ _VIEWS = {
     "discrete": _View(
         numbers=(
             _Number("spectral\nradius", lambda row: near_one(row["spectral_radius"])),
-            _Number("median\nsteps", lambda row: _timescale(row["decay_rate_q50"], "|λ|>1")),
+            _Number("median\nsteps", lambda row: _timescale(median_rate(row), "|λ|>1")),
             _Number(f"|λ|\n≤ {RADIUS_EDGES[1]:g}", lambda row: percent(row[_NEAR_ZERO])),
             _Number(f"|λ| in\n({RADIUS_EDGES[3]:g},1]", lambda row: percent(row[_NEAR_ONE])),
             _Number("|λ|\n> 1", lambda row: percent(_growing(row)), where=_growing),
@@ -100,7 +100,7 @@ _VIEWS = {
     "continuous": _View(
         numbers=(
             _Number("spectral\nabscissa", lambda row: f"{row['spectral_abscissa']:.3g}"),
-            _Number("median\ntime", lambda row: _timescale(row["decay_rate_q50"], "Re>0")),
+            _Number("median\ntime", lambda row: _timescale(median_rate(row), "Re>0")),
             _Number("5% of\nrates ≤", lambda row: humanise(row["decay_rate_q05"])),
             _Number("95% of\nrates ≤", lambda row: humanise(row["decay_rate_q95"])),
         ),

@@ -8,6 +8,7 @@ import numpy as np
 
 from spectrakit._lazy import lazy_import
 from spectrakit.report.chart_style import ABSENT, ACCENT, TEXT, data, density, fixed, overlapping
+from spectrakit.report.summaries import median_rate
 from spectrakit.report.time_axis import TimeAxis, time_axis
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _heat(cells: Records, rows: _Rows, axis: TimeAxis, title: str) -> alt.Chart:
 
 def _medians(summaries: list[Row], rows: _Rows, axis: TimeAxis) -> list[alt.Chart]:
     """A tick per layer, with a white edge that shows it on any colour."""
-    rates = np.array([summary["decay_rate_q50"] for summary in summaries], dtype=np.float64)
+    rates = np.array([median_rate(summary) for summary in summaries], dtype=np.float64)
     with np.errstate(divide="ignore"):
         positions = axis.centres(np.copysign(1 / np.abs(rates), rates))
     ticks = [

@@ -15,6 +15,10 @@ from spectrakit import hookspecs
 from spectrakit.analyses.base import Analysis
 from spectrakit.architectures import Architecture, RunnableModel
 from spectrakit.mixers import Mixer
+from spectrakit.testing import CheckpointExample, MixerExample
+from spectrakit.testing.forward_checks import FORWARD_CHECKS
+from spectrakit.testing.header_checks import HEADER_CHECKS
+from spectrakit.testing.mixer_checks import MIXER_CHECKS
 
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 HOOKS = {
@@ -43,6 +47,16 @@ def test_documents_every_member_of_the_protocol(protocol):
     assert not [name for name in members(protocol) if not re.search(rf"`{name}\b", PAGE)]
 
 
+@pytest.mark.parametrize("check", [*MIXER_CHECKS, *HEADER_CHECKS, *FORWARD_CHECKS])
+def test_says_what_the_check_asks(check):
+    assert f"| `{check.__name__}` | {inspect.getdoc(check)} |\n" in PAGE
+
+
+@pytest.mark.parametrize("example", [MixerExample, CheckpointExample])
+def test_says_what_an_example_holds(example):
+    assert not [name for name in example.__annotations__ if not re.search(rf"`{name}\b", PAGE)]
+
+
 def test_states_the_version_of_the_hooks():
     assert f"`SPEC_VERSION = {hookspecs.SPEC_VERSION}`" in PAGE
 
@@ -52,5 +66,6 @@ def test_its_plugin_uses_every_hook_that_registers_something():
     assert re.findall(r"^def (register_\w+)", code, flags=re.MULTILINE) == [
         "register_mixers",
         "register_architectures",
+        "register_examples",
         "register_analyses",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spectrakit.architectures.transformers_model import quiet_transformers
+from spectrakit.plugins import plugins
+from spectrakit.testing import CheckpointExample
 
 if TYPE_CHECKING:
     import spectrakit as sk
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 VOCABULARY = 61
 
+#: Files of the families that were saved already: making a model takes longer than writing it.
+_SAVED: dict[str, dict[str, bytes]] = {}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -24,7 +30,7 @@ class Family:
 
     config: keys for its config class. kinds: what the layers are, in order. tokens: how long the
     sequences are (longer than any window or chunk of the config). name: of the case, where one
-    model type has several.
+    model type has several. expected_failures: reasons, by the name of a check of the kit.
     """
 
     model_type: str
@@ -32,12 +38,33 @@ class Family:
     config: dict[str, Any] = field(default_factory=dict)
     tokens: int = 24
     name: str = ""
+    expected_failures: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name or self.model_type
 
+    def example(self) -> CheckpointExample:
+        """What the conformance kit checks."""
+        (reader,) = (
+            name
+            for name, entry in plugins().register().architectures.things.items()
+            if self.model_type in getattr(entry.thing, "model_types", ())
+        )
+        return CheckpointExample(
+            str(self), reader, self.kinds, self.write, self.token_ids(), self.expected_failures
+        )
+
     def write(self, folder: Path) -> Path:
         """Save the model as transformers does; its weights are far from their initial values."""
+        if repr(self) not in _SAVED:
+            self._save(folder)
+            _SAVED[repr(self)] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in _SAVED[repr(self)].items():
+            (folder / name).write_bytes(content)
+        return folder
+
+    def _save(self, folder: Path) -> None:
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig
 
         torch.manual_seed(0)
@@ -50,7 +77,6 @@ class Family:
                 for parameter in model.parameters():
                     parameter += 0.1 * torch.randn_like(parameter)
             model.save_pretrained(folder)
-        return folder
 
     def token_ids(self, batch: int = 2) -> torch.Tensor:
         """Random token ids, (batch, tokens)."""

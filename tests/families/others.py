@@ -12,6 +12,8 @@ _XLSTM = {
     "chunk_size": 16,
 }
 
+_IGNORED = {"padding_is_masked": "transformers runs this layer over padding, whatever the mask"}
+
 FAMILIES = (
     Family(
         "recurrent_gemma",
@@ -24,6 +26,7 @@ FAMILIES = (
             "intermediate_size": 64,
             "attention_window_size": 8,
         },
+        expected_failures=_IGNORED,
     ),
     Family(
         "rwkv",
@@ -35,9 +38,10 @@ FAMILIES = (
             "rescale_every": 2,
             "context_length": 64,
         },
+        expected_failures=_IGNORED,
     ),
     # Longer than a chunk: the sequence is taken in chunks, and the rest token by token.
-    Family("xlstm", ("mlstm",) * 2, _XLSTM),
+    Family("xlstm", ("mlstm",) * 2, _XLSTM, expected_failures=_IGNORED),
     Family(
         "minimax",
         ("softmax_attention", "lightning_attention", "lightning_attention"),

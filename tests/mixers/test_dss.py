@@ -52,6 +52,16 @@ def generator_and_scaled(mixer, p):
     return real + 1j * imaginary, scaled
 
 
+def kernel_of(mixer, p, tokens):
+    """Re sum_n W_n Lambda_bar_n^lag, for every version but softmax: (H, tokens)."""
+    generator, scaled = generator_and_scaled(mixer, p)
+    weight = as_complex(p["W"])[0]
+    if not mixer.version.endswith("no-scale"):
+        weight = weight * (np.exp(scaled) - 1) / generator
+    powers = np.exp(scaled[..., None] * np.arange(tokens))
+    return np.einsum("hn,hnl->hl", weight, powers).real
+
+
 def run_and_expect(mixer, p, kernel, tolerance):
     recurrence = mixer.from_weights(p)
     inputs = torch.randn(2, kernel.shape[1], mixer.channels, 1, dtype=torch.float64)
@@ -66,12 +76,7 @@ def run_and_expect(mixer, p, kernel, tolerance):
 def test_recurrence_is_the_convolution(version, data, tokens, seed):
     mixer = data.draw(sized(version))
     p = random_parameters(mixer, seed)
-    generator, scaled = generator_and_scaled(mixer, p)
-    weight = as_complex(p["W"])[0]
-    if not version.endswith("no-scale"):
-        weight = weight * (np.exp(scaled) - 1) / generator
-    powers = np.exp(scaled[..., None] * np.arange(tokens))
-    run_and_expect(mixer, p, np.einsum("hn,hnl->hl", weight, powers).real, 1e-10)
+    run_and_expect(mixer, p, kernel_of(mixer, p, tokens), 1e-10)
 
 
 @given(mixer=sized("softmax", kernel_length=st.integers(1, 9)), seed=st.integers(0, 2**16))

@@ -76,14 +76,31 @@ def read_out(mixer, hidden, p, weights):
     return y.flatten(-2) @ p["output_projection"].T
 
 
+def all_pairs(mixer, hidden, p):
+    """Linear attention with its normaliser."""
+    weights = scores(mixer, hidden, p)
+    total = weights.sum(-1, keepdim=True)
+    return read_out(mixer, hidden, p, torch.where(total > 0, weights / total, 0))
+
+
+def norms(mixer, hidden, p):
+    """n_t of norm attention: (B, H, T)."""
+    raw = hidden @ p["norm_projection"].T + p["offset"]
+    return torch.exp(-NORMS[mixer.norm_function](raw)).transpose(1, 2)
+
+
+def all_pairs_of_norm_attention(mixer, hidden, p):
+    """Norm attention: every score times the reading token's n."""
+    n = norms(mixer, hidden, p).unsqueeze(-1)
+    weights = n * scores(mixer, hidden, p) / math.sqrt(mixer.state_size)
+    return read_out(mixer, hidden, p, weights)
+
+
 @given(mixer=linear, **runs)
 def test_linear_attention_is_all_pairs_of_tokens(mixer, tokens, seed):
     hidden, p = random_layer(mixer, tokens, seed)
-    weights = scores(mixer, hidden, p)
-    total = weights.sum(-1, keepdim=True)
-    weights = torch.where(total > 0, weights / total, 0)
     observation = mixer.from_input(hidden, p)
-    expected = read_out(mixer, hidden, p, weights)
+    expected = all_pairs(mixer, hidden, p)
     assert_within(observation.output(), expected, 1e-12)
     other = observation.recurrence.in_gauge("unnormalised")
     assert_within(observation.finish(other.run(observation.inputs)), expected, 1e-12)
@@ -103,12 +120,9 @@ def test_without_a_normaliser_nothing_is_forgotten(mixer, tokens, seed):
 @given(mixer=norm, **runs)
 def test_norm_attention_is_all_pairs_of_tokens(mixer, tokens, seed):
     hidden, p = random_layer(mixer, tokens, seed)
-    raw = hidden @ p["norm_projection"].T + p["offset"]
-    n = torch.exp(-NORMS[mixer.norm_function](raw)).transpose(1, 2)
-    weights = n.unsqueeze(-1) * scores(mixer, hidden, p) / math.sqrt(mixer.state_size)
     observation = mixer.from_input(hidden, p)
-    expected = read_out(mixer, hidden, p, weights)
-    assert_within(observation.output(), expected, 1e-12)
+    assert_within(observation.output(), all_pairs_of_norm_attention(mixer, hidden, p), 1e-12)
+    n = norms(mixer, hidden, p)
     found = observation.recurrence.eigenvalues().modulus[:, 1:].squeeze(-1)
     torch.testing.assert_close(
         found, (n[..., 1:] / n[..., :-1]).transpose(1, 2), rtol=1e-12, atol=0

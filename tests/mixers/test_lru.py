@@ -26,19 +26,29 @@ def random_parameters(mixer, seed):
     return p
 
 
+def powers_of(p):
+    """lambda, in numpy."""
+    values = {role: value.double().numpy() for role, value in p.items()}
+    return np.exp(-np.exp(values["nu_log"]) + 1j * np.exp(values["theta_log"]))
+
+
+def convolution(inputs, p):
+    """Re(C lambda^lag exp(gamma_log) B), over all pairs of tokens: (B, T, 1, Q)."""
+    values = {role: value.double().numpy() for role, value in p.items()}
+    powers = powers_of(p)
+    b = np.exp(values["gamma_log"])[:, None] * (values["B_re"] + 1j * values["B_im"])
+    c = values["C_re"] + 1j * values["C_im"]
+    kernel = np.stack([((c * powers**lag) @ b).real for lag in range(inputs.shape[1])])
+    return mixed(kernel, inputs) + p["D"].double() * inputs
+
+
 @given(mixer=layers, tokens=st.integers(1, 9), seed=st.integers(0, 2**16))
 def test_recurrence_is_the_convolution(mixer, tokens, seed):
     p = random_parameters(mixer, seed)
-    values = {role: value.double().numpy() for role, value in p.items()}
-    powers = np.exp(-np.exp(values["nu_log"]) + 1j * np.exp(values["theta_log"]))
-    b = np.exp(values["gamma_log"])[:, None] * (values["B_re"] + 1j * values["B_im"])
-    c = values["C_re"] + 1j * values["C_im"]
-    kernel = np.stack([((c * powers**lag) @ b).real for lag in range(tokens)])
     inputs = torch.randn(2, tokens, 1, mixer.model_width, dtype=torch.float64)
-    expected = mixed(kernel, inputs) + p["D"].double() * inputs
     recurrence = mixer.from_weights(p)
-    assert_within(recurrence.run(inputs), expected, 1e-11)
-    np.testing.assert_allclose(recurrence.eigenvalues().values[0], powers, rtol=1e-12)
+    assert_within(recurrence.run(inputs), convolution(inputs, p), 1e-11)
+    np.testing.assert_allclose(recurrence.eigenvalues().values[0], powers_of(p), rtol=1e-12)
     assert (recurrence.step, recurrence.continuous_eigenvalues()) == (None, None)
 
 

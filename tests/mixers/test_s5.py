@@ -46,16 +46,22 @@ def discrete(mixer, generator, step):
     )
 
 
-@given(mixer=layers, tokens=st.integers(1, 9), seed=st.integers(0, 2**16))
-def test_recurrence_is_the_convolution(mixer, tokens, seed):
-    p = random_parameters(mixer, seed)
+def convolution(mixer, inputs, p):
+    """Re(C Lambda_bar^lag B_bar), over all pairs of tokens: (B, T, 1, Q)."""
     step = np.exp(p["log_step"].double().numpy()[:, 0])
     powers, gain = discrete(mixer, continuous(mixer, p), step)
     b, c = as_complex(p["B"]), as_complex(p["C"])
-    kernel = [((c * powers**lag) @ (gain[:, None] * b)).real for lag in range(tokens)]
-    kernel = np.stack(kernel) * (2 if mixer.conjugate_symmetry else 1)
+    lags = range(inputs.shape[1])
+    kernel = np.stack([((c * powers**lag) @ (gain[:, None] * b)).real for lag in lags])
+    kernel = kernel * (2 if mixer.conjugate_symmetry else 1)
+    return mixed(kernel, inputs) + p["D"].double() * inputs
+
+
+@given(mixer=layers, tokens=st.integers(1, 9), seed=st.integers(0, 2**16))
+def test_recurrence_is_the_convolution(mixer, tokens, seed):
+    p = random_parameters(mixer, seed)
     inputs = torch.randn(2, tokens, 1, mixer.model_width, dtype=torch.float64)
-    expected = mixed(kernel, inputs) + p["D"].double() * inputs
+    expected = convolution(mixer, inputs, p)
     assert_within(mixer.from_weights(p).run(inputs), expected, 1e-11)
 
 

@@ -1,0 +1,76 @@
+"""From an empty folder: a new plugin is written, installed, checked, and reads its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.test_commands import SPECTRAKIT
+
+PYTHON = [sys.executable]
+PIP = [*PYTHON, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-index",
+       "--no-deps", "--no-build-isolation"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_it_works_as_it_is(tmp_path):
+    site = tmp_path / "site"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(site),
+        "SPECTRAKIT_LOAD_PLUGINS": "demo",
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def run(*words):
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(*SPECTRAKIT, "plugins", "new", "demo")
+    run(*PIP, "--target", site, "./spectrakit-demo")
+    checked = json.loads(run(*SPECTRAKIT, "plugins", "check", "spectrakit-demo", "--json"))
+    assert {result["outcome"] for result in checked["results"]} == {"passed"}
+    names = [result["check"] for result in checked["results"]]
+    assert names[:3] == ["loads", "has_an_example", "has_an_example"]
+    assert {"recurrence_gives_the_output_in_float32", "padding_is_masked"} < set(names)
+    own = run(*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "spectrakit-demo")
+    assert f"{len(names) - 3} passed" in own
+
+    run(*PYTHON, "-m", "spectrakit_demo.examples", "model")
+    for mode, options in {
+        "nominal": [],
+        "data": ["--mode", "data", "--tokenizer", "bytes"],
+    }.items():
+        out = f"run-{mode}"
+        words = ["analyze", "./model", "--out", out, "--no-figures", "--json", *options]
+        document = json.loads(run(*SPECTRAKIT, *words))
+        assert [layer["mode"] for layer in document["layers"]] == [mode] * 2
+        assert {layer["kind"] for layer in document["layers"]} == {"demo"}
+
+
+def test_a_plugin_that_does_not_load_is_a_failed_check(demo):
+    from spectrakit.testing.plugin_checks import check_plugin
+
+    demo({"__init__.py": ("SPEC_VERSION = 1", "raise RuntimeError('no')")})
+    (result,) = check_plugin("demo")
+    assert (result.check, result.outcome) == ("loads", "failed")
+    assert result.reason == "RuntimeError: no"
+
+
+def test_what_has_no_example_is_a_failed_check(demo):
+    from spectrakit.testing.plugin_checks import check_plugin
+
+    demo({"__init__.py": ("for example in EXAMPLES:", "for example in EXAMPLES[:0]:")})
+    loads, *missing = check_plugin("demo")
+    assert loads.outcome == "passed"
+    assert [(result.subject, result.check, result.outcome) for result in missing] == [
+        ("architecture demo", "has_an_example", "failed"),
+        ("mixer demo", "has_an_example", "failed"),
+    ]
