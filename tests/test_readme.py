@@ -54,9 +54,11 @@ def test_its_exit_codes_are_those_of_the_errors():
     assert listed == codes | {0, 130}
 
 
-def test_it_names_the_formats_that_are_claimed():
-    from spectrakit.architectures.transformers_mamba import TransformersMamba, TransformersMamba2
+def test_the_formats_that_are_claimed_are_listed():
+    from spectrakit.plugins import plugins
 
     section = TEXT[TEXT.index("## What it reads") : TEXT.index("## What it does not do yet")]
-    for model_type in (*TransformersMamba.model_types, *TransformersMamba2.model_types):
-        assert re.search(rf"model_type` [^)]*\b{model_type}\b", section)
+    assert "(docs/coverage.md)" in section
+    page = (ROOT / "docs" / "coverage.md").read_text()
+    for name in plugins().register().architectures.things:
+        assert f"| `{name}` |" in page
