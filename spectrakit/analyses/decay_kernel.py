@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
-from spectrakit._threads import one_thread
+from spectrakit.analyses.adding import adding
 from spectrakit.dynamics import ConstantOutput, kernel
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import DECAY_KERNEL
@@ -61,13 +61,8 @@ class DecayKernel:
             return
         if layer.index not in self._seen:
             self._seen[layer.index] = _LayerKernel(layer, recurrence)
-        try:
-            with one_thread():
-                self._seen[layer.index].add(recurrence, valid)
-        except FloatingPointError as error:
-            message = f"layer {layer.index} ({layer.path}): {error} on some token"
-            hint = "look for NaN and Inf in the weights: spectrakit inspect MODEL --check-values"
-            raise AnalysisError(message, hint=hint) from error
+        with adding(layer):
+            self._seen[layer.index].add(recurrence, valid)
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
-from spectrakit._threads import one_thread
+from spectrakit.analyses.adding import adding
 from spectrakit.dynamics import LyapunovExponents, LyapunovSum
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import LYAPUNOV
@@ -53,7 +53,8 @@ class Lyapunov:
             if recurrence.starts is not None:
                 valid = valid & ~recurrence.starts
             seen = self._seen.setdefault(layer.index, _LayerProduct(layer, recurrence))
-            seen.add(recurrence, valid)
+            with adding(layer):
+                seen.growth.add(recurrence.operator, valid)
         elif layer.index not in self._written:
             self._written.add(layer.index)
             exponents = LyapunovExponents.of_constant(recurrence.eigenvalues())
@@ -99,17 +100,6 @@ class _LayerProduct:
         self.head_axis = recurrence.head_axis
         self.width = recurrence.width
         self.growth = LyapunovSum()
-        self._where = f"layer {layer.index} ({layer.path})"
-
-    def add(self, recurrence: Recurrence, valid: Tensor) -> None:
-        """Take in the sequences of one batch."""
-        try:
-            with one_thread():
-                self.growth.add(recurrence.operator, valid)
-        except FloatingPointError as error:
-            message = f"{self._where}: {error} on some token"
-            hint = "look for NaN and Inf in the weights: spectrakit inspect MODEL --check-values"
-            raise AnalysisError(message, hint=hint) from error
 
 
 def _positions(head_axis: HeadAxis, shape: Sequence[int]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from spectrakit._lazy import lazy_import
-from spectrakit._threads import one_thread
+from spectrakit.analyses.adding import adding
 from spectrakit.analyses.sketch import DecaySketch
 from spectrakit.analyses.spectrum_summary import (
     histogram_columns,
@@ -106,13 +106,8 @@ class Spectrum:
             self._write_histogram(seen.labels, sketch)
 
     def _count(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
-        try:
-            with one_thread():
-                self._seen[layer.index].add(recurrence, valid)
-        except FloatingPointError as error:
-            message = f"layer {layer.index} ({layer.path}): {error} on some token"
-            hint = "look for NaN and Inf in the weights: spectrakit inspect MODEL --check-values"
-            raise AnalysisError(message, hint=hint) from error
+        with adding(layer):
+            self._seen[layer.index].add(recurrence, valid)
 
     def _write_discrete(self, layer: Layer, recurrence: Recurrence) -> None:
         eigenvalues = recurrence.eigenvalues()
