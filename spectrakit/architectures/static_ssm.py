@@ -10,6 +10,7 @@ whole model.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -44,7 +45,7 @@ class Found:
     note: str | None = None
 
 
-class StaticSSM:
+class StaticSSM(ABC):
     """A family of static state space models; see the module.
 
     A family says which modules are its layers and how they are read.
@@ -52,17 +53,17 @@ class StaticSSM:
 
     name: ClassVar[str]
 
+    @abstractmethod
     def is_layer(self, module: Module) -> bool:
         """Whether `module` holds the parameters of a layer of this family."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:
         """The layer in `module`; `parent` is the module around its kernel.
 
         Raises MalformedError where its shapes contradict each other, UsageError where options that
         the weights do not show are not in the config.
         """
-        raise NotImplementedError
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the names of its tensors; never a checkpoint that names a `model_type`."""

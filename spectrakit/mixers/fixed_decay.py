@@ -15,6 +15,7 @@ the deeper the layer.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -36,7 +37,7 @@ _EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
-class FixedDecay:
+class FixedDecay(ABC):
     """H `heads` with keys of width `state_size` N and values of `head_width` P."""
 
     operator: ClassVar[str] = ScalarDecay.structure
@@ -48,9 +49,9 @@ class FixedDecay:
     state_size: int
     head_width: int
 
+    @abstractmethod
     def log_decay(self) -> Tensor:
         """-s_h: (H,), in float64."""
-        raise NotImplementedError
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """No parameter enters the decay."""
