@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit.architectures.attention import ATTENTION, SOFTMAX, attention_part
 from spectrakit.architectures.base import Configured, positive
-from spectrakit.architectures.block_types import block_types
+from spectrakit.architectures.block_types import block_types, check_length
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
 from spectrakit.architectures.transformers_family import (
     Block,
@@ -17,7 +17,6 @@ from spectrakit.architectures.transformers_family import (
     PartConfig,
     TransformersArchitecture,
 )
-from spectrakit.errors import MalformedError
 from spectrakit.mixers import GatedDeltaNet, KimiDelta, Observation
 from spectrakit.mixers.layers import unit_length
 
@@ -58,12 +57,7 @@ def blocks_by_type(
     Raises MalformedError where `layer_types` does not name a known type for every block.
     """
     types = block_types(config, ("linear_attention", *_ATTENTION)) or usual
-    if len(types) != len(usual):
-        message = (
-            f"config.json of {config.model_id}: layer_types names {len(types)} layers, "
-            f"num_hidden_layers is {len(usual)}"
-        )
-        raise MalformedError(message)
+    check_length(config, types, len(usual))
     return [(attention if kind in _ATTENTION else linear,) for kind in types]
 
 
@@ -98,10 +92,6 @@ class TransformersQwen3Next(TransformersArchitecture):
         heads = positive(config, "num_attention_heads", 16)
         attention = attention_part("self_attn", heads, self.attention)
         return blocks_by_type(config, usual, delta, attention)
-
-    def rename(self, name: str) -> str | None:
-        """Leave out the heads that predict further tokens."""
-        return None if name.startswith("mtp.") else name
 
 
 class TransformersQwen35(TransformersQwen3Next):
@@ -182,10 +172,6 @@ class TransformersOlmoHybrid(TransformersArchitecture):
             usual[-1] = "full_attention"
         delta = Part("linear_attn", mixer, GATED_DELTA_RULE, DELTA_NAMES)
         return blocks_by_type(config, usual, delta, attention_part("self_attn", heads))
-
-    def rename(self, name: str) -> str | None:
-        """Leave out the heads that predict further tokens."""
-        return None if name.startswith("mtp.") else name
 
 
 GATED_DELTA_FAMILIES = (

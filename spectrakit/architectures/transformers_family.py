@@ -6,6 +6,7 @@ loading and watching are here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -65,7 +66,7 @@ class PartConfig:
     config: Mapping[str, Any]
 
 
-class TransformersArchitecture:
+class TransformersArchitecture(ABC):
     """A family of `model_type`s of transformers: blocks that are numbered from 0.
 
     Layers are numbered in the order they run, over all blocks; a block may have none (an MLP) or
@@ -81,9 +82,9 @@ class TransformersArchitecture:
     #: The config class's own number of blocks, for configs that leave it out.
     default_blocks: ClassVar[int | None] = None
 
+    @abstractmethod
     def blocks(self, config: Configured) -> Sequence[Block]:
         """The sequence layers of every block, from the config."""
-        raise NotImplementedError
 
     def config(self, checkpoint: Checkpoint) -> Configured:
         """The language model's config; that of a wrapper is in its `text_config`."""
@@ -105,8 +106,11 @@ class TransformersArchitecture:
         return positive(config, self.count_key(config), self.default_blocks)
 
     def rename(self, name: str) -> str | None:
-        """The causal language model's name of a tensor of the file; None to leave it out."""
-        return name
+        """The causal language model's name of a tensor of the file; None to leave it out.
+
+        Heads that predict further tokens (`mtp`) are no part of it.
+        """
+        return None if name.startswith("mtp.") else name
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`."""

@@ -58,7 +58,8 @@ class TransformersModel:
             try:
                 body(input_ids=tokens.to(device), attention_mask=mask, use_cache=False)
             except RuntimeError as error:
-                if self.model.dtype == torch.float32:
+                # Too little memory is no fault of the type, and float32 takes more of it.
+                if self.model.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
                     raise
                 message = f"the forward pass fails in {self.model.dtype}: {error}".splitlines()[0]
                 raise UsageError(message, hint="--dtype float32") from error

@@ -106,3 +106,13 @@ def test_the_first_token_after_padding_is_a_start(name, tmp_path):
             assert starts[1].nonzero().tolist() == [[0]]
             inside = observation.recurrence.eigenvalues().log_modulus[0, 8:]
             assert inside.abs().max() < 100
+
+
+def test_too_little_memory_is_no_fault_of_half_precision(tiny_mamba2_folder):
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with sk.open_checkpoint(str(tiny_mamba2_folder)) as model:
+        runnable = model.load("cpu", "bfloat16")
+        with pytest.raises(torch.OutOfMemoryError):
+            runnable.run(torch.zeros(1, 4, dtype=torch.long), fail)

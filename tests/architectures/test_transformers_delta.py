@@ -166,7 +166,7 @@ def test_layer_types_must_name_every_layer(tmp_path):
     name = published(
         tmp_path, QWEN3_NEXT_80B | {"layer_types": ["full_attention"]}, 48, {}, (1,), 1
     )
-    with pytest.raises(MalformedError, match="names 1 layers, num_hidden_layers is 48"):
+    with pytest.raises(MalformedError, match="kinds of 1 blocks, and num_hidden_layers is 48"):
         layers(name)
 
 
