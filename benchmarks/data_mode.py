@@ -17,6 +17,7 @@ import torch
 import spectrakit as sk
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, in_turns, ratio, run_process, spectrakit, timed
+from spectrakit.analyses.base import Request
 from spectrakit.analyses.spectrum import Spectrum
 from spectrakit.architectures.transformers_model import TransformersModel, quiet_transformers
 from spectrakit.scans import substitutes
@@ -91,7 +92,7 @@ class _DataMode:
     def __call__(self) -> None:
         self.added.append(0.0)
         sink = MemorySink(Manifest(model_id="m", revision="r", mode="data"))
-        spectrum = Spectrum(sink, ("discrete",))
+        spectrum = Spectrum(sink, Request())
         valid = torch.ones_like(self.tokens, dtype=torch.bool)
         self.model.taps = {
             index: replace(tap, read=self._counted(tap.read)) for index, tap in self._taps.items()

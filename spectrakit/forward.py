@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import UsageError
 from spectrakit.planning import Compat, Dtype
-from spectrakit.tokens import TokenOptions, token_batches
+from spectrakit.tokens import TokenBatch, TokenOptions, token_batches
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Gauge, Recurrence
+    from spectrakit.analyses.running import RunningAnalyses
+    from spectrakit.architectures import Layer, RunnableModel
+    from spectrakit.dynamics import Gauge
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
     from spectrakit.progress import Progress
 else:
     torch = lazy_import("torch")
-
-#: (layer, recurrence, valid tokens), one at a time.
-See: TypeAlias = Callable[["Layer", "Recurrence", "Tensor | None"], None]
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,10 @@ class Forward:
                 raise UsageError(message, hint=" or ".join(filter(None, choices)))
 
 
-def see_forward(model: Model, forward: Forward, see: See, progress: Progress) -> None:
-    """Show each layer's recurrence on each batch, as a forward pass over the tokens reaches it."""
+def see_forward(
+    model: Model, forward: Forward, analyses: RunningAnalyses, progress: Progress
+) -> None:
+    """Show the analyses each batch, as a forward pass over the tokens goes through the model."""
     runnable = model.load(forward.device, forward.dtype)
     if forward.compat is not None:
         from spectrakit.architectures.rickenbach2025 import as_released
@@ -61,19 +60,31 @@ def see_forward(model: Model, forward: Forward, see: See, progress: Progress) ->
     total = forward.source.max_tokens
     with progress.task("running the model", total=total, unit="token") as task:
         for batch in token_batches(forward.source, model, runnable.vocabulary_size):
-            valid = torch.from_numpy(batch.valid).to(forward.device)
-
-            def on_layer(layer: Layer, observation: Observation, valid: Tensor = valid) -> None:
-                recurrence = observation.recurrence
-                if forward.gauge is not None:
-                    recurrence = recurrence.in_gauge(forward.gauge)
-                see(layer, recurrence, valid)
-
-            runnable.run(torch.from_numpy(batch.ids), on_layer)
+            _see_batch(runnable, batch, forward, analyses)
             seen += int(batch.valid.sum())
             task.advance(int(batch.valid.sum()))
     if seen == 0:
         raise UsageError("there are no tokens to run the model on")
+
+
+def _see_batch(
+    runnable: RunnableModel, batch: TokenBatch, forward: Forward, analyses: RunningAnalyses
+) -> None:
+    ids = torch.from_numpy(batch.ids)
+    valid = torch.from_numpy(batch.valid).to(forward.device)
+
+    def on_layer(layer: Layer, observation: Observation) -> None:
+        recurrence = observation.recurrence
+        if forward.gauge is not None:
+            recurrence = recurrence.in_gauge(forward.gauge)
+        analyses.see(layer, recurrence, valid)
+
+    def on_states(depth: int, states: Tensor) -> None:
+        analyses.see_states(depth, states, valid)
+
+    # What lies behind a text is padding that no token before it sees, so `valid` is not needed.
+    runnable.run(ids, on_layer, on_states=on_states if analyses.wants_states else None)
+    analyses.end_batch(lambda watch: runnable.run(ids, on_states=watch), valid)
 
 
 def resolve_device(name: str) -> str:

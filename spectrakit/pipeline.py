@@ -15,22 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from spectrakit._threads import one_thread
+from spectrakit.analyses.base import Request
+from spectrakit.analyses.running import RunningAnalyses, analysis_names
+from spectrakit.dynamics import Domain
 from spectrakit.errors import UsageError
-from spectrakit.forward import Forward, See, resolve_device, see_forward
+from spectrakit.forward import Forward, resolve_device, see_forward
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.planning import AskedMode, Compat, Dtype, LayerPlan, Plan, Source, plan_layers
-from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Domain, Gauge, Mode, Recurrence
+    from spectrakit.dynamics import Gauge, Mode
 
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
@@ -47,6 +46,7 @@ def analyze(
     dtype: Dtype = "float32",
     gauge: Gauge | None = None,
     compat: Compat | None = None,
+    seed: int = 0,
     out: Path | None = None,
     figures: bool = False,
     command: str = "",
@@ -59,8 +59,8 @@ def analyze(
     where `source` is given). dtype: of the forward pass. gauge: of the states whose eigenvalues are
     taken, where a layer's read-out is normalised; None leaves each layer in its own (dsf for
     softmax and linear attention). compat: "rickenbach2025" shows the layers as the released
-    analysis of arXiv 2510.09379 does, and adds its table. out: the run folder to write; None keeps
-    the tables in memory.
+    analysis of arXiv 2510.09379 does, and adds its table. seed: of all that is random. out: the
+    run folder to write; None keeps the tables in memory.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
@@ -71,43 +71,31 @@ def analyze(
         progress = progress or Silent()
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        analyses = _names(analyses, "analyses")
-        domains = _domains(domains)
+        analyses = analysis_names(analyses, forward=mode != "weights")
+        request = Request(_domains(domains), seed)
         if compat is not None:
-            analyses = _names((*analyses, _known_compat(compat)), "analyses")
-        classes = [plugins().register().analyses[analysis] for analysis in analyses]
-        plan = plan_layers(model, mode, data_asked=source is not None)
+            analyses = analysis_names((*analyses, _known_compat(compat)))
+        plan = plan_layers(model, mode, data_asked=source is not None, analyses=analyses)
         forward = None
         if plan.source == "data":
             source = source or TokenOptions()
             forward = Forward(source, resolve_device(device), dtype, gauge, compat)
-        manifest = _manifest(model, plan, analyses, domains, forward, command)
+        manifest = _manifest(model, plan, analyses, request, forward, command)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
         kept = MemorySink(manifest)
         sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
-        running = [analysis(sink, domains) for analysis in classes]
-        labels = _Labels(running)
+        running = RunningAnalyses(analyses, sink, request)
         if forward is None:
-            see_weights(model, plan, labels.see, progress)
+            see_weights(model, plan, running, progress)
         else:
-            see_forward(model, forward, labels.see, progress)
-        for analysis in running:
-            analysis.finish()
-        _write_layers(sink, model, plan, labels.seen)
+            see_forward(model, forward, running, progress)
+        running.finish()
+        _write_layers(sink, model, plan, running.seen)
         if writer is not None and drawn is not None:
             for file, content in drawn.figures().items():
                 writer.add_file(file, content)
     return kept.run if out is None else read_run(out)
-
-
-def _names(names: str | Sequence[str], what: str) -> tuple[str, ...]:
-    """Each name once; a single one may stand alone. Raises UsageError where there is none."""
-    found = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    if not found:
-        message = f"there are no {what} to compute"
-        raise UsageError(message)
-    return found
 
 
 def _known_compat(compat: str) -> str:
@@ -117,15 +105,18 @@ def _known_compat(compat: str) -> str:
     return compat
 
 
-def _domains(domains: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
-    for domain in _names(domains, "domains"):
-        if domain not in ("discrete", "continuous"):
-            message = f"{domain!r} is no domain"
-            raise UsageError(message, hint="'discrete', 'continuous', or both in a tuple")
-    return _names(domains, "domains")  # type: ignore[return-value]
+def _domains(asked: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
+    """Each domain once; a single one may stand alone. Raises UsageError where one is none."""
+    domains: tuple[Domain, ...]
+    domains = tuple(dict.fromkeys([asked] if isinstance(asked, str) else asked))
+    unknown = [domain for domain in domains if domain not in get_args(Domain)]
+    if unknown or not domains:
+        message = f"{unknown[0]!r} is no domain" if unknown else "there are no domains"
+        raise UsageError(message, hint="'discrete', 'continuous', or both in a tuple")
+    return domains
 
 
-def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
+def see_weights(model: Model, plan: Plan, analyses: RunningAnalyses, progress: Progress) -> None:
     """Show each analysed layer's recurrence, from weights alone."""
     total = len(plan.analysed)
     with one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
@@ -134,7 +125,7 @@ def see_weights(model: Model, plan: Plan, see: See, progress: Progress) -> None:
                 name for layer in group for name in layer.weights_tensors
             )
             for layer in group:
-                see(layer, model.weights_recurrence(layer, tensors), None)
+                analyses.see(layer, model.weights_recurrence(layer, tensors), None)
                 task.advance(1)
 
 
@@ -151,19 +142,6 @@ def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
         size += cost
     if group:
         yield group
-
-
-class _Labels:
-    """Shows every analysis each layer, and remembers how each layer was seen."""
-
-    def __init__(self, analyses: Sequence[Analysis]) -> None:
-        self._analyses = analyses
-        self.seen: dict[int, tuple[Mode, str]] = {}
-
-    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
-        self.seen[layer.index] = (recurrence.mode, recurrence.gauge)
-        for analysis in self._analyses:
-            analysis.see(layer, recurrence, valid)
 
 
 def _write_layers(
@@ -203,7 +181,7 @@ def _manifest(
     model: Model,
     plan: Plan,
     analyses: Sequence[str],
-    domains: Sequence[Domain],
+    request: Request,
     forward: Forward | None,
     command: str,
 ) -> Manifest:
@@ -232,5 +210,10 @@ def _manifest(
         device="cpu" if forward is None else forward.device,
         dtype="float64" if forward is None else forward.dtype,
         command=command,
-        options={"analyses": list(analyses), "domains": list(domains), **data},
+        options={
+            "analyses": list(analyses),
+            "domains": list(request.domains),
+            "seed": request.seed,
+            **data,
+        },
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from spectrakit.analyses.running import any_needs_forward
 from spectrakit.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -48,20 +49,34 @@ class Plan:
         return tuple(plan.layer for plan in self.layers if plan.status == "analysed")
 
 
-def plan_layers(model: Model, mode: AskedMode, *, data_asked: bool = False) -> Plan:
+def plan_layers(
+    model: Model,
+    mode: AskedMode,
+    *,
+    data_asked: bool = False,
+    analyses: Sequence[str] = (),
+) -> Plan:
     """Decide for every layer whether it will be analysed, or why not.
 
-    Raises UnsupportedError where none can be, UsageError for an unknown mode.
+    data_asked: whether there is a text to run the model on. analyses: by name; those that look at
+    hidden states need a forward pass.
+
+    Raises UnsupportedError where none can be, UsageError for an unknown mode, and for one that does
+    not have what an analysis looks at.
     """
+    forward = [name for name in analyses if any_needs_forward([name])]
     if mode not in get_args(AskedMode):
         message = f"{mode!r} is no mode"
         raise UsageError(message, hint=" or ".join(get_args(AskedMode)))
     readable = [layer for layer in model.layers if layer.mixer is not None]
     in_weights = [layer for layer in readable if layer.in_weights]
     if mode == "auto":
-        mode = "weights" if in_weights and not data_asked else "data"
+        mode = "weights" if in_weights and not data_asked and not forward else "data"
     elif mode == "weights" and data_asked:
         raise UsageError("weights mode reads no text", hint="--mode data, or leave the text out")
+    elif mode == "weights" and forward:
+        message = f"{forward[0]} looks at hidden states, which weights mode does not have"
+        raise UsageError(message, hint="--mode data")
     analysed = in_weights if mode == "weights" else readable
     name = model.checkpoint.model_id
     if not analysed:

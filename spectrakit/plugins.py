@@ -69,6 +69,8 @@ class Registry(Generic[T]):
     kind: str
     #: What a thing of this kind must have besides its `name`.
     requires: tuple[str, ...]
+    #: Of these it must have at least one; none are asked for where there are none.
+    one_of: tuple[str, ...] = ()
     things: dict[str, Registered[T]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> T:
@@ -82,6 +84,9 @@ class Registry(Generic[T]):
         missing = [part for part in ("name", *self.requires) if not hasattr(thing, part)]
         if missing:
             message = f"{thing!r} is no {self.kind}: it lacks {', '.join(missing)}"
+            raise TypeError(message)
+        if self.one_of and not any(hasattr(thing, part) for part in self.one_of):
+            message = f"{thing!r} is no {self.kind}: it has none of {', '.join(self.one_of)}"
             raise TypeError(message)
         name = thing.name  # type: ignore[attr-defined]
         if not isinstance(name, str) or not name:
@@ -111,7 +116,9 @@ class Plugins:
         self.mixers: Registry[type[Mixer]] = Registry(
             "mixer", ("operator", "weights_mode", "weights_roles", "head_axis", "from_weights")
         )
-        self.analyses: Registry[type[Analysis]] = Registry("analysis", ("see", "merge", "finish"))
+        self.analyses: Registry[type[Analysis]] = Registry(
+            "analysis", ("merge", "finish"), ("see", "see_states", "see_rerun")
+        )
         self.plugins: list[PluginInfo] = []
         self._manager = pluggy.PluginManager(_HOST)
         self._manager.add_hookspecs(hookspecs)

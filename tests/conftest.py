@@ -16,6 +16,8 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ.pop("HF_TOKEN", None)
+# Plugins that are installed beside have tests of their own.
+os.environ["SPECTRAKIT_LOAD_PLUGINS"] = ""
 
 CHECKPOINTS = Path(__file__).parents[1] / "catalog" / "checkpoints"
 TINY = ("tiny-mamba", "tiny-mamba2")

@@ -1,41 +1,83 @@
-"""What every analysis offers: a mergeable accumulator that sees each layer as it passes."""
+"""What every analysis offers: a mergeable accumulator that sees a model as it passes by.
+
+An analysis sees recurrences (`see`), hidden states (`see_states`), the same batch run again
+(`see_rerun`), or several of these. Whatever it is given is gone afterwards: keep sums, not tensors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Layer
+    from spectrakit.architectures.base import StatesSeen
     from spectrakit.dynamics import Domain, Recurrence
     from spectrakit.tables import Sink
 
+#: Runs the batch once more and shows its residual stream, which may be changed on the way.
+Rerun: TypeAlias = "Callable[[StatesSeen], None]"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of the analyses.
+
+    domains: of eigenvalues. seed: of everything that is drawn at random.
+    """
+
+    domains: tuple[Domain, ...] = ("discrete",)
+    seed: int = 0
+
 
 class Analysis(Protocol):
-    """One run of an analysis over one model.
-
-    The pipeline calls `see` once per layer in weights mode, and once per layer and batch in data
-    mode, in the order of the forward pass; then `finish` once. Whatever `see` is given is gone
-    afterwards: keep sums, not tensors. Rows that need nothing of later batches may go to the sink
-    from `see` already.
-    """
+    """One run of an analysis over one model; it sees at least one of what is below."""
 
     #: Unique name among all plugins, as `--analyses` takes it: "spectrum".
     name: ClassVar[str]
 
-    def __init__(self, sink: Sink, domains: Sequence[Domain]) -> None:
-        """Start a run whose tables go to `sink`, about the `domains` the user asked for."""
-
-    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
-        """Take in one layer's recurrence.
-
-        valid: (B, T) of bool, False on padding that no statistic may count; None in weights mode.
-        """
+    def __init__(self, sink: Sink, request: Request) -> None:
+        """Start a run whose tables go to `sink`."""
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
 
     def finish(self) -> None:
         """Write the tables that had to wait for the last batch."""
+
+
+class RecurrenceAnalysis(Analysis, Protocol):
+    """An analysis of recurrences, in either mode."""
+
+    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
+        """Take in one layer's recurrence, in the order of the forward pass.
+
+        Called once per layer in weights mode, and once per layer and batch in data mode. Rows that
+        need nothing of later batches may go to the sink already.
+
+        valid: (B, T) of bool, False on padding that no statistic may count; None in weights mode.
+        """
+
+
+class StatesAnalysis(Analysis, Protocol):
+    """An analysis of hidden states, which only data mode has."""
+
+    def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
+        """Take in the residual stream (B, T, E) at one depth.
+
+        Depth 0 is where it enters the first block, l where it leaves the l-th; every batch shows
+        all depths in order. The tensor is in the dtype of the forward pass. valid: as of `see`.
+        """
+
+    def end_batch(self) -> None:
+        """All depths of a batch have been shown."""
+
+
+class RerunAnalysis(Analysis, Protocol):
+    """An analysis that asks what a change of the residual stream does, in data mode."""
+
+    def see_rerun(self, rerun: Rerun, valid: Tensor) -> None:
+        """Run the batch again, as often as needed; called when its own pass has ended."""

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from spectrakit.analyses.base import Request
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Domain, Recurrence
+    from spectrakit.dynamics import Recurrence
     from spectrakit.tables import Sink
 else:
     np = lazy_import("numpy")
@@ -43,7 +44,7 @@ class DecayKernel:
 
     name: ClassVar[str] = "kernel"
 
-    def __init__(self, sink: Sink, domains: Sequence[Domain]) -> None:  # noqa: ARG002
+    def __init__(self, sink: Sink, request: Request) -> None:  # noqa: ARG002
         self.sink = sink
         self._seen: dict[int, _LayerKernel] = {}
 

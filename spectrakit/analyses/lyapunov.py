@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from spectrakit.analyses.base import Request
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Domain, HeadAxis, Recurrence
+    from spectrakit.dynamics import HeadAxis, Recurrence
     from spectrakit.tables import Sink
 else:
     np = lazy_import("numpy")
@@ -37,8 +38,8 @@ class Lyapunov:
 
     name: ClassVar[str] = "lyapunov"
 
-    def __init__(self, sink: Sink, domains: Sequence[Domain]) -> None:
-        if "discrete" not in domains:
+    def __init__(self, sink: Sink, request: Request) -> None:
+        if "discrete" not in request.domains:
             message = "Lyapunov exponents are of products over tokens: there are no continuous ones"
             raise UsageError(message, hint="--domain discrete, or other --analyses")
         self.sink = sink

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from spectrakit.analyses.base import Request
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import DiscreteEigenvalues, Domain, Recurrence
+    from spectrakit.dynamics import DiscreteEigenvalues, Recurrence
     from spectrakit.tables import Sink
 else:
     np = lazy_import("numpy")
@@ -40,8 +41,9 @@ class Rickenbach2025:
     """The `rickenbach2025` analysis; `--compat rickenbach2025` adds it."""
 
     name: ClassVar[str] = "rickenbach2025"
+    only_when_named: ClassVar[bool] = True
 
-    def __init__(self, sink: Sink, domains: Sequence[Domain]) -> None:  # noqa: ARG002
+    def __init__(self, sink: Sink, request: Request) -> None:  # noqa: ARG002
         self.sink = sink
         self._seen: dict[int, _Percentages] = {}
 

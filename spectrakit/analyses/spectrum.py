@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from spectrakit.analyses.base import Request
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import (
         ContinuousEigenvalues,
@@ -49,9 +50,9 @@ class Spectrum:
 
     name: ClassVar[str] = "spectrum"
 
-    def __init__(self, sink: Sink, domains: Sequence[Domain]) -> None:
+    def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink
-        self.domains = tuple(domains)
+        self.domains = request.domains
         self._seen: dict[int, _LayerSketch] = {}
         #: Layers whose A is the same for every token: written when first seen.
         self._written: set[int] = set()

@@ -86,6 +86,9 @@ class Layer:
 
 #: Called with each layer as the forward pass reaches it; nothing is kept afterwards.
 LayerSeen: TypeAlias = "Callable[[Layer, Observation], None]"
+#: Called with the residual stream (B, T, E) at each depth: 0 where it enters the first block, l
+#: where it leaves the l-th. What it returns takes the stream's place; None leaves it as it is.
+StatesSeen: TypeAlias = "Callable[[int, Tensor], Tensor | None]"
 
 
 class RunnableModel(Protocol):
@@ -96,12 +99,17 @@ class RunnableModel(Protocol):
         """Token ids lie below it."""
 
     def run(
-        self, tokens: Tensor, on_layer: LayerSeen | None = None, valid: Tensor | None = None
+        self,
+        tokens: Tensor,
+        on_layer: LayerSeen | None = None,
+        valid: Tensor | None = None,
+        on_states: StatesSeen | None = None,
     ) -> None:
         """One forward pass over token ids (B, T), from an empty state.
 
         valid: (B, T) of bool, False on padding that no token may attend to; None where there is
-        none, or where it comes after the text and so changes nothing before it.
+        none, or where it comes after the text and so changes nothing before it. on_states: sees the
+        residual stream, from depth 0 to the number of blocks.
 
         Raises AnalysisError where a layer that was to be watched recorded nothing, UsageError where
         the sequences are longer than the model can take.

@@ -14,13 +14,13 @@ B batch, T tokens, H heads, G groups of keys, K key width.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.residual_stream import block_of
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap, first
 from spectrakit.architectures.transformers_model import TransformersModel
 from spectrakit.dynamics import Gauge, Recurrence, ScalarDecay
@@ -53,13 +53,13 @@ def as_released(model: RunnableModel) -> TransformersModel:
     layers: list[Layer] = []
     taps = {}
     for layer in model.layers:
-        # The block is the first numbered module of the path; the layer is inside it.
-        found = re.match(r"(.*?\.\d+)\.(.+)", layer.path)
-        if found is None or found[1] in (other.path for other in layers):
+        block = block_of(layer.path)
+        if block == layer.path or block in (other.path for other in layers):
             message = f"layer {layer.index} ({layer.path}) does not have a block of its own"
             raise UnsupportedError(message, hint="leave --compat out")
-        layers.append(replace(layer, path=found[1]))
-        taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), found[2]))
+        layers.append(replace(layer, path=block))
+        inside = layer.path.removeprefix(f"{block}.")
+        taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), inside))
     return TransformersModel(model.model, layers, taps)
 
 

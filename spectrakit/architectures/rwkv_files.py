@@ -1,12 +1,13 @@
-"""RWKV's own files: bare state dicts of RWKV-4, 5 and 6, recognised by their tensors' names.
+"""RWKV's own files: bare state dicts of RWKV-4 to 7, recognised by their tensors' names.
 
     blocks.N.att.time_decay      (C,) RWKV-4; (H,) or (H, K) RWKV-5; (1, 1, C) RWKV-6
     blocks.N.att.time_faaaa      (H, K), of RWKV-5 and 6
     blocks.N.att.ln_x.weight     (C,), from RWKV-5 on
-    blocks.N.att.w0              (1, 1, C), of RWKV-7, whose A is not diagonal: see `_RWKV7`
+    blocks.N.att.w0              (1, 1, C), of RWKV-7
+    blocks.N.att.r_k             (H, K), of RWKV-7
 
-C channels, H heads, K key width. The decays are parameters, so weights mode reads them without a
-config; nothing here runs these files.
+C channels, H heads, K key width. The decays, or their biases, are parameters, so weights mode reads
+them without a config; nothing here runs these files.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Layer, check_parameters, numbered_layers
 from spectrakit.errors import MalformedError, UnsupportedError
-from spectrakit.mixers import RWKV4, RWKV5, RWKV6
+from spectrakit.mixers import RWKV4, RWKV5, RWKV6, RWKV7
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
 
 _BLOCKS = "blocks."
-_RWKV7 = "A of RWKV-7 removes along a key, which only a token has; its forward pass is not run here"
+_PREVIEW = "a preview of RWKV-7, whose parameters have other names than those of the release"
 
 
 class RWKVFiles:
@@ -48,7 +49,7 @@ class RWKVFiles:
         message = (
             f"{checkpoint.model_id} is a state dict of the RWKV project and cannot be run here"
         )
-        raise UnsupportedError(message, hint="--mode weights")
+        raise UnsupportedError(message, hint="--mode weights; the plugin spectrakit-rwkv runs it")
 
 
 def _path(index: int) -> str:
@@ -57,16 +58,23 @@ def _path(index: int) -> str:
 
 def _layer(checkpoint: Checkpoint, index: int) -> Layer:
     path = _path(index)
-    if f"{path}.w0" in checkpoint.tensors:
-        return Layer(index, path, "rwkv7", reason=_RWKV7)
-    mixer = _mixer(checkpoint, path)
-    names = {"time_decay": f"{path}.time_decay"}
-    layer = Layer(index, path, mixer.name, mixer, names, runs=False)
+    if f"{path}.time_aaaaa" in checkpoint.tensors:
+        # With the names of RWKV-6, but other equations.
+        return Layer(index, path, RWKV7.name, reason=_PREVIEW)
+    mixer, role, name = _mixer(checkpoint, path)
+    layer = Layer(index, path, mixer.name, mixer, {role: f"{path}.{name}"}, runs=False)
     check_parameters(checkpoint, layer)
     return layer
 
 
-def _mixer(checkpoint: Checkpoint, path: str) -> Mixer:
+def _mixer(checkpoint: Checkpoint, path: str) -> tuple[Mixer, str, str]:
+    """The time mixing, the role of the parameter that A needs, and its name."""
+    if f"{path}.w0" in checkpoint.tensors:
+        return RWKV7(*_shape(checkpoint, f"{path}.r_k", axes=2)), "decay_bias", "w0"
+    return _mixer_before_7(checkpoint, path), "time_decay", "time_decay"
+
+
+def _mixer_before_7(checkpoint: Checkpoint, path: str) -> Mixer:
     decay = _shape(checkpoint, f"{path}.time_decay")
     if f"{path}.ln_x.weight" not in checkpoint.tensors:
         return RWKV4(*decay[-1:])

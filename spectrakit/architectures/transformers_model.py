@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.quantisation import check_runnable
+from spectrakit.architectures.residual_stream import stream_watched
 from spectrakit.architectures.taps import Call, Seen, forward_arguments, unknown_transformers
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from spectrakit.architectures.base import Layer, LayerSeen
+    from spectrakit.architectures.base import Layer, LayerSeen, StatesSeen
     from spectrakit.architectures.taps import Source, Tap
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Observation
@@ -40,7 +41,11 @@ class TransformersModel:
         return int(embedding.weight.shape[0])
 
     def run(
-        self, tokens: Tensor, on_layer: LayerSeen | None = None, valid: Tensor | None = None
+        self,
+        tokens: Tensor,
+        on_layer: LayerSeen | None = None,
+        valid: Tensor | None = None,
+        on_states: StatesSeen | None = None,
     ) -> None:
         """One forward pass over token ids (B, T); the language head is not computed.
 
@@ -55,6 +60,8 @@ class TransformersModel:
         with torch.no_grad(), ExitStack() as stack:
             stack.enter_context(quiet_transformers())
             stack.enter_context(self._watched(watch))
+            if on_states is not None:
+                stack.enter_context(stream_watched(self.model, self.layers[0].path, on_states))
             try:
                 body(input_ids=tokens.to(device), attention_mask=mask, use_cache=False)
             except RuntimeError as error:

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
-from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
+from spectrakit.architectures.transformers_family import (
+    Block,
+    Part,
+    PartConfig,
+    TransformersArchitecture,
+)
 from spectrakit.mixers import RWKV4, Observation
 
 if TYPE_CHECKING:
+    from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
 
 
@@ -36,6 +42,14 @@ class TransformersRWKV(TransformersArchitecture):
     module_prefix: ClassVar[str] = "rwkv.blocks."
     file_prefixes: ClassVar[tuple[str, ...]] = ("rwkv.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32
+
+    def config(self, checkpoint: Checkpoint) -> Configured:
+        """The checkpoint's, without the halving of the residual stream that half precision needs.
+
+        transformers divides the stream by two every `rescale_every` blocks, and the weights of what
+        is added to it likewise: that is no part of the model.
+        """
+        return PartConfig(checkpoint.model_id, {**checkpoint.config, "rescale_every": 0})
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One time mixing each."""

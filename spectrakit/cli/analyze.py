@@ -27,7 +27,7 @@ def analyze(
         typer.Option(help="weights reads a few MB; data runs the model; auto chooses."),
     ] = "auto",
     analyses: Annotated[
-        str, typer.Option(help="Analyses to run, by name, separated by commas.")
+        str, typer.Option(help="Analyses to run, by name, separated by commas; or all.")
     ] = "spectrum",
     domain: Annotated[
         Literal["discrete", "continuous", "both"],
@@ -49,6 +49,7 @@ def analyze(
     dtype: options.ForwardDtype = "float32",
     gauge: options.StateGauge = None,
     compat: options.ReleasedAnalysis = None,
+    seed: options.Seed = 0,
     config: options.Config = None,
     revision: options.Revision = None,
     cache_dir: options.CacheDir = None,
@@ -61,19 +62,22 @@ def analyze(
     Examples: spectrakit analyze state-spaces/mamba-130m; spectrakit analyze ./model --text book.txt
     """
     from spectrakit import pipeline
+    from spectrakit.analyses.running import analysis_names
     from spectrakit.planning import default_folder
     from spectrakit.tokens import TokenOptions
 
     asked = TokenOptions(text, tokens, tokenizer, batch_size, seq_len, max_tokens)
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
+    words = [name.strip() for name in analyses.split(",")]
+    names = analysis_names(words, forward=mode != "weights")
     with options.open_model(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
-        source = options.token_source(context, opened, mode, asked)
+        source = options.token_source(context, opened, mode, asked, names)
         run = pipeline.analyze(
             opened,
-            analyses=[name.strip() for name in analyses.split(",")],
+            analyses=names,
             mode=mode,
             domains=domains,
             source=source,
@@ -81,6 +85,7 @@ def analyze(
             dtype=dtype,
             gauge=gauge,
             compat=compat,
+            seed=seed,
             out=out or default_folder(opened, source, _settings(context)),
             figures=figures,
             command=shlex.join(["spectrakit", *sys.argv[1:]]),

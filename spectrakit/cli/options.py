@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -81,6 +82,7 @@ Tokenizer = Annotated[
 BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
 SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.")]
 MaxTokens = Annotated[int, typer.Option(help="Tokens in all.")]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn at random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 ForwardDtype = Annotated[
     Dtype, typer.Option(help="Of the weights and the forward pass; half precision loses memory.")
@@ -162,7 +164,11 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 
 def token_source(
-    context: typer.Context, model: Model, mode: AskedMode, asked: TokenOptions
+    context: typer.Context,
+    model: Model,
+    mode: AskedMode,
+    asked: TokenOptions,
+    analyses: Sequence[str] = (),
 ) -> TokenOptions | None:
     """`asked` where the model will be run on it; None where its weights are enough.
 
@@ -171,7 +177,8 @@ def token_source(
     from spectrakit.planning import plan_layers
 
     data_asked = asked.text is not None or asked.tokens is not None
-    if plan_layers(model, mode, data_asked=data_asked).source == "data":
+    plan = plan_layers(model, mode, data_asked=data_asked, analyses=analyses)
+    if plan.source == "data":
         return asked
     for name in given(context):
         if name in _OF_DATA_MODE:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import spectrakit as sk
 from spectrakit.plugins import plugins
+from spectrakit.testing.require import require_equal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +77,19 @@ class CheckpointBench:
         """Every layer on `tokens`."""
         seen: Seen = []
         self.runnable.run(tokens, lambda layer, observed: seen.append((layer, observed)), valid)
+        return seen
+
+    def states(self, tokens: Tensor, changed: Mapping[int, Tensor] | None = None) -> list[Tensor]:
+        """The residual stream at every depth, with those of `changed` put in their place."""
+        seen: list[Tensor] = []
+
+        def on_states(depth: int, states: Tensor) -> Tensor | None:
+            require_equal("depth", depth, len(seen))
+            instead = None if changed is None else changed.get(depth)
+            seen.append((states if instead is None else instead).clone())
+            return instead
+
+        self.runnable.run(tokens, on_states=on_states)
         return seen
 
 

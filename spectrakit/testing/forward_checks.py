@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import spectrakit as sk
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.residual_stream import block_of
 from spectrakit.errors import UnsupportedError
 from spectrakit.testing import observations
 from spectrakit.testing.checkpoint_bench import CheckpointBench, analysed
@@ -110,6 +111,23 @@ def holds_one_layer_at_a_time(bench: CheckpointBench) -> None:
     bench.runnable.run(bench.tokens, on_layer)
 
 
+def shows_the_residual_stream(bench: CheckpointBench) -> None:
+    """At every depth, (B, T, E); what is put in its place goes on, to later tokens alone."""
+    plain = bench.states(bench.tokens)
+    blocks = len({block_of(layer.path) for layer in bench.model.layers})
+    require(len(plain) > blocks, f"{len(plain)} depths for {blocks} blocks with layers")
+    for states in plain:
+        require_equal("axes of the residual stream", states.shape[:2], bench.tokens.shape)
+    at = bench.tokens.shape[1] // 2
+    for depth in (0, len(plain) // 2):
+        states = plain[depth].clone()
+        states[:, at] = states[:, at].flip(-1)
+        last = bench.states(bench.tokens, {depth: states})[-1]
+        change = (last - plain[-1]).abs().amax((0, 2))
+        require(bool(change[at] > 0), f"a change at depth {depth} is not gone on with")
+        require_close("tokens before a change", last[:, :at], plain[-1][:, :at], FLOAT32)
+
+
 def memory_is_linear_in_tokens(bench: CheckpointBench) -> None:
     """No table of T x T is kept."""
     half = bench.observe(bench.tokens[:, : bench.tokens.shape[1] // 2])
@@ -147,6 +165,7 @@ FORWARD_CHECKS = (
     padding_is_masked,
     is_deterministic,
     holds_one_layer_at_a_time,
+    shows_the_residual_stream,
     memory_is_linear_in_tokens,
     data_mode_writes_every_spectrum,
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import spectrakit as sk
+from spectrakit.analyses.base import Request
 from spectrakit.analyses.decay_kernel import DecayKernel, lag_bins, lag_edges
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import Contraction, OuterProduct, Recurrence, ScalarDecay
@@ -31,7 +32,7 @@ def constant_decay(log_decay, batch, tokens, gauge="unnormalised"):
 
 def table(*batches):
     sink = MemorySink(Manifest(model_id="m", revision="r", mode="data"))
-    analysis = DecayKernel(sink, ("discrete",))
+    analysis = DecayKernel(sink, Request())
     for recurrence, valid in batches:
         analysis.see(LAYER, recurrence, valid)
     analysis.finish()
@@ -86,7 +87,7 @@ def test_batches_merge_to_their_average():
     parts = [(constant_decay([-0.1], 1, 30), ones), (constant_decay([-0.4], 1, 30), ones)]
     together = table(*parts)
     sink = MemorySink(Manifest(model_id="m", revision="r", mode="data"))
-    one, other = (DecayKernel(sink, ("discrete",)) for _ in range(2))
+    one, other = (DecayKernel(sink, Request()) for _ in range(2))
     one.see(LAYER, *parts[0])
     other.see(LAYER, *parts[1])
     one.merge(other)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from spectrakit.analyses.base import Request
 from spectrakit.analyses.lyapunov import Lyapunov
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
@@ -44,7 +45,7 @@ def seen_by(analysis, *seen):
 
 def rows(*seen):
     sink = MemorySink(MANIFEST)
-    seen_by(Lyapunov(sink, ("discrete",)), *seen).finish()
+    seen_by(Lyapunov(sink, Request()), *seen).finish()
     return sink.run.table("lyapunov").to_pylist()
 
 
@@ -114,7 +115,7 @@ def test_batches_merged_across_workers_are_one_run():
     torch.manual_seed(0)
     parts = [(layer, recurrence(delta(1, 9)), every(1, 9)) for layer in (0, 1, 0, 1, 0)]
     sinks = [MemorySink(MANIFEST) for _ in range(3)]
-    one, worker, other = (Lyapunov(sink, ("discrete",)) for sink in sinks)
+    one, worker, other = (Lyapunov(sink, Request()) for sink in sinks)
     seen_by(one, *parts).finish()
     seen_by(worker, *parts[:1])
     seen_by(other, *parts[1:])
@@ -171,7 +172,7 @@ def test_no_token_at_all_is_an_error():
 
 def test_there_are_no_continuous_exponents():
     with pytest.raises(UsageError, match="products over tokens"):
-        Lyapunov(MemorySink(MANIFEST), ("continuous",))
+        Lyapunov(MemorySink(MANIFEST), Request(("continuous",)))
 
 
 def test_every_column_is_filled_or_may_be_empty():

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectrakit.analyses.base import Request
 from spectrakit.analyses.spectrum import Spectrum
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
@@ -43,7 +44,7 @@ def recurrence(operator, mode="nominal", head_axis="channel", width=1, generator
 def analysed(*seen, domains=("discrete",)):
     """The tables after showing (layer, recurrence, valid) triples to one analysis."""
     sink = MemorySink(MANIFEST)
-    analysis = Spectrum(sink, domains)
+    analysis = Spectrum(sink, Request(domains))
     for layer, rec, valid in seen:
         analysis.see(Layer(layer, f"layers.{layer}", "test"), rec, valid)
     analysis.finish()
@@ -269,7 +270,7 @@ def test_batches_merged_across_workers_are_one_run():
     pieces = [torch.rand(1, 20, 5) for _ in range(3)]
     valid = torch.ones(1, 20, dtype=torch.bool)
     sinks = [MemorySink(MANIFEST) for _ in range(4)]
-    one, *workers = (Spectrum(sink, ("discrete",)) for sink in sinks)
+    one, *workers = (Spectrum(sink, Request()) for sink in sinks)
     for worker, piece in zip(workers, pieces, strict=True):
         one.see(layer, recurrence(SeparableDecay(piece, rate), "data"), valid)
         worker.see(layer, recurrence(SeparableDecay(piece, rate), "data"), valid)

@@ -126,8 +126,8 @@ def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):
         "import os, signal, sys\n"
         "from spectrakit.architectures import transformers_model\n"
         "run = transformers_model.TransformersModel.run\n"
-        "def interrupted(self, tokens, on_layer=None):\n"
-        "    run(self, tokens, on_layer)\n"
+        "def interrupted(self, tokens, *watching, **options):\n"
+        "    run(self, tokens, *watching, **options)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "transformers_model.TransformersModel.run = interrupted\n"
         "sys.argv = ['spectrakit', 'analyze', 'tiny-mamba2', '--mode', 'data', '--out', 'run']\n"
@@ -195,7 +195,8 @@ def test_a_hostile_plugin_breaks_nothing(tmp_path):
         )
     import os
 
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    wanted = {"SPECTRAKIT_LOAD_PLUGINS": "exits,raises,takes"}
+    environment = {**os.environ, "PYTHONPATH": str(site), **wanted}
 
     def run(*words):
         return subprocess.run(

@@ -68,6 +68,24 @@ def test_watching_changes_nothing(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_the_residual_stream_is_that_of_transformers(family, tmp_path):
+    with sk.open_checkpoint(str(family.write(tmp_path))) as model:
+        runnable = model.architecture.load(model.checkpoint, "cpu")
+    tokens, found = family.token_ids(), []
+    runnable.run(tokens, on_states=lambda _, states: found.append(states.clone()))
+    with torch.no_grad():
+        output = runnable.model.base_model(
+            input_ids=tokens, use_cache=False, output_hidden_states=True
+        )
+    assert len(found) == len(output.hidden_states)
+    theirs = [states.flatten(2) for states in output.hidden_states]
+    # The last of theirs has gone through the final norm; some have none of before the first block.
+    first = 1 if family.model_type in ("mamba", "mamba2", "falcon_mamba", "rwkv") else 0
+    for found_states, expected in zip(found[first:], theirs[: len(theirs) - 1], strict=False):
+        torch.testing.assert_close(found_states, expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
 def test_every_analysis_sees_every_layer(family, tmp_path):
     folder = family.write(tmp_path / "model")
     np.save(tmp_path / "ids.npy", family.token_ids().numpy())

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from spectrakit.plugins import plugins
 from spectrakit.testing import CheckpointExample, parametrize_with_checks
-from tests.architectures.test_linear_families import LATER, RETNET, SHARED, blocks
+from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARED, blocks
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
@@ -80,6 +80,7 @@ EXAMPLES = [
     of_shapes("rwkv6", "rwkv-files", "rwkv6",
               {**LATER, DECAY: (1, 1, 12), "blocks__N__att__time_decay_w1": (12, 2),
                "blocks__N__att__time_faaaa": (3, 4)}),
+    of_shapes("rwkv7", "rwkv-files", "rwkv7", RWKV7),
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
 ]  # fmt: skip

@@ -115,6 +115,19 @@ MUTANTS = {
         CHECKPOINT, "holds_one_layer_at_a_time", "model.py", ON_LAYER,
         KEPT,
     ),
+    "a stream that stays as it was": (
+        CHECKPOINT, "shows_the_residual_stream", "model.py",
+        "return hidden if changed is None else changed", "return hidden",
+    ),
+    "a stream that is not shown behind the last block": (
+        CHECKPOINT, "shows_the_residual_stream", "model.py",
+        "on_states, depth, hidden + output",
+        "on_states if depth == 1 else None, depth, hidden + output",
+    ),
+    "a model that sees ahead": (
+        CHECKPOINT, "shows_the_residual_stream", "model.py", NORMED,
+        f"{NORMED}\n            normed = normed + 1e-3 * normed.roll(-1, 1)",
+    ),
     "layers counted from one": (
         CHECKPOINT, "lists_its_layers", "architecture.py", "Layer(index,", "Layer(index + 1,",
     ),

@@ -1,0 +1,99 @@
+"""The analyses of one run: which they are, and what of the model each of them looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.errors import UsageError
+from spectrakit.plugins import plugins
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectrakit.analyses.base import Analysis, Request, Rerun
+    from spectrakit.architectures import Layer
+    from spectrakit.dynamics import Mode, Recurrence
+    from spectrakit.tables import Sink
+
+#: Asks for every analysis but those that run only when named (`only_when_named = True`).
+ALL = "all"
+
+
+def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple[str, ...]:
+    """The analyses of these names, each once; "all" stands for all there are.
+
+    asked: names, or one that stands alone. forward: whether there is a forward pass; without one,
+    "all" leaves out what needs it.
+
+    Raises UsageError for a name that there is not, and where there is none at all.
+    """
+    registry = plugins().register().analyses
+    names: list[str] = []
+    for name in [asked] if isinstance(asked, str) else asked:
+        if name == ALL:
+            names += [
+                each
+                for each in registry.things
+                if not getattr(registry[each], "only_when_named", False)
+                and (forward or not needs_forward(registry[each]))
+            ]
+        else:
+            registry[name]  # raises where there is none
+            names.append(name)
+    if not names:
+        raise UsageError("there are no analyses to compute", hint="spectrakit plugins list")
+    return tuple(dict.fromkeys(names))
+
+
+def needs_forward(analysis: type[Analysis]) -> bool:
+    """Whether it looks at hidden states alone, which weights do not determine."""
+    return not hasattr(analysis, "see")
+
+
+def any_needs_forward(names: Iterable[str]) -> bool:
+    """Whether one of these analyses does."""
+    registry = plugins().register().analyses
+    return any(needs_forward(registry[name]) for name in names)
+
+
+class RunningAnalyses:
+    """Shows every analysis what it looks at, and remembers how each layer was seen."""
+
+    def __init__(self, names: Sequence[str], sink: Sink, request: Request) -> None:
+        registry = plugins().register().analyses
+        self._analyses: list[Any] = [registry[name](sink, request) for name in names]
+        #: Mode and gauge of each layer that was shown, by its index.
+        self.seen: dict[int, tuple[Mode, str]] = {}
+
+    @property
+    def wants_states(self) -> bool:
+        """Whether any of them looks at hidden states."""
+        return any(hasattr(analysis, "see_states") for analysis in self._analyses)
+
+    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
+        """One layer, and in data mode one batch of it."""
+        self.seen[layer.index] = (recurrence.mode, recurrence.gauge)
+        for analysis in self._analyses:
+            if hasattr(analysis, "see"):
+                analysis.see(layer, recurrence, valid)
+
+    def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
+        """The residual stream at one depth."""
+        for analysis in self._analyses:
+            if hasattr(analysis, "see_states"):
+                analysis.see_states(depth, states, valid)
+
+    def end_batch(self, rerun: Rerun, valid: Tensor) -> None:
+        """A batch has been shown; `rerun` runs it again for those who ask."""
+        for analysis in self._analyses:
+            if hasattr(analysis, "see_states"):
+                analysis.end_batch()
+        for analysis in self._analyses:
+            if hasattr(analysis, "see_rerun"):
+                analysis.see_rerun(rerun, valid)
+
+    def finish(self) -> None:
+        """Let each write what had to wait."""
+        for analysis in self._analyses:
+            analysis.finish()
