@@ -21,6 +21,7 @@ from benchmarks import (
     local_file,
     measure,
     operators,
+    plugins,
     sketch,
     startup,
 )
@@ -31,6 +32,7 @@ CASES = {
     "local_file": local_file,
     "sketch": sketch,
     "operators": operators,
+    "plugins": plugins,
     "data_mode": data_mode,
     "attention": attention,
 }

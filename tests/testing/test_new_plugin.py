@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -53,6 +54,40 @@ def test_it_works_as_it_is(tmp_path):
         document = json.loads(run(*SPECTRAKIT, *words))
         assert [layer["mode"] for layer in document["layers"]] == [mode] * 2
         assert {layer["kind"] for layer in document["layers"]} == {"demo"}
+
+
+@pytest.mark.slow
+def test_uninstalling_it_leaves_no_trace(tmp_path):
+    """In an environment of its own, which also sees what this one has installed."""
+    venv = tmp_path / "venv"
+    subprocess.run([*PYTHON, "-m", "venv", venv], check=True)
+    (site,) = venv.glob("lib/python*/site-packages")
+    ours = sysconfig.get_path("purelib")
+    (site / "host.pth").write_text(f"import site; site.addsitedir({ours!r})")
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("SPECTRAKIT_LOAD_PLUGINS", None)
+
+    def run(*words, code=0):
+        done = subprocess.run(
+            [venv / "bin" / "python", "-m", *words], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def state():
+        files = {str(path) for path in venv.rglob("*") if "__pycache__" not in path.parts}
+        return files, json.loads(run("spectrakit", "plugins", "list", "--json"))
+
+    run("spectrakit", "plugins", "new", "demo")
+    before = state()
+    run("pip", "install", *PIP[6:], "./spectrakit-demo")
+    run("spectrakit_demo.examples", "model")
+    assert "demo" in run("spectrakit", "inspect", "./model")
+    assert state() != before
+    run("pip", "uninstall", "--yes", "--quiet", "spectrakit-demo")
+    assert state() == before
+    assert "no architecture here reads model" in run("spectrakit", "inspect", "./model", code=3)
 
 
 def test_a_plugin_that_does_not_load_is_a_failed_check(demo):
