@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
 from spectrakit.tables import SPECTRUM, SPECTRUM_SUMMARY, Manifest, MemorySink, Sink, TableSchema
@@ -12,6 +12,8 @@ from spectrakit.tables import SPECTRUM, SPECTRUM_SUMMARY, Manifest, MemorySink, 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    from spectrakit.tables import Run
 else:
     pc = lazy_import("pyarrow.compute")
 
@@ -40,15 +42,23 @@ class Drawn:
             self._kept.append(schema, table)
 
     def figures(self) -> dict[str, bytes]:
-        """The pictures by file name; none where no analysis left a spectrum."""
-        from spectrakit.report.charts import spectrum_figure
+        """The pictures by file name; none where no analysis left a table that is drawn."""
         from spectrakit.report.figures import render_all
 
         run = self._kept.run
-        if SPECTRUM_SUMMARY.name not in run.tables:
-            return {}
-        drawn = render_all(spectrum_figure(run), "png", "svg")
-        return {f"spectrum.{kind}": content for kind, content in drawn.items()}
+        found: dict[str, bytes] = {}
+        for name, table, draw in _pictures():
+            if table in run.tables:
+                drawn = render_all(draw(run), "png", "svg")
+                found |= {f"{name}.{kind}": content for kind, content in drawn.items()}
+        return found
+
+
+def _pictures() -> list[tuple[str, str, Callable[[Run], Any]]]:
+    """Every picture of a run: its file's name, the table it is of, and what draws it."""
+    from spectrakit.report.charts import spectrum_figure
+
+    return [("spectrum", SPECTRUM_SUMMARY.name, spectrum_figure)]
 
 
 def _not_in_histogram(spectrum: pa.Table) -> bool:
