@@ -13,6 +13,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PLUGINS = [
+    tomllib.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))
+]
 
 
 def constraints():
@@ -28,8 +32,8 @@ def pins():
 
 
 def asked_for():
-    """What pyproject.toml names: the dependencies, and those of every group."""
-    groups = PROJECT["dependency-groups"].values()
+    """What pyproject.toml names: the dependencies, and those of every group, plugins' included."""
+    groups = [group for of in [PROJECT, *PLUGINS] for group in of["dependency-groups"].values()]
     named = [entry for group in groups for entry in group if isinstance(entry, str)]
     return [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *named]]
 

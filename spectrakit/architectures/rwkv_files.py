@@ -70,17 +70,17 @@ def _layer(checkpoint: Checkpoint, index: int) -> Layer:
 def _mixer(checkpoint: Checkpoint, path: str) -> tuple[Mixer, str, str]:
     """The time mixing, the role of the parameter that A needs, and its name."""
     if f"{path}.w0" in checkpoint.tensors:
-        return RWKV7(*_shape(checkpoint, f"{path}.r_k", axes=2)), "decay_bias", "w0"
+        return RWKV7(*shape_of(checkpoint, f"{path}.r_k", axes=2)), "decay_bias", "w0"
     return _mixer_before_7(checkpoint, path), "time_decay", "time_decay"
 
 
 def _mixer_before_7(checkpoint: Checkpoint, path: str) -> Mixer:
-    decay = _shape(checkpoint, f"{path}.time_decay")
+    decay = shape_of(checkpoint, f"{path}.time_decay")
     if f"{path}.ln_x.weight" not in checkpoint.tensors:
         return RWKV4(*decay[-1:])
-    (channels,) = _shape(checkpoint, f"{path}.ln_x.weight", axes=1)
+    (channels,) = shape_of(checkpoint, f"{path}.ln_x.weight", axes=1)
     if f"{path}.time_decay_w1" in checkpoint.tensors:
-        heads, width = _shape(checkpoint, f"{path}.time_faaaa", axes=2)
+        heads, width = shape_of(checkpoint, f"{path}.time_faaaa", axes=2)
         return RWKV6(heads, width)
     heads = decay[0]
     if heads == 0 or channels % heads:
@@ -89,7 +89,8 @@ def _mixer_before_7(checkpoint: Checkpoint, path: str) -> Mixer:
     return RWKV5(heads, channels // heads, shared=len(decay) == 1)
 
 
-def _shape(checkpoint: Checkpoint, name: str, axes: int | None = None) -> tuple[int, ...]:
+def shape_of(checkpoint: Checkpoint, name: str, axes: int | None = None) -> tuple[int, ...]:
+    """The shape of a tensor. Raises MalformedError where there is none, or not of so many axes."""
     entry = checkpoint.tensors.get(name)
     if entry is None or not entry.shape or (axes is not None and len(entry.shape) != axes):
         found = "is missing" if entry is None else f"has shape {list(entry.shape)}"

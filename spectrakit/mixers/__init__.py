@@ -12,7 +12,9 @@ from spectrakit.mixers.mamba2 import Mamba2
 from spectrakit.mixers.mlstm import MLSTM
 from spectrakit.mixers.norm_attention import NormAttention
 from spectrakit.mixers.rg_lru import RGLRU
-from spectrakit.mixers.rwkv import RWKV4, RWKV5, RWKV6
+from spectrakit.mixers.rwkv4 import RWKV4
+from spectrakit.mixers.rwkv6 import RWKV5, RWKV6
+from spectrakit.mixers.rwkv7 import RWKV7
 from spectrakit.mixers.s4 import S4
 from spectrakit.mixers.s4d import S4D
 from spectrakit.mixers.s5 import S5
@@ -27,6 +29,7 @@ __all__ = [
     "RWKV4",
     "RWKV5",
     "RWKV6",
+    "RWKV7",
     "S4",
     "S4D",
     "S5",

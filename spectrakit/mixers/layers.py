@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from torch.nn import functional
 else:
+    torch = lazy_import("torch")
     functional = lazy_import("torch.nn.functional")
 
 
@@ -28,3 +30,8 @@ def root_mean_square_norm(x: Tensor, epsilon: float) -> Tensor:
 def unit_length(x: Tensor, epsilon: float = 1e-6) -> Tensor:
     """X / sqrt(|x|^2 + epsilon) over the last axis; zero where x is."""
     return x * (x.square().sum(-1, keepdim=True) + epsilon).rsqrt()
+
+
+def token_before(x: Tensor, first: float = 0.0) -> Tensor:
+    """x_{t-1} of (B, T, ...), and `first` at the first token."""
+    return torch.cat([torch.full_like(x[:, :1], first), x[:, :-1]], dim=1)

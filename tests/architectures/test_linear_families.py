@@ -200,9 +200,42 @@ def test_shapes_that_no_version_of_rwkv_has_are_refused(written, tensors, says):
         _ = model.layers
 
 
-def test_rwkv7_is_listed_with_the_reason(written):
-    shapes = blocks(2, blocks__N__att__w0=(1, 1, 12), blocks__N__att__r_k=(3, 4))
-    with written(shapes) as model:
+RWKV7 = {"blocks__N__att__w0": (1, 1, 12), "blocks__N__att__r_k": (3, 4)}
+
+
+def test_rwkv7_has_its_decays_at_their_bias(written):
+    with written(blocks(2, **RWKV7)) as model:
+        for layer in model.layers:
+            assert (layer.kind, layer.heads, layer.state_size) == ("rwkv7", 3, 4)
+            (name,) = layer.weights_tensors
+            bias = model.checkpoint.read([name])[name].double().view(3, 4)
+            recurrence = model.recurrence(layer.index)
+            assert recurrence.mode == "nominal"
+            found = recurrence.eigenvalues().decay_rate.sort(-1).values
+            torch.testing.assert_close(found, (bias.sigmoid() * math.exp(-0.5)).sort(-1).values)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"blocks__N__att__w0": (1, 1, 12)}, "r_k is missing"),
+        ({**RWKV7, "blocks__N__att__r_k": (12,)}, "has shape"),
+        ({**RWKV7, "blocks__N__att__r_k": (3, 5)}, "has shape"),
+    ],
+)
+def test_shapes_that_rwkv7_does_not_have_are_refused(written, tensors, says):
+    with written(blocks(1, **tensors)) as model, pytest.raises(MalformedError, match=says):
+        _ = model.layers
+
+
+def test_a_preview_of_rwkv7_is_not_taken_for_rwkv6(written):
+    tensors = {
+        **LATER,
+        "blocks__N__att__time_decay": (1, 1, 12),
+        "blocks__N__att__time_decay_w1": (12, 2),
+        "blocks__N__att__time_aaaaa": (1, 1, 12),
+    }
+    with written(blocks(2, **tensors)) as model:
         assert [layer.kind for layer in model.layers] == ["rwkv7"] * 2
-        with pytest.raises(UnsupportedError, match="A of RWKV-7"):
+        with pytest.raises(UnsupportedError, match="a preview of RWKV-7"):
             sk.analyze(model)

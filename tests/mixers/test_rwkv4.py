@@ -1,4 +1,4 @@
-"""RWKV: the recurrence against the sums written out, and against transformers' own scan."""
+"""RWKV-4: the recurrence against the sums written out, and against transformers' own scan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.mixers import RWKV4, RWKV5, RWKV6
+from spectrakit.mixers import RWKV4
 from tests.mixers.test_mamba import assert_within
 
 
@@ -60,28 +60,14 @@ def test_recurrence_is_the_scan_of_transformers():
     assert_within(observation.output().float(), expected, 1e-6)
 
 
-@pytest.mark.parametrize(
-    ("mixer", "copies"),
-    [
-        (RWKV4(6), 2),  # a numerator and a denominator
-        (RWKV5(3, 2), 2),
-        (RWKV5(6, 4, shared=True), 4),
-        (RWKV6(2, 3), 3),
-    ],
-    ids=["rwkv4", "rwkv5", "rwkv5-shared", "rwkv6"],
-)
-def test_eigenvalues_are_the_closed_form(mixer, copies):
+def test_eigenvalues_are_the_closed_form():
     torch.manual_seed(0)
-    (shape,) = mixer.shapes().values()
-    decay = 3 * torch.randn(shape) - 2
-    recurrence = mixer.from_weights({"time_decay": decay})
-    assert recurrence.mode == mixer.weights_mode
+    decay = 3 * torch.randn(6) - 2
+    recurrence = RWKV4(6).from_weights({"time_decay": decay})
+    assert recurrence.mode == "static"
     eigenvalues = recurrence.eigenvalues()
-    assert eigenvalues.log_modulus.shape == (mixer.heads, mixer.state_size)
-    assert eigenvalues.multiplicity == copies
-    values = eigenvalues.modulus.flatten()
-    repeated = decay.flatten().repeat_interleave(len(values) // decay.numel())
+    assert eigenvalues.log_modulus.shape == (6, 1)
+    assert eigenvalues.multiplicity == 2  # a numerator and a denominator
     with mpmath.workdps(40):
-        for found, raw in zip(values.tolist(), repeated.tolist(), strict=True):
-            exact = mpmath.exp(-mpmath.exp(raw))
-            assert found == pytest.approx(float(exact), rel=1e-13)
+        for found, raw in zip(eigenvalues.modulus.flatten().tolist(), decay.tolist(), strict=True):
+            assert found == pytest.approx(float(mpmath.exp(-mpmath.exp(raw))), rel=1e-13)
