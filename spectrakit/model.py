@@ -214,10 +214,19 @@ def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:
         names = " and ".join(f"{c.thing.name} ({c.origin.distribution})" for c in claims)
         message = f"{checkpoint.model_id} is claimed by {names}"
         raise UsageError(message, hint="set SPECTRAKIT_LOAD_PLUGINS to load only one of them")
-    kind = checkpoint.config.get("model_type")
-    what = "its config has no model_type" if kind is None else f"model_type {kind!r}"
-    message = f"no architecture here reads {checkpoint.model_id} ({what})"
+    message = f"no architecture here reads {checkpoint.model_id} ({_kind(checkpoint.config)})"
     raise UnsupportedError(message, hint="spectrakit plugins list shows those there are")
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    """What a config says of the kind of its model."""
+    kind = config.get("model_type")
+    if kind is not None:
+        return f"model_type {kind!r}"
+    options = config.get("ssm_cfg")  # of the mamba_ssm library, whose configs have no model_type
+    if isinstance(options, Mapping) and "layer" in options:
+        return f"ssm_cfg.layer {options['layer']!r}"
+    return "its config has no model_type"
 
 
 def _claims(entry: Registered[Architecture], checkpoint: Checkpoint) -> bool:

@@ -314,7 +314,7 @@ def _shifted_histogram(
 
 def _phase_bin(phases: Tensor) -> Tensor:
     """Signed bin: 0 for phase 0, k for |phase| in (PHASE_BINS[k-1], PHASE_BINS[k]]."""
-    degrees = torch.rad2deg(phases.double())
+    degrees = torch.rad2deg(phases.double()).contiguous()
     edges = torch.tensor(PHASE_BINS, dtype=torch.float64, device=phases.device)
     # Rounded to a type, pi may lie a little beyond 180 degrees.
     negative_real = degrees.abs() >= PHASE_BINS[-1]

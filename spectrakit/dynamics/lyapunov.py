@@ -9,8 +9,8 @@ log|R_ii| / T of the QR decomposition of the whole product, at any T. Their sum 
 log|det A_t|; as T grows they become the logarithms of the product's singular values over T, which
 eigenvalues of single A_t do not tell unless the A_t commute.
 
-Where the A_t do commute (scalar and diagonal operators) the exponents are the means of log|lambda|,
-and an operator that does not depend on the input has log|lambda| itself. A change of gauge
+Where the A_t do commute (scalar, diagonal and rotated operators) the exponents are the means of
+log|lambda|, and an operator that does not depend on the input has log|lambda| itself. A change of gauge
 h -> s_t h moves all exponents of a head by log(s_T / s_0) / T, which vanishes for bounded s.
 
 Each sequence is a product of its own, of its valid tokens; exponents of several are averaged,
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.operators import DiagonalDecay, ScalarDecay, SeparableDecay
 from spectrakit.dynamics.qr_growth import qr_growth
+from spectrakit.dynamics.rotated_decay import RotatedDecay
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +115,7 @@ class LyapunovSum:
 
 def _log_growth(operator: TransitionOperator, valid: Tensor) -> tuple[Tensor, int]:
     """sum_t log|(R_t)_ii| over all valid tokens (H, K), and how often each of the K occurs."""
-    if isinstance(operator, ScalarDecay):
+    if isinstance(operator, ScalarDecay | RotatedDecay):
         return _total(operator.log_decay, valid).unsqueeze(-1), operator.state_size
     if isinstance(operator, DiagonalDecay):
         return _total(operator.log_decay, valid), 1

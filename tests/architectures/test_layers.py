@@ -137,7 +137,7 @@ def test_a_model_nobody_claims(config, message, tiny_mamba_folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"layer": "Mamba3"}, UnsupportedError, "ssm_cfg.layer is 'Mamba3'"),
+        ({"layer": "Mamba9"}, UnsupportedError, "no architecture here reads .*layer 'Mamba9'"),
         ({"layer": "Mamba2", "d_ssm": 64}, UnsupportedError, "ssm_cfg.d_ssm = 64"),
         ({"d_state": "x"}, MalformedError, "ssm_cfg.d_state is 'x'"),
         ({"expand": 0}, MalformedError, "ssm_cfg.expand is 0"),
