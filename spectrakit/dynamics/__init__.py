@@ -1,6 +1,7 @@
 """The mathematics of linear recurrences, alone: no checkpoint, no model, no file is known here."""
 
 from spectrakit.dynamics.delta import DeltaRule
+from spectrakit.dynamics.delta_product import DeltaProduct
 from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
 from spectrakit.dynamics.diagonal_plus_rank_one import DiagonalPlusRankOne
 from spectrakit.dynamics.eigenvalues import ContinuousEigenvalues, DiscreteEigenvalues, Domain
@@ -11,6 +12,7 @@ from spectrakit.dynamics.maps import (
     Contraction,
     InputMap,
     OuterProduct,
+    OuterProducts,
     OutputMap,
     ScaledInput,
     ScaledOutput,
@@ -23,6 +25,7 @@ from spectrakit.dynamics.operators import (
     TransitionOperator,
 )
 from spectrakit.dynamics.recurrence import Gauge, HeadAxis, Mode, Recurrence
+from spectrakit.dynamics.rotated_decay import RotatedDecay
 from spectrakit.dynamics.shift import ShiftRegister
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "ConstantOutput",
     "ContinuousEigenvalues",
     "Contraction",
+    "DeltaProduct",
     "DeltaRule",
     "Dense",
     "DiagonalDecay",
@@ -44,8 +48,10 @@ __all__ = [
     "LyapunovSum",
     "Mode",
     "OuterProduct",
+    "OuterProducts",
     "OutputMap",
     "Recurrence",
+    "RotatedDecay",
     "ScalarDecay",
     "ScaledInput",
     "ScaledOutput",

@@ -84,6 +84,33 @@ class OuterProduct:
 
 
 @dataclass(frozen=True)
+class OuterProducts:
+    """B_t u_t = sum_j k_tj u_tj^T: n inputs a token, each written along a key of its own.
+
+    key: (B, T, H, n, N), gains multiplied in. The inputs u are (B, T, H, n P): those of a token
+    side by side, while the state and the outputs have width P.
+    """
+
+    key: Tensor
+
+    def at(self, t: int, u: Tensor) -> Tensor:
+        """What token `t` adds to the state: (B, H, N, P) for the token's inputs u (B, H, n P)."""
+        inputs: Tensor = u.unflatten(-1, (self.key.shape[-2], -1))
+        # Not a matrix product, which would not take keys and inputs of two dtypes.
+        return (self.key[:, t].unsqueeze(-1) * inputs.unsqueeze(-2)).sum(-3)
+
+    def matrix(self, heads: int) -> Tensor:  # noqa: ARG002  (every head has keys of its own)
+        """B_t per head, a row for every input of the token: (B, T, H, n, N)."""
+        return self.key
+
+    def reached_by(self, t: int, rows: Tensor) -> Tensor:
+        """|r B_t| over the n inputs of token `t`, for rows (B, R, H, N): (B, R, H)."""
+        reached = torch.einsum("brhn,bhjn->brhj", rows, self.key[:, t].to(rows.dtype))
+        length: Tensor = torch.linalg.vector_norm(reached, dim=-1)
+        return length
+
+
+@dataclass(frozen=True)
 class Contraction:
     """y_t = h_t^T q_t: the state read along a query.
 

@@ -113,6 +113,8 @@ class Recurrence:
     def run(self, inputs: Tensor, state: Tensor | None = None) -> Tensor:
         """The outputs y (B, T, H, P) for the inputs u (B, T, H, P), one token at a time.
 
+        Inputs may be wider than outputs, where a token writes several of them (`OuterProducts`).
+
         state: h before the first token, (B, H, N, P); zero when None. Computed in the dtype of the
         inputs or of A, whichever is wider; only one token's operator and state are ever
         materialised.
@@ -127,7 +129,10 @@ class Recurrence:
         for t in range(inputs.shape[1]):
             driven = self.input_map.at(t, inputs[:, t])
             state = driven if state is None else self.at(t).apply(state) + driven
-            outputs[:, t] = self.output_map.at(t, state)
+            read = self.output_map.at(t, state)
+            if read.shape[-1] != outputs.shape[-1]:
+                outputs = inputs.new_empty(*inputs.shape[:-1], read.shape[-1])
+            outputs[:, t] = read
         if self.feedthrough is not None:
             fixed = self.feedthrough.dim() < 4  # not (batch, tokens, heads, width)
             heads = inputs.shape[2]

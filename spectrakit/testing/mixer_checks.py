@@ -92,7 +92,8 @@ def weights_mode_is_as_it_says(bench: MixerBench) -> None:
     recurrence = bench.from_weights(torch.float64)
     require_equal("mode", recurrence.mode, mixer.weights_mode)
     require_equal("head axis", recurrence.head_axis, mixer.head_axis)
-    require_equal("operator", recurrence.operator.structure, mixer.operator)
+    if mixer.weights_mode == "static":  # at its bias, A may have less structure than on tokens
+        require_equal("operator", recurrence.operator.structure, mixer.operator)
     observations.has_eigenvalues(recurrence.operator, (mixer.heads,))
     halves, widened = (
         bench.from_weights(torch.bfloat16, then).operator.eigenvalues().modulus
