@@ -16,6 +16,8 @@ bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check --no-input -qq
 pinned := $(pip) install --constraint constraints.txt
 pins := pyproject.toml constraints.txt
+# Distributions of their own, in this repository.
+plugins := $(wildcard plugins/*)
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format bench docs wheel constraints clean
@@ -32,10 +34,12 @@ demo: $(VENV)/.spectrakit ## analyse the bundled checkpoints into demo/ and show
 	@printf '\nOpen these pictures:\n'; find "$(CURDIR)/demo" -name '*.png' | sort
 	@printf '\nThe command is $(bin)/spectrakit, or spectrakit after: . $(bin)/activate\n'
 
-test: $(VENV)/.test ## run all tests (ARGS="tests/dynamics -x" for some)
+test: $(VENV)/.test $(VENV)/.plugins ## run all tests (ARGS="tests/dynamics -x" for some)
+	$(if $(ARGS),,@for plugin in $(plugins); do \
+		echo "the tests of $$plugin"; $(bin)/python -m pytest -q "$$plugin" || exit; done)
 	$(bin)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.lint ## check style, format and types
+lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/mypy
@@ -44,7 +48,7 @@ format: $(VENV)/.lint ## put the code into the format that `make lint` asks for
 	$(bin)/ruff check --fix
 	$(bin)/ruff format
 
-bench: $(VENV)/.test ## measure speed and size, and print a table
+bench: $(VENV)/.test $(VENV)/.plugins ## measure speed and size, and print a table
 	$(bin)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test ## bring generated pages and shown outputs up to date
@@ -63,7 +67,7 @@ constraints: ## pin anew: today's versions of everything but torch, into constra
 	"$(PYTHON)" -m venv build/constraints
 	build/constraints/bin/python -m pip install -qq --upgrade pip hatchling
 	build/constraints/bin/python -m pip install -qq --upgrade --no-build-isolation \
-		"$$(grep '^torch==' constraints.txt)" . --group dev
+		"$$(grep '^torch==' constraints.txt)" . --group dev $(plugins:%=--group %/pyproject.toml:test)
 	sed -n '/^#/p' constraints.txt > build/constraints.txt
 	build/constraints/bin/python -m pip freeze --all --exclude spectrakit \
 		| sed 's/+cpu$$//' >> build/constraints.txt
@@ -99,6 +103,12 @@ $(VENV)/.spectrakit: $(pins) | $(bin)/python
 $(VENV)/.test: $(VENV)/.spectrakit
 	@echo "installing what the tests need"
 	@$(pinned) --group test
+	@touch $@
+
+$(VENV)/.plugins: $(VENV)/.spectrakit $(plugins:%=%/pyproject.toml)
+	@echo "installing the plugins of this repository"
+	@$(pip) install --no-build-isolation --no-deps $(plugins:%=--editable %)
+	@$(pinned) $(plugins:%=--group %/pyproject.toml:test)
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.spectrakit

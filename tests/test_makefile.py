@@ -32,7 +32,7 @@ def make(*arguments):
 def installed(tmp_path):
     """A stand-in for an environment in which everything was installed after the last change."""
     (tmp_path / "bin").mkdir()
-    for name in ("bin/python", ".spectrakit", ".test", ".lint"):
+    for name in ("bin/python", ".spectrakit", ".test", ".plugins", ".lint"):
         (tmp_path / name).touch()
     return f"VENV={tmp_path}"
 
@@ -60,8 +60,12 @@ def test_it_is_after_a_change_of_what_to_install(changed, installed):
 def test_all_that_is_installed_is_pinned(tmp_path):
     commands = make("--dry-run", "test", "lint", f"VENV={tmp_path}", "PYTHON=python3").stdout
     installs = [line for line in commands.splitlines() if " -m pip " in line]
-    assert len(installs) == 4
-    assert all("--constraint constraints.txt" in line for line in installs)
+    assert len(installs) == 6
+    of_plugins = [line for line in installs if "--editable plugins/" in line]
+    assert len(of_plugins) == 1
+    assert "--no-deps" in of_plugins[0]
+    others = [line for line in installs if line not in of_plugins]
+    assert all("--constraint constraints.txt" in line for line in others)
 
 
 def test_an_old_python_is_refused_in_plain_words(tmp_path):
