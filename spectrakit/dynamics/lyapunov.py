@@ -10,8 +10,8 @@ log|det A_t|; as T grows they become the logarithms of the product's singular va
 eigenvalues of single A_t do not tell unless the A_t commute.
 
 Where the A_t do commute (scalar, diagonal and rotated operators) the exponents are the means of
-log|lambda|, and an operator that does not depend on the input has log|lambda| itself. A change of gauge
-h -> s_t h moves all exponents of a head by log(s_T / s_0) / T, which vanishes for bounded s.
+log|lambda|, and an operator that does not depend on the input has log|lambda| itself. A change of
+gauge h -> s_t h moves all exponents of a head by log(s_T / s_0) / T, which vanishes for bounded s.
 
 Each sequence is a product of its own, of its valid tokens; exponents of several are averaged,
 weighted by their tokens. B batch, T tokens, H heads, N state.

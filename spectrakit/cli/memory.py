@@ -1,0 +1,127 @@
+"""`spectrakit memory`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from spectrakit.cli import options
+from spectrakit.cli.console import print_data, print_json, tell
+from spectrakit.errors import UsageError
+
+if TYPE_CHECKING:
+    from spectrakit.tables import Run
+
+#: The sets that arXiv 2510.00563 compares in its first figure.
+_COMPARED = "s4d-inv,s4d-lin,random,lin,step"
+
+
+def memory(
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Sets of eigenvalues: s4d-lin, s4d-inv, s4d-quad, s4d-real, legs, lru, random, "
+            "lin, step (the last three approximate)."
+        ),
+    ] = _COMPARED,
+    n: Annotated[int, typer.Option("--n", help="N, real state dimensions.")] = 32,
+    dt: Annotated[
+        str, typer.Option(help="Steps of sets in continuous time (zero-order hold).")
+    ] = "1e-3,1e-2,1e-1",
+    horizon: Annotated[int, typer.Option(help="Delays are taken below it.")] = 1 << 16,
+    past: Annotated[
+        Literal["infinite", "horizon"],
+        typer.Option(help="horizon: inputs of the last HORIZON tokens alone, as in the paper."),
+    ] = "infinite",
+    seed: Annotated[int, typer.Option(help="Of the sets drawn at random.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to write.", show_default="memory-PRESET-N")
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Draw the comparison.")] = True,
+    json: options.JsonOutput = False,
+) -> None:
+    """Compute what the eigenvalues of an initialisation remember, without a checkpoint.
+
+    For the memory of a model: spectrakit analyze MODEL --analyses memory
+
+    Example: spectrakit memory --preset s4d-lin,legs --n 64 --dt 1e-3,1e-2
+    """
+    from spectrakit.analyses.memory_options import MemoryOptions
+    from spectrakit.eigenvalue_memory import eigenvalue_memory
+
+    names = [name.strip() for name in preset.split(",")]
+    run = eigenvalue_memory(
+        names,
+        n,
+        _steps(dt),
+        MemoryOptions(horizon=horizon, past=past),
+        seed=seed,
+        out=out or Path(f"memory-{'-'.join(names)}-n{n}"),
+        figures=figures,
+        command=shlex.join(["spectrakit", *sys.argv[1:]]),
+    )
+    if json:
+        print_json(_document(run))
+        return
+    _print(run)
+    for row in _rows(run, "layers"):
+        if row["reason"]:
+            tell(f"note: {row['path']}: {row['reason']}")
+    tell(f"wrote {run.folder}")
+
+
+def _steps(text: str) -> list[float]:
+    """ "1e-3,1e-2" as numbers. Raises UsageError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        message = f"{text!r} is not a list of steps"
+        raise UsageError(message, hint="--dt 1e-3,1e-2,1e-1") from None
+
+
+def _rows(run: Run, table: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = run.table(table).to_pylist()
+    return rows
+
+
+def _summaries(run: Run) -> list[dict[str, Any]]:
+    """A row for each system and precision, with its name."""
+    names = {row["layer"]: row["path"] for row in _rows(run, "layers")}
+    return [
+        {"name": names[row["layer"]], **row}
+        for row in _rows(run, "memory_summary")
+        if row["channel"] is None
+    ]
+
+
+_SHOWN = ("name", "precision", "rank", "capacity", "capacity_within", "delay_50", "delay_90",
+          "last_delay_0p5", "last_delay_0p01", "mean_delay")  # fmt: skip
+
+
+def _document(run: Run) -> dict[str, Any]:
+    assert run.folder is not None  # noqa: S101  (the command always writes one)
+    return {
+        "schema_version": run.manifest.schema_version,
+        "folder": str(run.folder),
+        "tables": {name: str(run.folder / t.file) for name, t in run.manifest.tables.items()},
+        "figures": [str(run.folder / file.file) for file in run.manifest.files.values()],
+        "memory": [{name: row[name] for name in _SHOWN} for row in _summaries(run)],
+    }
+
+
+def _print(run: Run) -> None:
+    from rich.table import Table
+
+    table = Table(
+        "eigenvalues", "rank", "within horizon", "delay 50%", "delay 90%", "last MF >= .5",
+        "last MF >= .01", "mean delay", box=None,
+    )  # fmt: skip
+    for row in _summaries(run):
+        if row["precision"] == "exact":
+            shown = [row[name] for name in ("rank", "capacity_within", *_SHOWN[5:])]
+            table.add_row(row["name"], *("-" if v is None else f"{v:.5g}" for v in shown))
+    print_data(table)

@@ -1,0 +1,151 @@
+"""Memory functions of recurrences whose A and B do not depend on tokens, whatever the structure.
+
+Which of the ways to compute it applies follows from the operator and the number of inputs:
+
+- one input: the eigenvalues decide (`memory_function`); of a diagonalisable A each counts once
+- several inputs of one head (S5, LRU): B decides too (`many_inputs`)
+- a pole on or outside the unit circle, or a past that is asked to be finite: `finite_past`
+
+In nominal mode B is not known, and is taken to be the same at every token, in general position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spectrakit._lazy import lazy_import
+from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
+from spectrakit.dynamics.finite_past import memory_of_columns, memory_of_past
+from spectrakit.dynamics.many_inputs import input_balanced
+from spectrakit.dynamics.maps import ConstantInput
+from spectrakit.dynamics.memory_function import (
+    MemoryFunction,
+    joined,
+    memory_of_poles,
+    memory_of_realisation,
+)
+from spectrakit.dynamics.operators import Dense, DiagonalDecay, ScalarDecay, SeparableDecay
+from spectrakit.dynamics.poles import Poles
+from spectrakit.dynamics.rounded_memory import readings_through_noise, rounded_readings
+from spectrakit.dynamics.shift import ShiftRegister
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spectrakit.dynamics.delays import Delays
+    from spectrakit.dynamics.memory_function import AskedPast
+    from spectrakit.dynamics.recurrence import Recurrence
+    from spectrakit.dynamics.rounded_memory import Precision
+else:
+    torch = lazy_import("torch")
+
+#: Operators whose eigenvalues may belong to Jordan blocks, and whose state is in no eigenbasis.
+_NOT_DIAGONALISED = (DiagonalPlusLowRank, Dense, ShiftRegister)
+#: Operators whose state is kept in the eigenbasis: what rounding does to it is known.
+_IN_EIGENBASIS = (ScalarDecay, DiagonalDecay, SeparableDecay)
+
+#: Numbers of one system's basis over a finite past, at most: 2 GiB of complex numbers.
+_MOST_NUMBERS = 1 << 27
+
+
+class NoMemoryFunctionError(ValueError):
+    """The recurrence has none, or not enough of it is known; the message says why."""
+
+
+@dataclass(frozen=True)
+class FixedMemory:
+    """Memory functions of the H systems of a layer.
+
+    exact: without rounding. rounded: with a state stored in fewer bits, by type; empty where it is
+    not known in which basis the state is stored, or where the past is finite. inputs: Q of each.
+    """
+
+    exact: MemoryFunction
+    rounded: Mapping[Precision, MemoryFunction]
+    inputs: int
+
+
+def fixed_memory(
+    recurrence: Recurrence,
+    delays: Delays,
+    past: AskedPast = "infinite",
+    precisions: Sequence[Precision] = (),
+) -> FixedMemory:
+    """Of a recurrence whose operator has no leading axes.
+
+    past: "infinite", but for systems with a pole that does not decay, whose past is the horizon;
+    or "horizon" for all.
+
+    Raises NoMemoryFunctionError where B decides and is not known, or a finite past is too long to
+    be held; FloatingPointError where an eigenvalue is NaN or infinite.
+    """
+    write = recurrence.input_map
+    if isinstance(write, ConstantInput) and write.weight.shape[-1] > 1:
+        return _of_many_inputs(recurrence, write.weight, delays, past, precisions)
+    if _lacks_its_inputs(recurrence):
+        message = "the memory of several inputs depends on B, which is not known here"
+        raise NoMemoryFunctionError(message)
+    operator = recurrence.operator
+    cyclic = isinstance(operator, _NOT_DIAGONALISED)
+    poles = (Poles.every if cyclic else Poles.distinct)(operator.eigenvalues())
+    if not isinstance(operator, _IN_EIGENBASIS):
+        precisions = ()
+    infinite = poles.decaying if past == "infinite" else torch.zeros_like(poles.decaying)
+    if bool(infinite.all()):
+        readings = rounded_readings(poles, precisions) if precisions else None
+        exact, *rounded = memory_of_poles(poles, delays, readings)
+        return FixedMemory(exact, dict(zip(precisions, rounded, strict=True)), 1)
+    _check_size(poles.log_modulus.shape[1], delays)
+    finite = memory_of_past(poles.of(~infinite), delays)
+    if not bool(infinite.any()):
+        return FixedMemory(finite, {}, 1)
+    (rest,) = memory_of_poles(poles.of(infinite), delays)
+    order = torch.cat([infinite.nonzero(), (~infinite).nonzero()]).squeeze(-1).argsort()
+    return FixedMemory(joined([rest, finite]).of(order), {}, 1)
+
+
+def _lacks_its_inputs(recurrence: Recurrence) -> bool:
+    """Whether one head stands for a layer that mixes its channels, without its B (S5)."""
+    return (
+        recurrence.input_map is None
+        and recurrence.mode == "static"
+        and recurrence.head_axis == "head"
+        and recurrence.operator.heads == recurrence.width == 1
+    )
+
+
+def _of_many_inputs(
+    recurrence: Recurrence,
+    weight: Tensor,
+    delays: Delays,
+    past: AskedPast,
+    precisions: Sequence[Precision],
+) -> FixedMemory:
+    operator, inputs = recurrence.operator, weight.shape[-1]
+    if not isinstance(operator, DiagonalDecay) or operator.heads != 1:
+        message = f"several inputs of a {operator.structure} are not covered"
+        raise NoMemoryFunctionError(message)
+    eigenvalues = operator.eigenvalues()
+    if past == "infinite" and bool(Poles.every(eigenvalues).decaying.all()):
+        found = input_balanced(eigenvalues, weight[0])
+        poles = found.system.poles
+        readings = None
+        if precisions:
+            readings = readings_through_noise(found.coordinates, poles.weight, precisions)
+        exact, *rounded = memory_of_realisation(found.system, delays, readings)
+        return FixedMemory(exact, dict(zip(precisions, rounded, strict=True)), inputs)
+    _check_size(operator.state_size * inputs, delays)
+    return FixedMemory(memory_of_columns(eigenvalues, weight[0], delays), {}, inputs)
+
+
+def _check_size(states: int, delays: Delays) -> None:
+    if states * delays.horizon > _MOST_NUMBERS:
+        fits = _MOST_NUMBERS // states
+        message = (
+            f"a pole does not decay or the past is finite, and {states} x {delays.horizon} numbers "
+            f"do not fit in memory: take a horizon of {fits} at most"
+        )
+        raise NoMemoryFunctionError(message)

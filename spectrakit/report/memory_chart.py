@@ -1,0 +1,164 @@
+"""What the layers of a model remember, by delay.
+
++--------------------------+--------------------------+
+| a curve per layer:       | the mean of the layers,  |
+| MF by delay, log axes    | by how the state is kept |
++--------------------------+--------------------------+
+
+A head that holds several inputs (S5, LRU) remembers more than one of them: its curve starts above
+one. The right half is there where a run says what rounding leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError
+from spectrakit.report.chart_style import data, figure_style, run_title
+from spectrakit.report.numbers import humanise
+from spectrakit.tables.memory_schema import MEMORY_FUNCTION
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from spectrakit.report.binning import Records
+    from spectrakit.report.summaries import Row
+    from spectrakit.tables import Run
+else:
+    alt = lazy_import("altair")
+
+_WIDTH, _HEIGHT = 400, 340
+FLOOR = 1e-4
+"""Memory below this is drawn as none."""
+
+PRECISIONS = ("exact", "float32", "float16", "bfloat16")
+"""In the order of how much they keep."""
+
+
+def memory_figure(run: Run) -> alt.HConcatChart:
+    """The curves of a run's `memory_function` table.
+
+    Raises:
+        AnalysisError: no layer of the run has a memory function.
+    """
+    rows = layer_curves(run)
+    if not rows:
+        raise AnalysisError(f"{run.manifest.model_id} has no memory functions to draw")
+    exact = [row for row in rows if row["precision"] == "exact"]
+    axes = Axes(exact)
+    charts = [_by_layer(exact, axes)]
+    if len({row["precision"] for row in rows}) > 1:
+        charts.append(_by_precision(rows, axes))
+    return alt.hconcat(*charts, spacing=36, **figure_style(run_title(run), _subtitle(exact)))
+
+
+def layer_curves(run: Run) -> list[Row]:
+    """The rows of `memory_function` that are the mean of a layer."""
+    names = ["layer", "mode", "past", "precision", "delay", "memory"]
+    table = run.table(MEMORY_FUNCTION.name)
+    whole = table.filter(table["head"].is_null())
+    rows: list[Row] = whole.filter(whole["channel"].is_null()).select(names).to_pylist()
+    return rows
+
+
+class Axes:
+    """The log axes that all curves of a picture share: delay + 1, so that there is a delay 0."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        seen = [row["delay"] for row in rows if row["memory"] >= FLOOR]
+        self.last = max(1, *seen) if seen else 1
+        self.highest = max(1.0, *(row["memory"] for row in rows))
+
+    def records(self, rows: Sequence[Row], series: str) -> Records:
+        """Points of the curves, down to where they meet the floor."""
+        found: Records = []
+        for row in rows:
+            if row["delay"] <= self.last:
+                memory = max(row["memory"], FLOOR / 2)
+                at = {"x": row["delay"] + 1, "memory": float(f"{memory:.4g}")}
+                found.append({"series": row[series], **at})
+        return found
+
+    @property
+    def x(self) -> alt.X:
+        """Delays."""
+        powers = range(int(np.ceil(np.log10(self.last + 1))))
+        marks = [0, *(10**power for power in powers if 10**power <= self.last)]
+        names = " : ".join(f"datum.value == {mark + 1} ? '{humanise(mark)}'" for mark in marks)
+        return alt.X(
+            "x:Q",
+            title="delay (tokens)",
+            scale=alt.Scale(type="log", domain=[1, self.last + 1], nice=False),
+            axis=alt.Axis(values=[mark + 1 for mark in marks], labelExpr=f"{names} : ''"),
+        )
+
+    @property
+    def y(self) -> alt.Y:
+        """Memory."""
+        return alt.Y(
+            "memory:Q",
+            title="memory function",
+            scale=alt.Scale(type="log", domain=[FLOOR, 1.05 * self.highest], nice=False),
+            axis=alt.Axis(values=[10.0**k for k in range(-4, 5)], format="~g"),
+        )
+
+
+def _by_layer(rows: list[Row], axes: Axes) -> alt.Chart:
+    layers = sorted({row["layer"] for row in rows})
+    colour = alt.Color(
+        "series:Q",
+        title="layer",
+        scale=alt.Scale(scheme="viridis", domain=[layers[0], max(layers[-1], layers[0] + 1)]),
+        legend=alt.Legend(gradientLength=140, gradientThickness=10, format="d", tickMinStep=1)
+        if len(layers) > 1
+        else None,
+    )
+    chart: alt.Chart = (
+        alt.Chart(data(axes.records(rows, "layer")))
+        .mark_line(strokeWidth=1.5, clip=True, opacity=0.85)
+        .encode(x=axes.x, y=axes.y, color=colour, detail="series:N")
+    )
+    return chart.properties(width=_WIDTH, height=_HEIGHT, title="Memory of each layer")
+
+
+def _by_precision(rows: list[Row], axes: Axes) -> alt.Chart:
+    found = []
+    for precision in PRECISIONS:
+        here = [row for row in rows if row["precision"] == precision]
+        by_delay: dict[int, list[float]] = {}
+        for row in here:
+            by_delay.setdefault(row["delay"], []).append(row["memory"])
+        found += [
+            {"series": precision, "delay": delay, "memory": float(np.mean(memory))}
+            for delay, memory in by_delay.items()
+        ]
+    colour = alt.Color(
+        "series:N",
+        title="state kept in",
+        scale=alt.Scale(
+            domain=list(PRECISIONS), range=["#222222", "#31688e", "#35b779", "#d95f02"]
+        ),
+    )
+    chart: alt.Chart = (
+        alt.Chart(data(axes.records(found, "series")))
+        .mark_line(strokeWidth=2, clip=True)
+        .encode(x=axes.x, y=axes.y, color=colour)
+    )
+    title = "Mean of the layers, by the precision of the state"
+    return chart.properties(width=_WIDTH, height=_HEIGHT, title=title)
+
+
+def _subtitle(rows: list[Row]) -> list[str]:
+    modes = " + ".join(sorted({row["mode"] for row in rows}))
+    pasts = sorted({row["past"] for row in rows})
+    layers = len({row["layer"] for row in rows})
+    past = {"infinite": "an infinite past", "horizon": "a finite past", "sequence": "a sequence"}
+    counted = f"the mean of the heads or channels of {layers} layers"
+    return [
+        "share of the variance of an input that is read back from the state so many tokens later",
+        f"{modes} · over {' or '.join(past[one] for one in pasts)} · {counted}",
+    ]
