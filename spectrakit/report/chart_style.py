@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import altair as alt
 
     from spectrakit.report.binning import Records
+    from spectrakit.tables import Run
 else:
     alt = lazy_import("altair")
 
@@ -23,6 +24,7 @@ ABSENT = "#eeeeee"
 TEXT = "#444444"
 
 _OVERLAP = 0.04
+_LONGEST_NAME = 60
 
 
 def data(records: Records) -> alt.InlineData:
@@ -62,3 +64,32 @@ def density(of: str, domain: tuple[float, float] | None = None) -> alt.Color:
 def fixed(low: float, high: float) -> alt.Scale:
     """A linear scale that ends exactly there."""
     return alt.Scale(domain=[low, high], nice=False, zero=False)
+
+
+def run_title(run: Run) -> str:
+    """The model's name, shortened in front, and its revision."""
+    name = run.manifest.model_id
+    if len(name) > _LONGEST_NAME:
+        name = f"…{name[1 - _LONGEST_NAME :]}"
+    kind, dash, digest = run.manifest.revision.rpartition("-")  # "local-" and a hash, or a sha
+    return f"{name} @ {kind}{dash}{digest[:8]}"
+
+
+def figure_style(title: str, subtitle: list[str]) -> dict[str, Any]:
+    """Properties of the whole figure: set at its birth, as altair copies it for each later one."""
+    plain: dict[str, Any] = {"labelColor": TEXT, "titleColor": TEXT, "titleFontWeight": "normal"}
+    return {
+        "title": alt.TitleParams(
+            title, subtitle=subtitle, fontSize=16, subtitleFontSize=12, subtitlePadding=5, offset=16
+        ),
+        "padding": 16,
+        "resolve": alt.Resolve(scale=alt.ScaleResolveMap(color="independent")),
+        "config": alt.Config(
+            view=alt.ViewConfig(stroke=None),
+            axis=alt.AxisConfig(grid=False, **plain),
+            legend=alt.LegendConfig(**plain),
+            title=alt.TitleConfig(
+                anchor="start", frame="group", subtitleColor=TEXT, fontSize=12, offset=8
+            ),
+        ),
+    }

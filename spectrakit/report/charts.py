@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
-from spectrakit.report.chart_style import TEXT
+from spectrakit.report.chart_style import figure_style, run_title
 from spectrakit.report.distribution import distribution
 from spectrakit.report.numbers import percent
 from spectrakit.report.plane_chart import plane_chart
@@ -37,7 +37,6 @@ else:
     alt = lazy_import("altair")
 
 _WINDOWS = {"discrete": disc_window, "continuous": half_plane_window}
-_LONGEST_NAME = 60
 
 
 def spectrum_figure(run: Run, domain: str | None = None) -> alt.HConcatChart:
@@ -62,7 +61,7 @@ def spectrum_figure(run: Run, domain: str | None = None) -> alt.HConcatChart:
         plane_chart(domain, comparable, window),
         timescale_chart(domain, eigenvalues, layers, summaries),
     )
-    return alt.hconcat(*charts, spacing=28, **_style(_name(run), subtitle))
+    return alt.hconcat(*charts, spacing=28, **figure_style(run_title(run), subtitle))
 
 
 def _choose(run: Run, domain: str | None) -> tuple[str, Distribution]:
@@ -89,14 +88,6 @@ def _one_gauge(eigenvalues: Distribution, summaries: list[Row]) -> tuple[str | N
     return gauge, eigenvalues.where(np.isin(eigenvalues.layer, chosen))
 
 
-def _name(run: Run) -> str:
-    name = run.manifest.model_id
-    if len(name) > _LONGEST_NAME:
-        name = f"…{name[1 - _LONGEST_NAME :]}"
-    kind, dash, digest = run.manifest.revision.rpartition("-")  # "local-" and a hash, or a sha
-    return f"{name} @ {kind}{dash}{digest[:8]}"
-
-
 def _labels(domain: str, summaries: list[Row]) -> str:
     modes = " + ".join(sorted({row["mode"] for row in summaries}))
     gauges = " + ".join(sorted({row["gauge"] for row in summaries}))
@@ -106,23 +97,3 @@ def _labels(domain: str, summaries: list[Row]) -> str:
 def _counted(eigenvalues: Distribution, layers: list[Row]) -> str:
     drawn = len(np.unique(eigenvalues.layer))
     return f"{eigenvalues.count.sum():,.0f} eigenvalues in {drawn} of {len(layers)} layers"
-
-
-def _style(title: str, subtitle: list[str]) -> dict[str, Any]:
-    """Properties of the whole figure: set at its birth, as altair copies it for each later one."""
-    plain: dict[str, Any] = {"labelColor": TEXT, "titleColor": TEXT, "titleFontWeight": "normal"}
-    return {
-        "title": alt.TitleParams(
-            title, subtitle=subtitle, fontSize=16, subtitleFontSize=12, subtitlePadding=5, offset=16
-        ),
-        "padding": 16,
-        "resolve": alt.Resolve(scale=alt.ScaleResolveMap(color="independent")),
-        "config": alt.Config(
-            view=alt.ViewConfig(stroke=None),
-            axis=alt.AxisConfig(grid=False, **plain),
-            legend=alt.LegendConfig(**plain),
-            title=alt.TitleConfig(
-                anchor="start", frame="group", subtitleColor=TEXT, fontSize=12, offset=8
-            ),
-        ),
-    }

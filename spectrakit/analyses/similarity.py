@@ -1,0 +1,108 @@
+"""The `similarity` analysis: how alike the residual stream is at any two depths of a model.
+
+Linear CKA over all tokens, unbiased (HSIC_1), is exact as long as the memory allows; the others are
+CKA averaged over groups of tokens, CKA with a Gaussian kernel, mutual k-nearest-neighbour alignment
+and orthogonal Procrustes distance (`spectrakit.representations` has the formulas). Every value
+comes with the number of tokens, the width, and where it would lie by chance. arXiv 2510.06640 shows
+layer-by-layer CKA without saying which; the choice of HSIC_1 and of what is compared (the residual
+stream between blocks) is ours.
+
+A batch at all depths is held while it passes; what outlasts it is bounded by an option.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from spectrakit._lazy import lazy_import
+from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.similarity_estimates import estimates
+from spectrakit.analyses.similarity_rows import depth_pairs, similarity_rows
+from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.representations.linear_hsic import LinearHSIC
+from spectrakit.representations.minibatch import MinibatchCKA
+from spectrakit.representations.token_sample import token_priorities
+from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.tables.similarity_schema import SIMILARITY
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from spectrakit.analyses.base import Request
+    from spectrakit.tables import Sink
+else:
+    torch = lazy_import("torch")
+
+
+class Similarity:
+    """The `similarity` analysis."""
+
+    name: ClassVar[str] = "similarity"
+
+    def __init__(self, sink: Sink, request: Request) -> None:
+        self.sink = sink
+        self._options = request.similarity
+        self._seed = request.seed
+        self._linear = LinearHSIC(self._options.memory_bytes, self._options.sample_tokens)
+        self._minibatch = MinibatchCKA(self._options.group_tokens)
+        self._sequences = 0
+        self._widths: list[int] = []
+        self._batch: list[Tensor] = []
+
+    def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
+        """Take in the residual stream (B, T, E) at one depth.
+
+        Raises AnalysisError where a token's state is NaN or Inf.
+        """
+        if depth == 0:
+            self._start(states, valid.to(states.device))
+        norms = torch.linalg.vector_norm(states, dim=-1, dtype=_wide(states))
+        check_finite(depth, norms, self._valid, self._sequences)
+        self._batch.append(states.flatten(0, 1)[self._order])
+
+    def _start(self, states: Tensor, valid: Tensor) -> None:
+        """Put the tokens of a new batch in a random order: that of their priorities."""
+        self._valid = valid
+        counted = BatchTokens(valid).rest if self._options.without_first else valid
+        chosen = counted.flatten().nonzero().flatten()
+        priorities = token_priorities(states, valid, self._seed).flatten()[chosen]
+        self._priorities, order = priorities.sort(stable=True)
+        self._order = chosen[order]
+
+    def end_batch(self) -> None:
+        """All depths of a batch have been shown.
+
+        Raises UsageError where the memory it may take is too little for anything.
+        """
+        batch, self._batch = self._batch, []
+        self._sequences += len(self._valid)
+        self._widths = [states.shape[1] for states in batch]
+        if "cka_minibatch" in self._options.estimators:
+            self._minibatch.add(batch)
+        try:
+            self._linear.add(batch, self._priorities)
+        except MemoryError as error:
+            message = f"too little memory for similarity at {len(batch)} depths: {error}"
+            raise UsageError(message, hint="a larger --similarity-memory") from error
+
+    def merge(self, other: Self) -> None:
+        """Take in what `other` saw of the same model on other tokens."""
+        self._linear.merge(other._linear)
+        self._minibatch.merge(other._minibatch)
+        self._sequences += other._sequences
+        self._widths = self._widths or other._widths
+
+    def finish(self) -> None:
+        """Write every pair of depths. Raises AnalysisError where no hidden states were seen."""
+        if not self._widths:
+            message = "similarity is of hidden states, and none were seen"
+            raise AnalysisError(message, hint="--mode data")
+        for estimate in estimates(self._options, self._seed, self._linear, self._minibatch):
+            pairs = depth_pairs(len(self._widths), adjacent=estimate.adjacent)
+            rows = similarity_rows(estimate, self._widths, pairs, self._linear, self._options)
+            self.sink.append(SIMILARITY, SIMILARITY.table(rows))
+
+
+def _wide(states: Tensor) -> torch.dtype:
+    return torch.promote_types(states.dtype, torch.float32)

@@ -1,0 +1,148 @@
+"""HSIC_1 of linear kernels from sums over tokens: one pass, nothing kept but the sums.
+
+    k_i = |x_i|^2,  l_i = |y_i|^2                       features x, y with a fixed centre taken off
+    M = sum x_i y_i^T,  s = sum x_i,  t = sum y_i,  a = sum l_i x_i,  b = sum k_i y_i
+
+    sum_{i != j} K_ij L_ij = |M|_F^2 - sum k_i l_i
+    sum_i r_i q_i          = s^T M t - a.s - b.t + sum k_i l_i
+    sum_i r_i              = |s|^2 - sum k_i
+
+These are polynomials in the features, so the sums of two shards about one centre add up, and sums
+about another centre follow from them. The centre is the mean of the first tokens: without it the
+differences above lose the digits that a large mean takes. Everything is in float64.
+
+It takes n sum E_a E_b multiplications over pairs of S sets: more than tiles of Gram matrices do for
+few tokens, less for many, and memory for a matrix (E_a, E_b) of every pair whatever n is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spectrakit._lazy import lazy_import
+from spectrakit.representations.hsic import PairSums
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_import("torch")
+
+
+class FeatureSums:
+    """Sums of S feature sets over the same tokens."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._centres: list[Tensor] = []
+        self._products: dict[tuple[int, int], Tensor] = {}  # a <= b: M (E_a, E_b)
+        self._sums: list[Tensor] = []  # s (E_a,)
+        self._weighted: list[Tensor] = []  # a: sum of k_b x_a for every b, (E_a, S)
+        self._squares = torch.zeros(0)  # sum of k_a, (S,)
+        self._quartics = torch.zeros(0)  # sum of k_a k_b, (S, S)
+        self._energy = torch.zeros(0)  # sum of |x_a|^2 before the centre is taken off, (S,)
+        self._rounding = 0.0
+
+    @staticmethod
+    def bytes_for(widths: Sequence[int]) -> int:
+        """What the sums of sets of these widths take."""
+        return 8 * sum(a * b for index, a in enumerate(widths) for b in widths[index:])
+
+    def add(self, features: Sequence[Tensor]) -> None:
+        """Take in tokens: S tensors (n, E)."""
+        if self.n == 0:
+            self._start(features)
+        centred = [own.double() - c for own, c in zip(features, self._centres, strict=True)]
+        squares = torch.stack([own.square().sum(1) for own in centred])  # (S, n)
+        self.n += squares.shape[1]
+        self._squares += squares.sum(1)
+        self._quartics += squares @ squares.mT
+        self._energy += torch.stack([own.double().square().sum() for own in features])
+        for a, own in enumerate(centred):
+            self._sums[a] += own.sum(0)
+            self._weighted[a] += own.mT @ squares.mT
+            for b in range(a, len(centred)):
+                self._products[a, b].addmm_(own.mT, centred[b])
+
+    def _start(self, features: Sequence[Tensor]) -> None:
+        sets = len(features)
+        zeros = features[0].new_zeros
+        self._centres = [own.mean(0, dtype=torch.float64) for own in features]
+        self._products = {
+            (a, b): zeros(features[a].shape[1], features[b].shape[1], dtype=torch.float64)
+            for a in range(sets)
+            for b in range(a, sets)
+        }
+        self._sums = [zeros(own.shape[1], dtype=torch.float64) for own in features]
+        self._weighted = [zeros(own.shape[1], sets, dtype=torch.float64) for own in features]
+        self._squares, self._energy = zeros(2, sets, dtype=torch.float64)
+        self._quartics = zeros(sets, sets, dtype=torch.float64)
+        kept = [torch.promote_types(own.dtype, torch.float32) for own in features]
+        self._rounding = max(torch.finfo(dtype).eps for dtype in kept)
+
+    def merge(self, other: FeatureSums) -> None:
+        """Take in what `other` added up over other tokens; `other` moves to this one's centre."""
+        if other.n == 0:
+            return
+        if self.n == 0:
+            self.__dict__.update(other.__dict__)
+            return
+        other._move_to(self._centres)
+        self.n += other.n
+        self._squares += other._squares
+        self._quartics += other._quartics
+        self._energy += other._energy
+        self._rounding = max(self._rounding, other._rounding)
+        for mine, others in (
+            *zip(self._sums, other._sums, strict=True),
+            *zip(self._weighted, other._weighted, strict=True),
+            *((own, other._products[pair]) for pair, own in self._products.items()),
+        ):
+            mine += others
+
+    def _move_to(self, centres: Sequence[Tensor]) -> None:
+        """The sums about other centres: x_a becomes x_a - d_a, and k_a k_a - 2 d_a.x_a + D_a."""
+        n, sums, products, weighted = self.n, self._sums, self._products, self._weighted
+        d = [new - old for new, old in zip(centres, self._centres, strict=True)]
+        D = torch.stack([own.square().sum() for own in d])
+        along = torch.stack([own @ s for own, s in zip(d, sums, strict=True)])
+        # d_a . w_ab
+        by_weight = torch.stack([own @ w for own, w in zip(d, weighted, strict=True)])
+        squares = self._squares - 2 * along + n * D
+        quartics = self._quartics - 2 * (by_weight + by_weight.mT)
+        quartics += torch.outer(self._squares - 2 * along, D) + torch.outer(D, squares)
+        for a, s in enumerate(sums):
+            weighted[a] += torch.outer(s, D) - torch.outer(d[a], squares)
+        for (a, b), M in products.items():
+            weighted[a][:, b] -= 2 * (M @ d[b])
+            quartics[a, b] += 4 * (d[a] @ M @ d[b])
+            if a != b:
+                weighted[b][:, a] -= 2 * (d[a] @ M)
+                quartics[b, a] += 4 * (d[a] @ M @ d[b])
+            M -= torch.outer(sums[a], d[b]) + torch.outer(d[a], sums[b] - n * d[b])
+        for own, s in zip(d, sums, strict=True):
+            s -= n * own
+        self._squares, self._quartics = squares, quartics
+        self._centres = list(centres)
+
+    def pair_sums(self) -> PairSums:
+        """The sums that HSIC_1 is made of."""
+        sets = len(self._sums)
+        norms, crossed = torch.zeros(2, sets, sets, dtype=torch.float64)
+        for (a, b), M in self._products.items():
+            norms[a, b] = norms[b, a] = M.square().sum()
+            crossed[a, b] = crossed[b, a] = self._sums[a] @ M @ self._sums[b]
+        quartics, squares = self._quartics.cpu(), self._squares.cpu()
+        weighted = torch.stack([s @ w for s, w in zip(self._sums, self._weighted, strict=True)])
+        weighted = weighted.cpu()
+        norm = torch.stack([s.square().sum() for s in self._sums]).cpu()
+        spread = squares - norm / self.n
+        return PairSums(
+            self.n,
+            inner=norms - quartics,
+            rows=crossed - weighted - weighted.mT + quartics,
+            total=norm - squares,
+            constant=spread <= (16 * self._rounding) ** 2 * self._energy.cpu(),
+            rounding=16 * torch.finfo(torch.float64).eps,
+        )
