@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 from spectrakit.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from spectrakit.model import Model
 
 _FILE = "tokenizer.json"
+#: What a run's manifest says where nothing else was asked for.
+OWN_TOKENIZER = "the checkpoint's own"
 _ADVICE = "--tokenizer NAME (a Hub repository, a folder, a tokenizer.json, or bytes)"
 
 
@@ -25,6 +29,39 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
     """
     if name == "bytes":
         return lambda text: text.encode("utf-8")
+    tokenizer = _tokenizer(name, model)
+
+    def encode(text: str) -> Sequence[int]:
+        # A text is encoded in blocks: marks of a beginning would land in the middle of it.
+        ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
+
+
+def encoder_with_ends(
+    name: str | None, model: Model
+) -> Callable[[str], tuple[Sequence[int], Sequence[int]]]:
+    """A function from text to token ids, and to where each token ends: characters before its end.
+
+    Of several tokens that make one character, each ends where the character does. `name` and errors
+    are those of `encoder`.
+    """
+    if name == "bytes":
+        return lambda text: (
+            text.encode("utf-8"),
+            [end for end, letter in enumerate(text, 1) for _ in letter.encode("utf-8")],
+        )
+    tokenizer = _tokenizer(name, model)
+
+    def encode(text: str) -> tuple[Sequence[int], Sequence[int]]:
+        found = tokenizer.encode(text, add_special_tokens=False)
+        return found.ids, [end for _, end in found.offsets]
+
+    return encode
+
+
+def _tokenizer(name: str | None, model: Model) -> Tokenizer:
     path = _named(name, model) if name is not None else _own(model)
     from tokenizers import Tokenizer
 
@@ -34,13 +71,7 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
         message = f"{path.name} of {name or model.checkpoint.model_id} is not a tokenizer: {error}"
         raise MalformedError(message, hint=_ADVICE) from error
     tokenizer.no_truncation()
-
-    def encode(text: str) -> Sequence[int]:
-        # A text is encoded in blocks: marks of a beginning would land in the middle of it.
-        ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
-
-    return encode
+    return tokenizer
 
 
 def _named(name: str, model: Model) -> Path:

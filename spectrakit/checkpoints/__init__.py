@@ -3,6 +3,13 @@
 from spectrakit.checkpoints.checkpoint import Checkpoint
 from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
 from spectrakit.checkpoints.hub_opening import fetch_file
-from spectrakit.checkpoints.opening import open_checkpoint
+from spectrakit.checkpoints.opening import name_of, open_checkpoint
 
-__all__ = ["Checkpoint", "CheckpointFile", "TensorEntry", "fetch_file", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointFile",
+    "TensorEntry",
+    "fetch_file",
+    "name_of",
+    "open_checkpoint",
+]

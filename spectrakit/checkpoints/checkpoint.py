@@ -33,6 +33,7 @@ class Checkpoint:
     origin: Origin
     revision: str  #: full commit sha on the Hub, `local-<12 hex>` of the content otherwise
     config: Mapping[str, Any]  #: of the files, with what `configure` put over it
+    given: Mapping[str, Any]  #: that alone
     files: tuple[CheckpointFile, ...]
     tensors: Mapping[str, TensorEntry]  #: by name, merged over the shards, tied names included
     tokenizer: str | None  #: the tokenizer that the catalog names for this model
@@ -64,7 +65,7 @@ class Checkpoint:
         self._weights = {weight_file.file.path: weight_file for weight_file in weights}
         self._progress = progress
         self._localized = localized
-        self._given: Mapping[str, Any] = {}
+        self.given = {}
         self.files = tuple(weight_file.file for weight_file in self._weights.values())
 
     def __enter__(self) -> Checkpoint:
@@ -93,7 +94,7 @@ class Checkpoint:
 
     def configure(self, values: Mapping[str, Any]) -> None:
         """Put `values` into the config, over the files' own: what the files do not say."""
-        self._given = {**self._given, **values}
+        self.given = {**self.given, **values}
         self.config = {**self.config, **values}
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -147,7 +148,7 @@ class Checkpoint:
         if self._localized is None:
             return self
         local = self._localized()
-        local.configure(self._given)
+        local.configure(self.given)
         return local
 
     def close(self) -> None:

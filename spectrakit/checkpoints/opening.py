@@ -75,6 +75,12 @@ def open_checkpoint(
         raise
 
 
+def name_of(source: str) -> str:
+    """What opens a checkpoint again, from its `source` as a run's manifest has it."""
+    kind, _, rest = source.partition(" ")
+    return rest if kind in ("catalog", "hub") and rest else source
+
+
 def _open_path(path: Path, progress: Progress, identity: Identity | None = None) -> Checkpoint:
     if path.is_dir():
         store = LocalFolder(path)

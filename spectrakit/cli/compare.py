@@ -1,0 +1,130 @@
+"""`spectrakit compare RUN RUN ...`."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spectrakit.cli import options
+from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.errors import UsageError
+
+if TYPE_CHECKING:
+    from spectrakit.tables import Run, Sink
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN RUN...",
+        help="Folders that `spectrakit analyze` wrote; the others are compared with the first.",
+        show_default=False,
+    ),
+]
+
+
+def compare(
+    context: typer.Context,
+    runs: Runs,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the comparison.", show_default="spectrakit-runs/compare-HASH"),
+    ] = None,
+    similarity: Annotated[
+        bool,
+        typer.Option(
+            "--similarity",
+            help="Run the models again, on one text, and compare their hidden states (CKA and "
+            "others) at the tokens that end at the same character.",
+        ),
+    ] = False,
+    text: options.Text = None,
+    tokenizer: options.Tokenizer = None,
+    batch_size: options.BatchSize = 4,
+    seq_len: options.SeqLen = 512,
+    max_tokens: options.MaxTokens = 8192,
+    device: options.Device = "auto",
+    dtype: options.ForwardDtype = "float32",
+    seed: options.Seed = 0,
+    figures: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
+    json: options.JsonOutput = False,
+    cache_dir: options.CacheDir = None,
+    token: options.Token = None,
+    offline: options.Offline = False,
+) -> None:
+    """Show how runs differ from the first: distances of their spectra, differences of summaries.
+
+    Example: spectrakit compare spectrakit-runs/trained spectrakit-runs/random
+    """
+    from spectrakit.analyses.similarity_options import SimilarityOptions
+    from spectrakit.comparison import write_comparison
+    from spectrakit.model import HubAccess
+    from spectrakit.report.comparison import comparison_report
+    from spectrakit.tables import read_run
+    from spectrakit.tokens import TokenOptions
+
+    opened = [read_run(folder) for folder in runs]
+    if not similarity:
+        _only_for_similarity(context)
+
+    def models_alike(first: Run, other: Run, sink: Sink) -> None:
+        from spectrakit.comparison.models import compare_runs_models
+
+        compare_runs_models(
+            first,
+            other,
+            TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens),
+            SimilarityOptions(),
+            sink,
+            HubAccess(cache_dir, token, True if offline else None),
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            progress=terminal_progress(),
+        )
+
+    written = write_comparison(
+        opened,
+        out or _default(runs),
+        similarity=models_alike if similarity else None,
+        figures=figures,
+        command=shlex.join(["spectrakit", *sys.argv[1:]]),
+    )
+    if json:
+        print_json(_document(written))
+        return
+    print_data(comparison_report(opened, written))
+    tell(f"wrote {written.folder}")
+
+
+_OF_THE_RUNS = frozenset({"runs", "out", "figures", "json"})
+
+
+def _only_for_similarity(context: typer.Context) -> None:
+    """Raise UsageError where an option was given that only `--similarity` follows."""
+    for name in options.given(context):
+        if name not in _OF_THE_RUNS:
+            message = f"--{name.replace('_', '-')} is for --similarity"
+            raise UsageError(message, hint="add --similarity")
+
+
+def _default(runs: list[Path]) -> Path:
+    """One folder for each list of runs."""
+    told = "\n".join(str(folder.resolve()) for folder in runs)
+    return Path("spectrakit-runs", f"compare-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
+
+
+def _document(run: Run) -> dict[str, object]:
+    manifest, folder = run.manifest, run.folder
+    assert folder is not None  # noqa: S101  (the command always writes one)
+    return {
+        "schema_version": manifest.schema_version,
+        "runs": manifest.options["runs"],
+        "folder": str(folder),
+        "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
+        "figures": [str(folder / file.file) for file in manifest.files.values()],
+    }

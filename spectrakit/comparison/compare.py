@@ -1,0 +1,201 @@
+"""The comparison of runs: the first with each of the others, as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from spectrakit.comparison.decay_distance import decay_distance, resolution
+from spectrakit.comparison.pairing import LayerPair, check_comparable, layer_pairs
+from spectrakit.comparison.summaries import SUMMARIES, Number, SummaryTable
+from spectrakit.report.distribution import distribution
+from spectrakit.report.drawn import Tee
+from spectrakit.report.figures import render_all
+from spectrakit.report.summaries import layer_summaries
+from spectrakit.tables import Manifest, MemorySink, RunWriter, read_run
+from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.tables.propagation_schema import PROPAGATION
+from spectrakit.tables.similarity_schema import SIMILARITY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from altair import TopLevelMixin
+
+    from spectrakit.tables import Run, Sink
+
+Row: TypeAlias = dict[str, Any]
+
+
+def write_comparison(
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    similarity: Callable[[Run, Run, Sink], None] | None = None,
+    figures: bool = False,
+    command: str = "",
+) -> Run:
+    """Compare `runs` into the folder `out`, which is a run of its own; see `compare_runs`.
+
+    similarity: compares the hidden states of the models of the first run and of another.
+
+    Raises OutputError where it cannot be written.
+    """
+    check_comparable(runs)
+    first = runs[0].manifest
+    manifest = Manifest(
+        model_id=first.model_id,
+        revision=first.revision,
+        mode=first.mode,
+        command=command,
+        options={"runs": [_named(run) for run in runs]},
+    )
+    with RunWriter(out, manifest) as writer:
+        kept = MemorySink(manifest)
+        sink = Tee([writer, kept])
+        compare_runs(runs, sink)
+        if similarity is not None:
+            for other in runs[1:]:
+                similarity(runs[0], other, sink)
+        for name, chart in _charts(runs, kept.run) if figures else ():
+            for kind, content in render_all(chart, "png", "svg").items():
+                writer.add_file(f"{name}.{kind}", content)
+    return read_run(out)
+
+
+def _charts(runs: Sequence[Run], comparison: Run) -> Iterator[tuple[str, TopLevelMixin]]:
+    """The pictures of what was found, by the names of their files."""
+    if DECAY_DISTANCE.name in comparison.tables:
+        from spectrakit.report.comparison_chart import comparison_figure
+
+        yield "comparison", comparison_figure(runs, comparison)
+    if SIMILARITY.name in comparison.tables:
+        from spectrakit.report.models_chart import models_figure
+
+        yield "similarity", models_figure(comparison)
+    flowing = [run for run in runs if PROPAGATION.name in run.tables]
+    if len(flowing) > 1:
+        from spectrakit.report.propagation_chart import propagation_figure
+
+        yield "propagation", propagation_figure(*flowing)
+
+
+def _named(run: Run) -> Row:
+    manifest = run.manifest
+    folder = None if run.folder is None else str(run.folder)
+    return {"model_id": manifest.model_id, "revision": manifest.revision, "folder": folder}
+
+
+def compare_runs(runs: Sequence[Run], sink: Sink) -> None:
+    """Write to `sink` how each of the other runs differs from the first.
+
+    Raises UsageError where the runs cannot be compared (see `check_comparable`).
+    """
+    check_comparable(runs)
+    first = runs[0]
+    for number, other in enumerate(runs[1:], 1):
+        told = {
+            "other_model_id": other.manifest.model_id,
+            "other_revision": other.manifest.revision,
+            "other_run": number,
+        }
+        distances = [told | row for row in _distances(first, other)]
+        differences = [told | row for row in _differences(first, other)]
+        for schema, rows in ((DECAY_DISTANCE, distances), (SUMMARY_DIFFERENCE, differences)):
+            if rows:
+                columns = {name: [row[name] for row in rows] for name in rows[0]}
+                sink.append(schema, schema.table(columns))
+
+
+def _distances(first: Run, other: Run) -> Iterator[Row]:
+    for domain in ("discrete", "continuous"):
+        own, theirs = (distribution(run, domain) for run in (first, other))
+        summaries = [_by_layer(run, domain) for run in (first, other)]
+        for pair in layer_pairs(first, other):
+            if pair.layer not in summaries[0] or pair.other not in summaries[1]:
+                continue
+            found = decay_distance(own.of_layer(pair.layer), theirs.of_layer(pair.other))
+            mine, its = summaries[0][pair.layer], summaries[1][pair.other]
+            reason = None
+            if found.distance is None:
+                reason = "one of the two has no eigenvalue that decays at a finite rate"
+            blurred = sum(resolution(row["relative_error"]) for row in (mine, its))
+            yield _placed(pair) | {
+                "domain": domain,
+                "mode": mine["mode"],
+                "other_mode": its["mode"],
+                "gauge": mine["gauge"],
+                "other_gauge": its["gauge"],
+                "wasserstein_decades": None if reason else found.distance,
+                "uncertainty_decades": None if reason or math.isinf(blurred) else blurred,
+                "never_decaying": found.never[0],
+                "other_never_decaying": found.never[1],
+                "gone_at_once": found.gone[0],
+                "other_gone_at_once": found.gone[1],
+                "reason": reason,
+            }
+
+
+def _by_layer(run: Run, domain: str) -> dict[int, Row]:
+    return {row["layer"]: row for row in layer_summaries(run, domain)}
+
+
+def _differences(first: Run, other: Run) -> Iterator[Row]:
+    pairs = layer_pairs(first, other)
+    for summary in SUMMARIES:
+        own, theirs = summary.numbers(first), summary.numbers(other)
+        placed = pairs if summary.place == "layer" else _depth_pairs(own, theirs)
+        for pair in placed:
+            if pair.layer in own and pair.other in theirs:
+                where = _placed(pair) if summary.place == "layer" else _of_depth(pair)
+                for row in _pair_differences(summary, own[pair.layer], theirs[pair.other]):
+                    yield where | row
+
+
+def _depth_pairs(own: Mapping[int, object], theirs: Mapping[int, object]) -> list[LayerPair]:
+    """Depths of the residual stream, paired as layers are."""
+    if not own or not theirs:
+        return []
+    last, other_last = max(own), max(theirs)
+    return [
+        LayerPair(depth / max(last, 1), depth, round(depth / max(last, 1) * other_last))
+        for depth in sorted(own)
+    ]
+
+
+def _pair_differences(
+    summary: SummaryTable, own: Mapping[str, Number], theirs: Mapping[str, Number]
+) -> Iterator[Row]:
+    for metric, one in own.items():
+        if metric not in theirs:
+            continue
+        other = theirs[metric]
+        if one.value is None and other.value is None:
+            continue
+        difference, reason = _difference(one.value, other.value)
+        yield {
+            "of_table": summary.table,
+            "metric": metric,
+            "value": one.value,
+            "other_value": other.value,
+            "difference": difference,
+            "uncertainty": None if difference is None else summary.combined(one, other),
+            "reason": reason,
+        }
+
+
+def _difference(one: float | None, other: float | None) -> tuple[float | None, str | None]:
+    if one is None or other is None:
+        return None, "one of the two has no value"
+    if math.isinf(one) and math.isinf(other):
+        return (0.0, None) if one == other else (None, "one is infinite, the other minus that")
+    return other - one, None
+
+
+def _placed(pair: LayerPair) -> Row:
+    return {"depth": pair.depth, "layer": pair.layer, "other_layer": pair.other}
+
+
+def _of_depth(pair: LayerPair) -> Row:
+    return {"depth": pair.depth, "layer": None, "other_layer": None}

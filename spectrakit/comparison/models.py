@@ -1,0 +1,226 @@
+"""Two models on one text: how alike their hidden states are, at every pair of depths.
+
+Both run on the same passages, and their states are compared at the tokens that end at the same
+character (`aligned_text`), so that tokenizers may differ. Estimators and table are those of the
+`similarity` analysis; `procrustes`, which there compares neighbouring depths, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from spectrakit._lazy import lazy_import
+from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.similarity_estimates import estimates
+from spectrakit.analyses.similarity_rows import similarity_rows
+from spectrakit.checkpoints import name_of
+from spectrakit.comparison.aligned_text import AlignedPassage, aligned_passages
+from spectrakit.errors import UsageError
+from spectrakit.forward import resolve_device
+from spectrakit.model import HubAccess, Model, open_checkpoint
+from spectrakit.progress import Progress, Silent
+from spectrakit.representations.linear_hsic import LinearHSIC
+from spectrakit.representations.minibatch import MinibatchCKA
+from spectrakit.tables.similarity_schema import SIMILARITY
+from spectrakit.tokenization import OWN_TOKENIZER, encoder_with_ends
+from spectrakit.tokens import TokenOptions, padded, text_blocks
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from spectrakit.analyses.similarity_options import SimilarityOptions
+    from spectrakit.architectures import RunnableModel
+    from spectrakit.planning import Dtype
+    from spectrakit.tables import Run, Sink
+else:
+    np = lazy_import("numpy")
+    torch = lazy_import("torch")
+
+
+def compare_runs_models(
+    first: Run,
+    other: Run,
+    source: TokenOptions,
+    options: SimilarityOptions,
+    sink: Sink,
+    hub: HubAccess,
+    *,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Open the models of two runs again, at the commits they were, and compare them.
+
+    See `compare_models`. Raises UsageError where a run's model was changed after it was read, or is
+    not there any more.
+    """
+    with ExitStack() as stack:
+        models = [stack.enter_context(_reopened(run, hub)) for run in (first, other)]
+        tokenizers = [_tokenizer_of(run) for run in (first, other)]
+        compare_models(
+            (models[0], models[1]),
+            source,
+            options,
+            sink,
+            tokenizers=(tokenizers[0], tokenizers[1]),
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def _reopened(run: Run, hub: HubAccess) -> Model:
+    manifest = run.manifest
+    randomised = manifest.options.get("randomize")
+    if randomised:
+        message = f"the weights of {manifest.model_id} were drawn at random for its run"
+        raise UsageError(message, hint="leave --similarity out")
+    model = open_checkpoint(
+        name_of(manifest.source),
+        cache_dir=hub.cache_dir,
+        token=hub.token,
+        offline=hub.offline,
+        config=manifest.options.get("config"),
+    )
+    if model.checkpoint.revision != manifest.revision:
+        model.close()
+        message = f"{manifest.model_id} is not what it was when it was analysed"
+        raise UsageError(message, hint="spectrakit analyze it again")
+    return model
+
+
+def _tokenizer_of(run: Run) -> str | None:
+    """The tokenizer that the run was told to take."""
+    name: str | None = run.manifest.options.get("tokenizer")
+    return None if name == OWN_TOKENIZER else name
+
+
+def compare_models(
+    models: tuple[Model, Model],
+    source: TokenOptions,
+    options: SimilarityOptions,
+    sink: Sink,
+    *,
+    tokenizers: tuple[str | None, str | None] = (None, None),
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Run both models on the text of `source`; write `similarity` rows of every pair of depths.
+
+    depth is the first model's, other_depth the other's. `source.max_tokens` counts the tokens that
+    are compared; `source.tokenizer` is of both models, and without it `tokenizers` of each.
+
+    Raises UsageError for token files (there is no text to align), and where no token of the two
+    ends at the same character; what loading and running the models raises.
+    """
+    if source.tokens is not None:
+        raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
+    progress = progress or Silent()
+    device = resolve_device(device)
+    runnable = [model.load(device, dtype) for model in models]
+    generator = torch.Generator().manual_seed(seed)
+    linear = LinearHSIC(options.memory_bytes, options.sample_tokens)
+    minibatch = MinibatchCKA(options.group_tokens)
+    widths: list[list[int]] = []
+    with progress.task("comparing the models", total=source.max_tokens, unit="token") as task:
+        for passages in _batches(models, tokenizers, source, options):
+            features = _aligned_states(runnable, passages)
+            widths = [[states.shape[1] for states in own] for own in features]
+            tokens = len(features[0][0])
+            # In a random order: groups of neighbouring tokens would say less than they seem to.
+            priorities = torch.randint(1 << 62, (tokens,), generator=generator)
+            priorities, order = priorities.sort()
+            both = [states[order] for own in features for states in own]
+            if "cka_minibatch" in options.estimators:
+                minibatch.add(both)
+            linear.add(both, priorities)
+            task.advance(tokens)
+    if not widths:
+        message = "no token of one model ends at the same character as one of the other"
+        raise UsageError(message, hint="a longer text, or --tokenizer for one of them")
+    for rows in _rows(widths, options, seed, linear, minibatch):
+        others = {"other_model": models[1].checkpoint.model_id}
+        sink.append(SIMILARITY, SIMILARITY.table(rows | others))
+
+
+def _rows(
+    widths: Sequence[Sequence[int]],
+    options: SimilarityOptions,
+    seed: int,
+    linear: LinearHSIC,
+    minibatch: MinibatchCKA,
+) -> Iterator[dict[str, object]]:
+    """Every depth of the first model with every one of the other."""
+    first, second = (len(own) for own in widths)
+    own, theirs = (index.ravel() for index in np.indices((first, second)))
+    pairs = own, theirs + first  # the features of both stand in one row
+    estimators = tuple(name for name in options.estimators if name != "procrustes")
+    chosen = replace(options, estimators=estimators)
+    for estimate in estimates(chosen, seed, linear, minibatch):
+        rows = similarity_rows(estimate, [*widths[0], *widths[1]], pairs, linear, chosen)
+        yield rows | {"other_depth": theirs}
+
+
+def _batches(
+    models: tuple[Model, Model],
+    tokenizers: tuple[str | None, str | None],
+    source: TokenOptions,
+    options: SimilarityOptions,
+) -> Iterator[list[AlignedPassage]]:
+    """The passages, as many at once as sequences, until `max_tokens` are compared."""
+    first = 1 if options.without_first else 0
+    encoders = tuple(
+        encoder_with_ends(source.tokenizer or tokenizer, model)
+        for model, tokenizer in zip(models, tokenizers, strict=True)
+    )
+    passages = (
+        passage.behind(first)
+        for block in text_blocks(source)
+        for passage in aligned_passages(block, (encoders[0], encoders[1]), source.seq_len)
+    )
+    left = source.max_tokens
+    while left > 0 and (batch := list(islice(passages, source.batch_size))):
+        yield batch
+        left -= sum(len(passage.shared[0]) for passage in batch)
+
+
+def _aligned_states(
+    runnable: Sequence[RunnableModel], passages: Sequence[AlignedPassage]
+) -> list[list[Tensor]]:
+    """Of each model the states (n, E) at every depth, at the shared tokens.
+
+    Raises AnalysisError where a token's state is NaN or Inf.
+    """
+    found: list[list[Tensor]] = []
+    for which, model in enumerate(runnable):
+        batch = padded([passage.ids[which] for passage in passages], model.vocabulary_size)
+        valid = torch.from_numpy(batch.valid)
+        rows = [np.full(len(p.shared[which]), row) for row, p in enumerate(passages)]
+        places = torch.from_numpy(np.concatenate([p.shared[which] for p in passages]))
+        chosen = torch.from_numpy(np.concatenate(rows)), places
+        own: list[Tensor] = []
+
+        def keep(
+            depth: int,
+            states: Tensor,
+            own: list[Tensor] = own,
+            valid: Tensor = valid,
+            chosen: tuple[Tensor, Tensor] = chosen,
+        ) -> None:
+            norms = torch.linalg.vector_norm(states.float(), dim=-1)
+            check_finite(depth, norms, valid.to(states.device), before=0)
+            own.append(states[chosen])
+
+        model.run(torch.from_numpy(batch.ids), on_states=keep)
+        found.append(own)
+    return found

@@ -1,0 +1,112 @@
+"""Numbers that a run summarises, from tables of any shape, with how far each can be off.
+
+A summary is told apart by where it is (a layer, a depth), and by what else its table has columns
+for: domain, metric, positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from spectrakit.tables import SPECTRUM_SUMMARY
+from spectrakit.tables.propagation_schema import PROPAGATION
+from spectrakit.tables.schemas import (
+    MODULUS_SHARES,
+    PHASE_SHARES,
+    bound_name,
+    quantile_names,
+)
+
+if TYPE_CHECKING:
+    from spectrakit.tables import Run
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value, None where its table has none, and its uncertainty, None where that is not known."""
+
+    value: float | None
+    uncertainty: float | None
+
+
+@dataclass(frozen=True)
+class SummaryTable:
+    """Which columns of a table are summaries.
+
+    place: the column that says where a row belongs. labels: columns that tell rows of a place
+    apart. values: names and columns' numbers of a row. kept: which rows are summaries at all.
+    errors: whether uncertainties are standard errors, or bounds.
+    """
+
+    table: str
+    place: str
+    labels: tuple[str, ...]
+    values: Callable[[Row], Iterator[tuple[str, Number]]]
+    kept: Callable[[Row], bool]
+    errors: Literal["bound", "standard"]
+
+    def numbers(self, run: Run) -> dict[int, dict[str, Number]]:
+        """By place, and then by metric with its labels; empty where the run lacks the table."""
+        found: dict[int, dict[str, Number]] = {}
+        if self.table not in run.tables:
+            return found
+        for row in run.table(self.table).to_pylist():
+            if not self.kept(row):
+                continue
+            told = [str(row[label]) for label in self.labels if row[label] is not None]
+            numbers = found.setdefault(row[self.place], {})
+            for name, number in self.values(row):
+                numbers[" ".join([name, *told])] = number
+        return found
+
+    def combined(self, one: Number, other: Number) -> float | None:
+        """The uncertainty of a difference."""
+        if one.uncertainty is None or other.uncertainty is None:
+            return None
+        if self.errors == "standard":
+            return math.hypot(one.uncertainty, other.uncertainty)
+        return one.uncertainty + other.uncertainty
+
+
+_SHARES = (*MODULUS_SHARES, *PHASE_SHARES)
+_RATES = (*quantile_names("timescale"), *quantile_names("decay_rate"))
+_MODULI = quantile_names("modulus")
+_EXTREMES = ("spectral_radius", "spectral_abscissa", "mean_modulus")
+
+
+def _spectral(row: Row) -> Iterator[tuple[str, Number]]:
+    error = row["relative_error"]
+    for name in _SHARES:
+        yield name, Number(row[name], row[bound_name(name)])
+    for name in _RATES:
+        value = row[name]
+        yield name, Number(value, None if value is None else abs(value) * error)
+    for name in _MODULI:
+        # A rate r off by a share e moves exp(-r) by exp(-r) r e.
+        value = row[name]
+        moved = value * -math.log(value) * error if value else value
+        yield name, Number(value, None if moved is None else abs(moved))
+    for name in _EXTREMES:
+        yield name, Number(row[name], 0.0 if error == 0 else None)
+
+
+def _flow(row: Row) -> Iterator[tuple[str, Number]]:
+    yield row["metric"], Number(row["value"], row["standard_error"])
+
+
+SUMMARIES = (
+    SummaryTable(
+        SPECTRUM_SUMMARY.name, "layer", ("domain",), _spectral,
+        kept=lambda row: row["head"] is None, errors="bound",
+    ),
+    SummaryTable(
+        PROPAGATION.name, "depth", ("of", "token_set"), _flow,
+        kept=lambda row: row["position_low"] is None, errors="standard",
+    ),
+)  # fmt: skip
+"""The tables whose numbers are compared."""

@@ -1,0 +1,104 @@
+"""A comparison in the terminal: a line per layer, for each run that is compared with the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from spectrakit.report.numbers import humanise
+from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from spectrakit.report.summaries import Row
+    from spectrakit.tables import Run
+
+_LEGEND = (
+    "W1: Wasserstein distance of the two layers' decay rates, in decades (0.3: timescales differ "
+    "by a factor of two, on average); median: the timescale -1/log|λ| in steps"
+)
+#: Metrics of flow that have a line of their own, on the stream without the first token.
+_FLOW = ("cosine_next", "inter_token_cosine", "normalised_variance", "effective_rank", "curvature")
+
+
+def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
+    """What `comparison` found between the first of `runs` and each of the others."""
+    parts: list[RenderableType] = []
+    for number, other in enumerate(runs[1:], 1):
+        title = f"{runs[0].manifest.model_id} and {other.manifest.model_id}"
+        distances = _rows(comparison, DECAY_DISTANCE.name, number)
+        differences = _rows(comparison, SUMMARY_DIFFERENCE.name, number)
+        parts.append(Text(title, style="bold"))
+        if distances:
+            parts += [_spectra(distances, differences), Text(_LEGEND, style="dim")]
+        flow = [row for row in differences if row["of_table"] == "propagation"]
+        if flow:
+            parts += ["", _flow(flow)]
+        if not distances and not flow:
+            parts.append(Text("the two runs have no table in common that is compared"))
+        parts.append("")
+    return Group(*parts)
+
+
+def _rows(comparison: Run, table: str, number: int) -> list[Row]:
+    if table not in comparison.tables:
+        return []
+    rows = comparison.table(table).to_pylist()
+    return [row for row in rows if row["other_run"] == number]
+
+
+def _spectra(distances: Sequence[Row], differences: Sequence[Row]) -> Table:
+    medians = {
+        row["layer"]: (row["value"], row["other_value"])
+        for row in differences
+        if row["metric"].startswith("timescale_q50 discrete")
+    }
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("layer", "other", "W1", "±", "median", "other's"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("note")
+    for row in distances:
+        if row["domain"] == "discrete":
+            table.add_row(
+                str(row["layer"]),
+                str(row["other_layer"]),
+                _number(row["wasserstein_decades"]),
+                _number(row["uncertainty_decades"]),
+                *(_steps(value) for value in medians.get(row["layer"], (None, None))),
+                row["reason"] or "",
+            )
+    return table
+
+
+def _flow(rows: Sequence[Row]) -> Table:
+    """Means over depths of a few metrics of the residual stream."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("flow, mean over depths")
+    for heading in ("first", "other", "difference"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for metric in _FLOW:
+        chosen = [
+            row
+            for row in rows
+            if row["metric"] == f"{metric} stream without_first" and row["difference"] is not None
+        ]
+        if chosen:
+            means = (
+                sum(row[name] for row in chosen) / len(chosen)
+                for name in ("value", "other_value", "difference")
+            )
+            table.add_row(metric, *(f"{mean:.3g}" for mean in means))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _steps(value: float | None) -> str:
+    return "-" if value is None else humanise(value)

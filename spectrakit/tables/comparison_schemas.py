@@ -1,0 +1,66 @@
+"""The tables of `spectrakit compare`: how other runs differ from the first."""
+
+from __future__ import annotations
+
+from spectrakit.tables.columns import Column, TableSchema
+
+_OTHER = (
+    Column("other_model_id", "string", "The model it is compared with."),
+    Column("other_revision", "string", "Its commit or content hash."),
+    Column("other_run", "int32", "Which of the runs that is: 1 for the second on the command line, "
+           "and so on."),
+)  # fmt: skip
+_PAIR = (
+    Column("depth", "float64", "Where the layer is among those of its run: 0 the first, 1 the "
+           "last; null for what is not of one layer.", nullable=True),
+    Column("layer", "int32", "Index of the layer in the model; null likewise.", nullable=True),
+    Column("other_layer", "int32", "Index of the other model's layer at the nearest depth.",
+           nullable=True),
+)  # fmt: skip
+_REASON = Column("reason", "string", "Why there is no difference; null where there is one.",
+                 nullable=True)  # fmt: skip
+
+DECAY_DISTANCE = TableSchema(
+    "decay_distance",
+    "a layer, and how far the decay rates of the other model's layer at its depth are from its own",
+    (
+        *_OTHER,
+        *_PAIR,
+        Column("domain", "string", "discrete or continuous, of the eigenvalues."),
+        Column("mode", "string", "Where the first's are from: static, nominal or data."),
+        Column("other_mode", "string", "Where the other's are from."),
+        Column("gauge", "string", "Scaling of the first's state. dsf and unnormalised may be "
+               "compared where the layer in the latter has no normaliser: it is then in both."),
+        Column("other_gauge", "string", "Scaling of the other's state."),
+        Column("wasserstein_decades", "float64", "Wasserstein-1 distance of the two distributions "
+               "of log10(decay rate), among eigenvalues that decay at a finite rate.", "decade",
+               nullable=True),
+        Column("uncertainty_decades", "float64", "How far rounding to the bins of the runs' "
+               "histograms can have moved it.", "decade", nullable=True),
+        Column("never_decaying", "float64", "Share of its eigenvalues that never decay.",
+               "fraction"),
+        Column("other_never_decaying", "float64", "The same of the other.", "fraction"),
+        Column("gone_at_once", "float64", "Share of its eigenvalues that are zero: an infinite "
+               "decay rate.", "fraction"),
+        Column("other_gone_at_once", "float64", "The same of the other.", "fraction"),
+        _REASON,
+    ),
+)  # fmt: skip
+
+SUMMARY_DIFFERENCE = TableSchema(
+    "summary_difference",
+    "a number that both runs summarise, and their difference",
+    (
+        *_OTHER,
+        *_PAIR,
+        Column("of_table", "string", "The table it is from."),
+        Column("metric", "string", "The column, and what else tells its rows apart."),
+        Column("value", "float64", "In the first run.", nullable=True),
+        Column("other_value", "float64", "In the other.", nullable=True),
+        Column("difference", "float64", "The other's less the first's.", nullable=True),
+        Column("uncertainty", "float64", "Of the difference: the bounds of both added up, or the "
+               "root of the sum of squares where both are standard errors; 0 where both are exact; "
+               "null where their tables say nothing of it.", nullable=True),
+        _REASON,
+    ),
+)  # fmt: skip
