@@ -67,9 +67,9 @@ def compare(
     from spectrakit.tables import read_run
     from spectrakit.tokens import TokenOptions
 
-    opened = [read_run(folder) for folder in runs]
     if not similarity:
         _only_for_similarity(context)
+    opened = [read_run(folder) for folder in runs]
 
     def models_alike(first: Run, other: Run, sink: Sink) -> None:
         from spectrakit.comparison.models import compare_runs_models

@@ -33,6 +33,10 @@ class AlignedPassage:
     ids: tuple[np.ndarray, np.ndarray]
     shared: tuple[np.ndarray, np.ndarray]
 
+    def first(self, count: int) -> AlignedPassage:
+        """The same with only the first `count` shared tokens."""
+        return AlignedPassage(self.ids, (self.shared[0][:count], self.shared[1][:count]))
+
     def behind(self, place: int) -> AlignedPassage:
         """The same with only such shared tokens as have `place` others before them, in both."""
         kept = np.minimum(*self.shared) >= place

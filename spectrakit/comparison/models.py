@@ -189,9 +189,13 @@ def _batches(
         for passage in aligned_passages(block, (encoders[0], encoders[1]), source.seq_len)
     )
     left = source.max_tokens
-    while left > 0 and (batch := list(islice(passages, source.batch_size))):
-        yield batch
-        left -= sum(len(passage.shared[0]) for passage in batch)
+    while left > 0 and (group := list(islice(passages, source.batch_size))):
+        batch = []
+        for passage in group:
+            batch.append(passage.first(left))
+            left -= len(batch[-1].shared[0])
+        if batch := [passage for passage in batch if len(passage.shared[0])]:
+            yield batch
 
 
 def _aligned_states(

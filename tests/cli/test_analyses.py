@@ -1,0 +1,153 @@
+"""`analyze` beyond spectra: all analyses, their options, sweeps, random controls; `compare`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from spectrakit.plugins import plugins
+from spectrakit.tables import read_run
+
+SMALL = ("--max-tokens", "512", "--seq-len", "128")
+
+
+@pytest.mark.parametrize("model", ["tiny-mamba", "tiny-mamba2", "tiny-llama"])
+def test_all_of_them_fill_their_tables_and_draw_their_pictures(command, tmp_path, model):
+    done = command("analyze", model, "--analyses", "all", "--out", "run", *SMALL)
+    assert done.code == 0, done.err
+    run = read_run(tmp_path / "run")
+    expected = {"spectrum_summary", "spectrum_histogram", "lyapunov", "decay_kernel",
+                "memory_summary", "similarity", "propagation", "layers"}  # fmt: skip
+    pictures = {"spectrum", "similarity", "propagation"}
+    if model != "tiny-llama":  # attention keeps every key, and has no memory function
+        expected.add("memory_function")
+        pictures.add("memory")
+    if model == "tiny-mamba":
+        expected |= {"spectrum"} & set(run.tables)
+    assert expected <= set(run.tables)
+    assert all(run.table(name).num_rows for name in run.tables)
+    assert set(run.manifest.files) == {f"{p}.{kind}" for p in pictures for kind in ("png", "svg")}
+    assert "cosine to next" in done.out
+    assert "CKA to next" in done.out
+
+
+def test_all_is_all_but_those_that_must_be_named():
+    from spectrakit.analyses.running import analysis_names
+
+    registered = set(plugins().register().analyses.things)
+    named = {"rickenbach2025", "perturbation", "empirical_memory", "probe"}
+    assert set(analysis_names("all")) == registered - named
+    assert set(analysis_names("all", forward=False)) == {
+        "spectrum", "lyapunov", "kernel", "memory",
+    }  # fmt: skip
+
+
+def test_hidden_states_need_a_forward_pass(command):
+    done = command("analyze", "tiny-mamba", "--analyses", "similarity", "--mode", "weights")
+    assert done.code == 2
+    assert "similarity looks at hidden states, which weights mode does not have" in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "analysis"),
+    [
+        (("--horizon", "10"), "memory"),
+        (("--past", "horizon"), "memory"),
+        (("--drive", "blocks"), "empirical_memory"),
+        (("--estimators", "cka"), "similarity"),
+        (("--without-first",), "similarity"),
+        (("--rank-tokens", "8"), "propagation"),
+        (("--task", "kv-retrieval"), "probe"),
+    ],
+)
+def test_an_option_of_an_analysis_that_is_not_run_is_refused(command, option, analysis):
+    done = command("analyze", "tiny-mamba", *option)
+    assert done.code == 2
+    assert f"{option[0]} is for the analysis {analysis}" in done.err
+
+
+def test_an_unknown_estimator_names_those_there_are(command):
+    words = ("--analyses", "similarity", "--estimators", "cka,cca", *SMALL)
+    done = command("analyze", "tiny-mamba", *words)
+    assert done.code == 2
+    assert "'cca' is no estimator" in done.err
+    assert "mutual_knn" in done.err
+
+
+def test_a_sweep_of_lengths_is_a_run_of_each(command, tmp_path):
+    words = ("--analyses", "propagation", "--no-figures", "--max-tokens", "256")
+    done = command("analyze", "tiny-llama", *words, "--seq-len", "32,64", "--out", "s", "--json")
+    assert done.code == 0, done.err
+    runs = json.loads(done.out)["runs"]
+    assert [run["folder"] for run in runs] == ["s/seq-32", "s/seq-64"]
+    for length in (32, 64):
+        run = read_run(tmp_path / "s" / f"seq-{length}")
+        assert run.manifest.options["seq_len"] == length
+        assert set(run.table("propagation")["seq_len"].to_pylist()) == {length}
+
+
+@pytest.mark.parametrize("lengths", ["", "0", "12,x", "-5"])
+def test_lengths_that_are_none_are_refused(command, lengths):
+    done = command("analyze", "tiny-llama", "--mode", "data", f"--seq-len={lengths}")
+    assert done.code == 2
+    assert "is not a number of tokens" in done.err
+
+
+def test_random_weights_are_another_model_in_every_table(command, tmp_path):
+    words = ("--analyses", "spectrum", "--no-figures", *SMALL)
+    for name, more in {
+        "trained": ("--mode", "data"),
+        "one": ("--randomize", "all", "--seed", "1"),
+        "two": ("--randomize", "mixers", "--seed", "1"),
+    }.items():
+        assert command("analyze", "tiny-llama", *words, *more, "--out", name).code == 0
+    runs = {name: read_run(tmp_path / name) for name in ("trained", "one", "two")}
+    revisions = {name: run.manifest.revision for name, run in runs.items()}
+    assert revisions["one"] == f"random-all-1-{revisions['trained']}"
+    assert revisions["two"] == f"random-mixers-1-{revisions['trained']}"
+    assert runs["one"].manifest.options["randomize"] == "all"
+    medians = {
+        name: run.table("spectrum_summary")["timescale_q50"].to_pylist()[:3]
+        for name, run in runs.items()
+    }
+    assert len({tuple(median) for median in medians.values()}) == 3
+
+
+def test_weights_mode_has_no_random_control(command):
+    done = command("analyze", "tiny-mamba", "--mode", "weights", "--randomize", "all")
+    assert done.code == 2
+    assert "drawn anew for a forward pass alone" in done.err
+
+
+def test_two_models_are_compared_where_their_tokens_end_together(command, tmp_path):
+    for model in ("tiny-mamba", "tiny-llama"):
+        words = ("--mode", "data", "--no-figures", *SMALL)
+        assert command("analyze", model, "--out", model + "-run", *words).code == 0
+    words = ("tiny-mamba-run", "tiny-llama-run", "--similarity", "--max-tokens", "512")
+    done = command("compare", *words, "--out", "both")
+    assert done.code == 0, done.err
+    run = read_run(tmp_path / "both")
+    assert {"comparison.png", "similarity.png"} <= set(run.manifest.files)
+    rows = run.table("similarity").to_pylist()
+    assert {row["other_model"] for row in rows} == {"tiny-llama"}
+    assert {row["tokens_seen"] for row in rows} == {512}
+    cka = {(r["depth"], r["other_depth"]): r["value"] for r in rows if r["estimator"] == "cka"}
+    assert len(cka) == 16
+    assert cka[0, 0] == max(cka.values())  # embeddings of the same bytes
+
+
+def test_a_model_is_like_itself_at_every_depth(command, tmp_path):
+    words = ("--mode", "data", "--no-figures", *SMALL)
+    for name in ("one", "two"):
+        assert command("analyze", "tiny-mamba2", "--out", name, *words).code == 0
+    assert command("compare", "one", "two", "--similarity", "--out", "c").code == 0
+    rows = read_run(tmp_path / "c").table("similarity").to_pylist()
+    same = [row["value"] for row in rows if row["depth"] == row["other_depth"]]
+    assert same == pytest.approx([1.0] * len(same))
+
+
+def test_options_of_a_run_are_for_similarity_alone(command, tmp_path):
+    done = command("compare", tmp_path, tmp_path, "--seq-len", "5")
+    assert done.code == 2
+    assert "--seq-len is for --similarity" in done.err
