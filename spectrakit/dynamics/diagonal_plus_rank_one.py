@@ -11,8 +11,8 @@ i, A_t is similar to the symmetric
     S_t = diag(exp(log_decay_t)) - s s^T        s_i = sqrt(u_i v_i)
 
 by diag(sqrt(u_i / v_i)): both have the characteristic polynomial
-prod_i (d_i - x) (1 - sum_i u_i v_i / (d_i - x)). So the eigenvalues are real, a symmetric
-eigensolver finds them, and they interlace with the decays d_1 <= ... <= d_N:
+prod_i (d_i - x) (1 - sum_i u_i v_i / (d_i - x)). So the eigenvalues are real, `secular` finds them
+as roots of the last factor, and they interlace with the decays d_1 <= ... <= d_N:
 
     d_1 - |s|^2 <= lambda_1 <= d_1 <= lambda_2 <= d_2 <= ... <= lambda_N <= d_N
 
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.eigenvalues import DiscreteEigenvalues
+from spectrakit.dynamics.secular import secular_roots
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,8 @@ else:
 
 #: Numbers in the matrices whose eigenvalues are computed at once: 8 MiB of float64.
 _BLOCK_NUMBERS = 1 << 20
+#: Eigenvalues that are computed at once: dozens of arrays of 2 MiB, which stay in a cache.
+_BLOCK_EIGENVALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -130,20 +133,31 @@ def _in_blocks(
 
 def _symmetric_eigenvalues(log_decay: Tensor, weight: Tensor) -> DiscreteEigenvalues:
     """Of diag(exp(log_decay)) - s s^T with s_i^2 = weight_i >= 0, rising: (..., N)."""
-    log_decay, order = log_decay.sort(-1)
-    root = weight.gather(-1, order).sqrt()
-    # Of S - I: where all decays are slow its entries are small, and so is the rounding of them.
-    offset = _in_blocks(torch.linalg.eigvalsh, torch.expm1(log_decay), root, root)
-    value = 1 + offset
-    log_modulus = torch.where(value > 0.5, torch.log1p(offset.clamp(min=-0.5)), value.abs().log())
-    # What rounding put outside the interlacing intervals belongs on their ends: a repeated decay is
-    # an eigenvalue exactly, and only the smallest one can be negative.
-    least = (log_decay[..., :1].exp() - weight.sum(-1, keepdim=True)).clamp(min=0).log()
-    lower = torch.cat([least, log_decay[..., :-1]], -1)
-    negative = torch.zeros_like(value, dtype=torch.bool)
-    negative[..., 0] = (value[..., 0] < 0) & least.squeeze(-1).isneginf()
-    inside = log_modulus.maximum(lower).minimum(log_decay)
-    phase = torch.where(negative, math.pi, torch.zeros_like(value))
-    return DiscreteEigenvalues(
-        torch.where(negative, log_modulus, inside), phase if bool(negative.any()) else None
+    size = log_decay.shape[-1]
+    rows = max(1, _BLOCK_EIGENVALUES // size)
+    parts = (part.reshape(-1, size).split(rows) for part in (log_decay, weight))
+    solved = [_moduli_and_signs(*block) for block in zip(*parts, strict=True)]
+    log_modulus, negative = (
+        torch.cat(part).view(log_decay.shape) for part in zip(*solved, strict=True)
     )
+    phase = torch.zeros_like(log_modulus).masked_fill_(negative, math.pi)
+    return DiscreteEigenvalues(log_modulus, phase if bool(negative.any()) else None)
+
+
+def _moduli_and_signs(log_decay: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """log|lambda|, and whether lambda is negative, as only the smallest can be: (M, N) each."""
+    log_decay, order = log_decay.sort(-1)
+    origin, offset = secular_roots(log_decay, weight.gather(-1, order))
+    log_pole = log_decay.gather(-1, origin)
+    pole = log_pole.exp()
+    value = pole + offset
+    negative = torch.zeros_like(value, dtype=torch.bool)
+    negative[:, 0] = value[:, 0] < 0
+    change = offset / pole.clamp(min=torch.finfo(pole.dtype).tiny)
+    log_modulus = torch.where(
+        change.abs() <= 0.5, log_pole + torch.log1p(change.clamp(-0.5, 0.5)), value.abs().log()
+    )
+    # What the logarithms' rounding put outside the interlacing intervals belongs on their ends.
+    inside = log_modulus.minimum(log_decay)
+    inside[:, 1:] = inside[:, 1:].maximum(log_decay[:, :-1])
+    return torch.where(negative, log_modulus, inside), negative

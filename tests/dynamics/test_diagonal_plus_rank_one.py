@@ -88,6 +88,27 @@ def test_decay_rates_against_many_digits(slowest, strength):
     np.testing.assert_allclose(found.decay_rate[0], rates, rtol=1e-11)
 
 
+def test_slow_modes_among_fast_ones_against_many_digits():
+    """A rate of 1e-12 beside one of 5: I - A is right in every part, so its eigenvalues are."""
+    rate = [1e-12, 3e-12, 1e-7, 1e-7 + 1e-15, 0.3, 2.0, 5.0]
+    log_decay = -torch.tensor([rate], dtype=torch.float64)
+    torch.manual_seed(0)
+    removal, key = torch.rand(1, 7, dtype=torch.float64), normalised((1, 7), torch.float64)
+    found = DiagonalPlusRankOne(log_decay, removal * key, key).eigenvalues()
+    with mpmath.workdps(60):
+        weight = [mpmath.mpf(x) for x in (removal * key * key)[0].tolist()]
+        matrix = [
+            [
+                (i == j) * mpmath.exp(-mpmath.mpf(rate[i])) - mpmath.sqrt(weight[i] * weight[j])
+                for j in range(7)
+            ]
+            for i in range(7)
+        ]
+        exact = sorted(exact_eigenvalues(matrix), key=mpmath.re)
+        rates = [float(-mpmath.log(abs(value))) for value in exact]
+    np.testing.assert_allclose(found.decay_rate[0], rates, rtol=1e-13)
+
+
 @given(seed=st.integers(0, 2**16), states=st.integers(2, 6), decay=st.floats(-200, 0))
 def test_equal_decays_are_the_delta_rule_exactly(seed, states, decay):
     torch.manual_seed(seed)
