@@ -14,14 +14,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import (
+    all_analyses,
     attention,
     checkpoints,
     data_mode,
     hub_traffic,
     local_file,
     measure,
+    memory,
     operators,
     plugins,
+    propagation,
+    similarity,
     sketch,
     startup,
 )
@@ -32,9 +36,13 @@ CASES = {
     "local_file": local_file,
     "sketch": sketch,
     "operators": operators,
+    "memory": memory,
     "plugins": plugins,
     "data_mode": data_mode,
     "attention": attention,
+    "similarity": similarity,
+    "propagation": propagation,
+    "all_analyses": all_analyses,
 }
 
 

@@ -147,7 +147,7 @@ def _environment(scratch: Path) -> dict[str, str]:
         "PYTHONPATH": str(packages),
         "HF_HUB_OFFLINE": "1",
         # Of all plugins that may be installed here, only those that docs/plugins.md makes.
-        "SPECTRAKIT_LOAD_PLUGINS": "demo,leaky,slowest",
+        "SPECTRAKIT_LOAD_PLUGINS": "demo,leaky,marked,slowest",
         "PIP_TARGET": str(packages),
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",

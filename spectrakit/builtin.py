@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
+    from spectrakit.tasks import Task
 
 
 @hookimpl
@@ -73,6 +74,7 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
         RWKV4,
         RWKV5,
         RWKV6,
+        RWKV7,
         S4,
         S4D,
         S5,
@@ -96,6 +98,7 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
     register(RWKV4)
     register(RWKV5)
     register(RWKV6)
+    register(RWKV7)
     register(MLSTM)
     register(LightningAttention)
     register(Retention)
@@ -114,11 +117,33 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
 def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
     """Eigenvalue spectra, Lyapunov exponents and decay kernels."""
     from spectrakit.analyses.decay_kernel import DecayKernel
+    from spectrakit.analyses.empirical_memory import EmpiricalMemory
     from spectrakit.analyses.lyapunov import Lyapunov
+    from spectrakit.analyses.memory import Memory
+    from spectrakit.analyses.perturbation import Perturbation
+    from spectrakit.analyses.probe import Probe
+    from spectrakit.analyses.propagation import Propagation
     from spectrakit.analyses.rickenbach2025 import Rickenbach2025
+    from spectrakit.analyses.similarity import Similarity
     from spectrakit.analyses.spectrum import Spectrum
 
     register(Spectrum)
     register(Lyapunov)
     register(DecayKernel)
+    register(Memory)
+    register(Propagation)
+    register(Perturbation)
     register(Rickenbach2025)
+    register(EmpiricalMemory)
+    register(Similarity)
+    register(Probe)
+
+
+@hookimpl
+def register_tasks(register: Callable[[type[Task]], None]) -> None:
+    """The two of lost-in-the-middle (arXiv 2307.03172)."""
+    from spectrakit.tasks.kv_retrieval import KeyValueRetrieval
+    from spectrakit.tasks.multi_doc_qa import MultiDocumentQA
+
+    register(KeyValueRetrieval)
+    register(MultiDocumentQA)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.random_weights import randomize
 from spectrakit.errors import UsageError
-from spectrakit.planning import Compat, Dtype
+from spectrakit.planning import Compat, Dtype, Randomized
 from spectrakit.tokens import TokenBatch, TokenOptions, token_batches
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Forward:
     dtype: Dtype = "float32"
     gauge: Gauge | None = None
     compat: Compat | None = None
+    randomize: Randomized | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Raises UsageError for a dtype or a gauge that there is not."""
@@ -50,12 +53,34 @@ class Forward:
 def see_forward(
     model: Model, forward: Forward, analyses: RunningAnalyses, progress: Progress
 ) -> None:
-    """Show the analyses each batch, as a forward pass over the tokens goes through the model."""
+    """Show the analyses each batch, as a forward pass over the tokens goes through the model.
+
+    Then run the prompts of those that have some; the text is left out where no other is there.
+    """
     runnable = model.load(forward.device, forward.dtype)
+    if forward.randomize is not None:
+        randomize(runnable, model.layers, forward.randomize, forward.seed)
     if forward.compat is not None:
         from spectrakit.architectures.rickenbach2025 import as_released
 
         runnable = as_released(runnable)
+    if analyses.wants_text:
+        _see_text(model, runnable, forward, analyses, progress)
+    if analyses.wants_prompts:
+        from spectrakit.prompts import PromptRunner
+        from spectrakit.tokenization import encoder
+
+        encode = encoder(forward.source.tokenizer, model)
+        analyses.see_prompts(PromptRunner(runnable, encode, forward.source.batch_size, progress))
+
+
+def _see_text(
+    model: Model,
+    runnable: RunnableModel,
+    forward: Forward,
+    analyses: RunningAnalyses,
+    progress: Progress,
+) -> None:
     seen = 0
     total = forward.source.max_tokens
     with progress.task("running the model", total=total, unit="token") as task:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
+    from spectrakit.tasks import Task
     from spectrakit.testing import Example
 
 #: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
@@ -37,6 +38,11 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
 @hookspec
 def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
     """Call `register(analysis_class)` for each analysis this plugin offers."""
+
+
+@hookspec
+def register_tasks(register: Callable[[type[Task]], None]) -> None:
+    """Call `register(task_class)` for each task this plugin can put to a model."""
 
 
 @hookspec

@@ -16,15 +16,32 @@ from typing import TYPE_CHECKING, get_args
 
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
+from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.probe_options import ProbeOptions
+from spectrakit.analyses.propagation_options import PropagationOptions
 from spectrakit.analyses.running import RunningAnalyses, analysis_names
+from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.architectures.random_weights import randomized_revision
 from spectrakit.dynamics import Domain
 from spectrakit.errors import UsageError
 from spectrakit.forward import Forward, resolve_device, see_forward
 from spectrakit.model import Model, open_checkpoint
-from spectrakit.planning import AskedMode, Compat, Dtype, LayerPlan, Plan, Source, plan_layers
+from spectrakit.planning import (
+    AskedMode,
+    Compat,
+    Dtype,
+    LayerPlan,
+    Plan,
+    Randomized,
+    Source,
+    data_mode_if_random,
+    plan_layers,
+)
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tokenization import OWN_TOKENIZER
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
@@ -46,7 +63,13 @@ def analyze(
     dtype: Dtype = "float32",
     gauge: Gauge | None = None,
     compat: Compat | None = None,
+    randomize: Randomized | None = None,
     seed: int = 0,
+    memory: MemoryOptions | None = None,
+    similarity: SimilarityOptions | None = None,
+    propagation: PropagationOptions | None = None,
+    empirical_memory: EmpiricalMemoryOptions | None = None,
+    probe: ProbeOptions | None = None,
     out: Path | None = None,
     figures: bool = False,
     command: str = "",
@@ -59,8 +82,10 @@ def analyze(
     where `source` is given). dtype: of the forward pass. gauge: of the states whose eigenvalues are
     taken, where a layer's read-out is normalised; None leaves each layer in its own (dsf for
     softmax and linear attention). compat: "rickenbach2025" shows the layers as the released
-    analysis of arXiv 2510.09379 does, and adds its table. seed: of all that is random. out: the
-    run folder to write; None keeps the tables in memory.
+    analysis of arXiv 2510.09379 does, and adds its table. randomize: draws these weights
+    anew before the forward pass, as a control. seed: of all that is random. memory, similarity,
+    propagation, empirical_memory, probe: what the analyses of these names are told. out: the run
+    folder to write; None keeps the tables in memory.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
@@ -72,14 +97,24 @@ def analyze(
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
         analyses = analysis_names(analyses, forward=mode != "weights")
-        request = Request(_domains(domains), seed)
+        request = Request(
+            _domains(domains),
+            seed,
+            empirical_memory=empirical_memory or EmpiricalMemoryOptions(),
+            memory=memory or MemoryOptions(),
+            probe=probe or ProbeOptions(),
+            propagation=propagation or PropagationOptions(),
+            similarity=similarity or SimilarityOptions(),
+        )
         if compat is not None:
             analyses = analysis_names((*analyses, _known_compat(compat)))
+        mode = data_mode_if_random(mode, randomize)
         plan = plan_layers(model, mode, data_asked=source is not None, analyses=analyses)
         forward = None
         if plan.source == "data":
             source = source or TokenOptions()
-            forward = Forward(source, resolve_device(device), dtype, gauge, compat)
+            device = resolve_device(device)
+            forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
         manifest = _manifest(model, plan, analyses, request, forward, command)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
@@ -177,6 +212,14 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
     return sum(tensors[name].span for name in names)
 
 
+def _revision(model: Model, forward: Forward | None) -> str:
+    """The checkpoint's, or one that says which of its weights were drawn anew."""
+    revision = model.checkpoint.revision
+    if forward is None or forward.randomize is None:
+        return revision
+    return randomized_revision(revision, forward.randomize, forward.seed)
+
+
 def _manifest(
     model: Model,
     plan: Plan,
@@ -192,16 +235,17 @@ def _manifest(
         data = {
             "gauge": forward.gauge or "each layer's own",
             "compat": forward.compat,
+            "randomize": forward.randomize,
             "text": options.source,
             "text_sha256": options.sha256(),
-            "tokenizer": options.tokenizer or model.checkpoint.tokenizer or "the checkpoint's own",
+            "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
             "batch_size": options.batch_size,
             "seq_len": options.seq_len,
             "max_tokens": options.max_tokens,
         }
     return Manifest(
         model_id=model.checkpoint.model_id,
-        revision=model.checkpoint.revision,
+        revision=_revision(model, forward),
         mode=plan.source,
         source=model.checkpoint.source,
         architecture=model.architecture.name,
@@ -209,11 +253,13 @@ def _manifest(
         plugin_version=origin.version,
         device="cpu" if forward is None else forward.device,
         dtype="float64" if forward is None else forward.dtype,
+        seed=request.seed,
         command=command,
         options={
             "analyses": list(analyses),
             "domains": list(request.domains),
-            "seed": request.seed,
+            "config": dict(model.checkpoint.given),
+            **(request.probe.record() if "probe" in analyses else {}),
             **data,
         },
     )

@@ -23,6 +23,8 @@ Source: TypeAlias = Literal["weights", "data"]
 AskedMode: TypeAlias = Literal["auto", "weights", "data"]
 #: What the forward pass may be computed in.
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
+#: The weights that a random control draws anew; see `spectrakit.architectures.random_weights`.
+Randomized: TypeAlias = Literal["all", "mixers", "mlps"]
 #: A released analysis whose departures from the mathematics can be reproduced.
 Compat: TypeAlias = Literal["rickenbach2025"]
 
@@ -87,6 +89,18 @@ def plan_layers(
         message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
         raise UnsupportedError(message, hint=f"spectrakit inspect {name}")
     return Plan(mode, tuple(_plan_layer(layer, layer in analysed) for layer in model.layers))
+
+
+def data_mode_if_random(mode: AskedMode, randomize: Randomized | None) -> AskedMode:
+    """`mode`, or data mode where weights that are drawn anew leave it open.
+
+    Raises UsageError for weights mode, which reads those of the file.
+    """
+    if randomize is None:
+        return mode
+    if mode == "weights":
+        raise UsageError("weights are drawn anew for a forward pass alone", hint="--mode data")
+    return "data"
 
 
 def _plan_layer(layer: Layer, analysed: bool) -> LayerPlan:

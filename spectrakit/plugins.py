@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
+    from spectrakit.tasks import Task
     from spectrakit.testing import Example
 
 GROUP = "spectrakit"
@@ -117,8 +118,9 @@ class Plugins:
             "mixer", ("operator", "weights_mode", "weights_roles", "head_axis", "from_weights")
         )
         self.analyses: Registry[type[Analysis]] = Registry(
-            "analysis", ("merge", "finish"), ("see", "see_states", "see_rerun")
+            "analysis", ("merge", "finish"), ("see", "see_states", "see_rerun", "see_prompts")
         )
+        self.tasks: Registry[type[Task]] = Registry("task", ("prompts",))
         self.plugins: list[PluginInfo] = []
         self._manager = pluggy.PluginManager(_HOST)
         self._manager.add_hookspecs(hookspecs)
@@ -205,6 +207,7 @@ class Plugins:
             "register_architectures": self.architectures,
             "register_mixers": self.mixers,
             "register_analyses": self.analyses,
+            "register_tasks": self.tasks,
         }
         info.provides = self._take(info, module, hooks)
         info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
@@ -280,6 +283,7 @@ _HOOKS = (
     "register_architectures",
     "register_mixers",
     "register_analyses",
+    "register_tasks",
     "register_examples",
     "register_commands",
 )

@@ -9,7 +9,7 @@ import hashlib
 import io
 import lzma
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -97,10 +97,14 @@ def token_batches(
             kept.append(row[:left])
             left -= len(kept[-1])
         kept = [row for row in kept if len(row)]
-        yield _batch(kept, vocabulary_size)
+        yield padded(kept, vocabulary_size)
 
 
-def _batch(rows: list[np.ndarray], vocabulary_size: int) -> TokenBatch:
+def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
+    """Rows of token ids, none of them empty, as a batch padded behind.
+
+    Raises UsageError for an id that the model does not know.
+    """
     length = max(len(row) for row in rows)
     ids = np.zeros((len(rows), length), np.int64)
     valid = np.zeros((len(rows), length), bool)
@@ -152,15 +156,23 @@ def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
     from spectrakit.tokenization import encoder
 
     encode = encoder(options.tokenizer, model)
-    with _open_text(options.text) as file:
-        ids = chain.from_iterable(encode(block) for block in _blocks(file, options.source))
-        empty = True
-        while row := list(islice(ids, options.seq_len)):
-            empty = False
-            yield np.asarray(row, np.int64)
+    ids = chain.from_iterable(encode(block) for block in text_blocks(options))
+    empty = True
+    while row := list(islice(ids, options.seq_len)):
+        empty = False
+        yield np.asarray(row, np.int64)
     if empty:
         message = f"{options.source} holds no text"
         raise UsageError(message)
+
+
+def text_blocks(options: TokenOptions) -> Iterator[str]:
+    """The text, or the bundled one, in blocks that end where a line or at least a word ends.
+
+    Raises UsageError where it cannot be read, MalformedError where it is not UTF-8.
+    """
+    with _open_text(options.text) as file:
+        yield from _blocks(file, options.source)
 
 
 @contextmanager

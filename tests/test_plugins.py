@@ -62,10 +62,11 @@ def test_builtins_are_registered_through_the_hooks():
     assert {"transformers-mamba", "mamba-ssm"} < set(plugins.architectures.things)
     assert {"mamba", "softmax_attention"} < set(plugins.mixers.things)
     assert {"spectrum", "lyapunov", "kernel"} < set(plugins.analyses.things)
+    assert {"kv-retrieval", "multi-doc-qa"} == set(plugins.tasks.things)
     (host,) = plugins.plugins
     assert host.distribution == "spectrakit"
     assert set(host.hooks) == {
-        "register_architectures", "register_mixers", "register_analyses",
+        "register_architectures", "register_mixers", "register_analyses", "register_tasks",
     }  # fmt: skip
     assert all(hasattr(builtin, hook) for hook in host.hooks)
 
@@ -114,6 +115,19 @@ BROKEN = {
             register(NoMixer)
         """,
         "it lacks operator",
+    ),
+    "no_task": (
+        """
+        from spectrakit import hookimpl
+
+        class NoTask:
+            name = "no"
+
+        @hookimpl
+        def register_tasks(register):
+            register(NoTask)
+        """,
+        "is no task: it lacks prompts",
     ),
     "no_name": (
         """
@@ -173,7 +187,10 @@ def test_a_plugin_cannot_print_into_the_data(plugin, capsys):
     assert captured.err == "at import\nin a hook\n"
 
 
-HOOKS = ("register_architectures", "register_mixers", "register_analyses", "register_commands")
+HOOKS = (
+    "register_architectures", "register_mixers", "register_analyses", "register_tasks",
+    "register_commands",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -312,6 +329,7 @@ def test_the_trace_says_who_is_asked_for_what(plugin, monkeypatch, capsys):
         "plugin builtin: register_architectures",
         "plugin builtin: register_mixers",
         "plugin builtin: register_analyses",
+        "plugin builtin: register_tasks",
         "plugin dist-good:good: register_mixers",
     ]
     assert said.out == ""

@@ -1,14 +1,21 @@
 """What every analysis offers: a mergeable accumulator that sees a model as it passes by.
 
 An analysis sees recurrences (`see`), hidden states (`see_states`), the same batch run again
-(`see_rerun`), or several of these. Whatever it is given is gone afterwards: keep sums, not tensors.
+(`see_rerun`), prompts of its own (`see_prompts`), or several of these. Whatever it is given is gone
+afterwards: keep sums, not tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
+
+from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.probe_options import ProbeOptions
+from spectrakit.analyses.propagation_options import PropagationOptions
+from spectrakit.analyses.similarity_options import SimilarityOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Layer
     from spectrakit.architectures.base import StatesSeen
     from spectrakit.dynamics import Domain, Recurrence
+    from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
 #: Runs the batch once more and shows its residual stream, which may be changed on the way.
@@ -26,11 +34,17 @@ Rerun: TypeAlias = "Callable[[StatesSeen], None]"
 class Request:
     """What the user asked of the analyses.
 
-    domains: of eigenvalues. seed: of everything that is drawn at random.
+    domains: of eigenvalues. seed: of everything that is drawn at random. The others: what the
+    analysis of that name may be told.
     """
 
     domains: tuple[Domain, ...] = ("discrete",)
     seed: int = 0
+    empirical_memory: EmpiricalMemoryOptions = field(default_factory=EmpiricalMemoryOptions)
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+    propagation: PropagationOptions = field(default_factory=PropagationOptions)
+    similarity: SimilarityOptions = field(default_factory=SimilarityOptions)
 
 
 class Analysis(Protocol):
@@ -81,3 +95,10 @@ class RerunAnalysis(Analysis, Protocol):
 
     def see_rerun(self, rerun: Rerun, valid: Tensor) -> None:
         """Run the batch again, as often as needed; called when its own pass has ended."""
+
+
+class PromptAnalysis(Analysis, Protocol):
+    """An analysis that asks the model prompts of its own, in data mode."""
+
+    def see_prompts(self, runner: PromptRunner) -> None:
+        """Run them; called once, when the tokens of the text have been shown."""

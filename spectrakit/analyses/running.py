@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis, Request, Rerun
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Mode, Recurrence
+    from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
 #: Asks for every analysis but those that run only when named (`only_when_named = True`).
@@ -47,7 +48,7 @@ def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple
 
 
 def needs_forward(analysis: type[Analysis]) -> bool:
-    """Whether it looks at hidden states alone, which weights do not determine."""
+    """Whether it looks at no recurrence, but at what weights alone do not determine."""
     return not hasattr(analysis, "see")
 
 
@@ -71,6 +72,17 @@ class RunningAnalyses:
         """Whether any of them looks at hidden states."""
         return any(hasattr(analysis, "see_states") for analysis in self._analyses)
 
+    @property
+    def wants_text(self) -> bool:
+        """Whether any of them looks at what the model makes of the text."""
+        kinds = ("see", "see_states", "see_rerun")
+        return any(hasattr(analysis, kind) for analysis in self._analyses for kind in kinds)
+
+    @property
+    def wants_prompts(self) -> bool:
+        """Whether any of them has prompts of its own."""
+        return any(hasattr(analysis, "see_prompts") for analysis in self._analyses)
+
     def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
         """One layer, and in data mode one batch of it."""
         self.seen[layer.index] = (recurrence.mode, recurrence.gauge)
@@ -92,6 +104,12 @@ class RunningAnalyses:
         for analysis in self._analyses:
             if hasattr(analysis, "see_rerun"):
                 analysis.see_rerun(rerun, valid)
+
+    def see_prompts(self, runner: PromptRunner) -> None:
+        """Run the prompts of those that have some."""
+        for analysis in self._analyses:
+            if hasattr(analysis, "see_prompts"):
+                analysis.see_prompts(runner)
 
     def finish(self) -> None:
         """Let each write what had to wait."""

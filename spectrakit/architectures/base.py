@@ -116,6 +116,23 @@ class RunnableModel(Protocol):
         """
 
 
+class LanguageModel(RunnableModel, Protocol):
+    """A runnable model that can be asked what comes next; none need have these members."""
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens of a sequence; None where nothing limits them."""
+
+    def logits(self, tokens: Tensor, places: Tensor) -> Tensor | None:
+        """Scores of the tokens that may come next: None without a language head.
+
+        tokens: (B, T) of ids. places: (B, K), of the tokens whose successors are asked for. Scores
+        are (B, K, V), up to what keeps their order (a temperature, a soft cap).
+
+        Raises UsageError where the sequences are longer than the model can take.
+        """
+
+
 class Architecture(Protocol):
     """A family of checkpoints; see `spectrakit.architectures.transformers_mamba` for whole ones."""
 

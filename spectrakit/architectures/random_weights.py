@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
+
 def randomize(
     model: RunnableModel, layers: Sequence[Layer], what: Randomized, seed: int = 0
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,8 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
-from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
-from spectrakit.errors import MalformedError
+from spectrakit.architectures.transformers_family import (
+    Block,
+    Part,
+    PartConfig,
+    TransformersArchitecture,
+)
+from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import Mamba, Mamba2, Observation
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import functional
 
+    from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
 else:
     torch = lazy_import("torch")
@@ -133,14 +140,27 @@ def _mamba(config: Configured) -> Mamba:
     )
 
 
+#: Options of Mamba-2 that flash-linear-attention (fla) calls otherwise than transformers.
+_FLA_NAMES = {"norm_eps": "layer_norm_epsilon", "dt_limit": "time_step_limit"}
+#: Those that transformers does not have, at the values at which both are the same layer.
+_FLA_MAMBA2 = {"rmsnorm": True, "norm_before_gate": False, "D_has_hdim": False}
+
+
 class TransformersMamba2(TransformersArchitecture):
-    """`model_type` mamba2."""
+    """`model_type` mamba2, which fla writes too."""
 
     name: ClassVar[str] = "transformers-mamba2"
     model_types: ClassVar[tuple[str, ...]] = ("mamba2",)
     module_prefix: ClassVar[str] = BLOCKS
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "layers.")
     default_blocks: ClassVar[int | None] = 64
+
+    def config(self, checkpoint: Checkpoint) -> Configured:
+        """In transformers' names, whichever library wrote it."""
+        config = super().config(checkpoint)
+        # What transformers wrote may say norm_before_gate = true as well, without effect there.
+        own = "norm_eps" not in config.config or "layer_norm_epsilon" in config.config
+        return config if own else _from_fla(config)
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One mixer each."""
@@ -161,6 +181,20 @@ def _mamba2(config: Configured) -> Mamba2:
         projection_bias=config_value(config, "use_bias", bool, False),
         convolution_bias=config_value(config, "use_conv_bias", bool, True),
     )
+
+
+def _from_fla(config: Configured) -> PartConfig:
+    """The config of a file of fla, in transformers' names.
+
+    Raises UnsupportedError where its layers are not those of transformers.
+    """
+    for key, value in _FLA_MAMBA2.items():
+        found = config.config.get(key, value)
+        if found is not value:
+            message = f"{config.model_id}: {key} = {json.dumps(found)} is not read of Mamba-2"
+            raise UnsupportedError(message, hint=f"only {key} = {json.dumps(value)} is")
+    renamed = {_FLA_NAMES.get(key, key): value for key, value in config.config.items()}
+    return PartConfig(config.model_id, renamed)
 
 
 def step_limit(source: Configured, key: str, options: Mapping[str, Any]) -> tuple[float, float]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.layer_watch import LayerWatch
 from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.residual_stream import stream_watched
-from spectrakit.architectures.taps import Call, Seen, forward_arguments, unknown_transformers
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import Layer, LayerSeen, StatesSeen
     from spectrakit.architectures.taps import Source, Tap
     from spectrakit.checkpoints import Checkpoint
-    from spectrakit.mixers import Observation
 else:
     torch = lazy_import("torch")
 
@@ -40,6 +38,11 @@ class TransformersModel:
         embedding = self.model.get_input_embeddings()  # type: ignore[operator]
         return int(embedding.weight.shape[0])
 
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens of a sequence; None where nothing limits them."""
+        return min((positions for _, positions in self._positions()), default=None)
+
     def run(
         self,
         tokens: Tensor,
@@ -52,24 +55,14 @@ class TransformersModel:
         Raises AnalysisError where a watched layer recorded nothing, UsageError where there are more
         tokens than the model has positions.
         """
-        self._check_positions(tokens.shape[1])
         device = next(self.model.parameters()).device
-        body: Any = self.model.base_model
         mask = None if valid is None else valid.to(device).long()
-        watch = _Watch(on_layer, mask)
-        with torch.no_grad(), ExitStack() as stack:
-            stack.enter_context(quiet_transformers())
+        watch = LayerWatch(on_layer, mask)
+        with ExitStack() as stack:
             stack.enter_context(self._watched(watch))
             if on_states is not None:
                 stack.enter_context(stream_watched(self.model, self.layers[0].path, on_states))
-            try:
-                body(input_ids=tokens.to(device), attention_mask=mask, use_cache=False)
-            except RuntimeError as error:
-                # Too little memory is no fault of the type, and float32 takes more of it.
-                if self.model.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
-                    raise
-                message = f"the forward pass fails in {self.model.dtype}: {error}".splitlines()[0]
-                raise UsageError(message, hint="--dtype float32") from error
+            self._forward(tokens.to(device), mask)
         missed = [layer for layer in self.layers if layer.index not in watch.seen]
         if on_layer is not None and missed:
             awaited = sorted({self.taps[layer.index].source.description for layer in missed})
@@ -80,8 +73,35 @@ class TransformersModel:
             )
             raise AnalysisError(message, hint="report this with the transformers version")
 
+    def logits(self, tokens: Tensor, places: Tensor) -> Tensor | None:
+        """See `LanguageModel.logits`; None for a model of a class that has no language head."""
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        if head is None:
+            return None
+        device = next(self.model.parameters()).device
+        with self._watched(LayerWatch(None, None)):  # for its faster scans; nobody looks
+            hidden = self._forward(tokens.to(device)).last_hidden_state
+        rows = torch.arange(len(places), device=device)[:, None]
+        with torch.no_grad():
+            scores: Tensor = head(hidden[rows, places.to(device)])
+        return scores
+
+    def _forward(self, tokens: Tensor, mask: Tensor | None = None) -> Any:  # noqa: ANN401
+        """The model without its language head; what it returns depends on the family."""
+        self._check_positions(tokens.shape[1])
+        body: Any = self.model.base_model
+        with torch.no_grad(), quiet_transformers():
+            try:
+                return body(input_ids=tokens, attention_mask=mask, use_cache=False)
+            except RuntimeError as error:
+                # Too little memory is no fault of the type, and float32 takes more of it.
+                if self.model.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                message = f"the forward pass fails in {self.model.dtype}: {error}".splitlines()[0]
+                raise UsageError(message, hint="--dtype float32") from error
+
     @contextmanager
-    def _watched(self, watch: _Watch) -> Iterator[None]:
+    def _watched(self, watch: LayerWatch) -> Iterator[None]:
         modules = {layer.index: self.model.get_submodule(layer.path) for layer in self.layers}
         by_source: dict[Source, list[nn.Module]] = {}
         for index, module in modules.items():
@@ -99,10 +119,16 @@ class TransformersModel:
                 stack.callback(handle.remove)
             yield
 
-    def _check_positions(self, tokens: int) -> None:
+    def _positions(self) -> Iterator[tuple[str, int]]:
+        """What the config says of the most tokens, under the keys that it has."""
         for key in _POSITIONS:
             positions = getattr(self.model.config, key, None)
-            if isinstance(positions, int) and 0 < positions < tokens:
+            if isinstance(positions, int) and positions > 0:
+                yield key, positions
+
+    def _check_positions(self, tokens: int) -> None:
+        for key, positions in self._positions():
+            if positions < tokens:
                 message = (
                     f"the model takes {positions:,} tokens at most ({key}), "
                     f"and the sequences have {tokens:,}"
@@ -110,59 +136,8 @@ class TransformersModel:
                 raise UsageError(message, hint=f"--seq-len {positions}")
 
 
-class _Watch:
-    """Which layers are running, and which have been seen, during one forward pass."""
-
-    def __init__(self, on_layer: LayerSeen | None, valid: Tensor | None) -> None:
-        self.on_layer = on_layer
-        self.valid = valid
-        self.seen: set[int] = set()
-        #: What was recorded for each of the layers that are running, outermost first.
-        self._running: list[list[Call]] = []
-
-    def record(self, call: Call) -> None:
-        """Give `call` to the layer that is running."""
-        if self._running:
-            self._running[-1].append(call)
-
-    def enter(self, *_: object) -> None:
-        """A layer begins."""
-        self._running.append([])
-
-    def leave(self, layer: Layer, tap: Tap) -> Callable[..., None]:
-        """What is to be called when `layer` has finished."""
-
-        def hook(
-            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
-        ) -> None:
-            calls = self._running.pop()
-            if self.on_layer is None or layer.mixer is None or not calls:
-                return
-            self.seen.add(layer.index)
-            seen = Seen(module, forward_arguments(module, args, kwargs), output, calls)
-            try:
-                observation = tap.read(layer.mixer, seen)
-            except KeyError as error:
-                message = f"{tap.source.description} have no argument {error}"
-                raise unknown_transformers(message) from error
-            self.on_layer(layer, _after_padding(observation, self.valid))
-
-        return hook
-
-
 #: What configs call the most tokens that their model takes.
 _POSITIONS = ("max_position_embeddings", "max_seq_len", "max_inference_chunksize")
-
-
-def _after_padding(observation: Observation, valid: Tensor | None) -> Observation:
-    """Let the first token after padding be a start too, in layers that have starts."""
-    starts = observation.recurrence.starts
-    if valid is None or starts is None:
-        return observation
-    first = valid.bool().clone()
-    first[:, 1:] &= ~valid[:, :-1].bool()
-    recurrence = replace(observation.recurrence, starts=starts | first)
-    return replace(observation, recurrence=recurrence)
 
 
 def same_name(name: str) -> str | None:
@@ -198,6 +173,10 @@ def load_transformers_model(
         )
 
         keys = {key: value for key, value in config.items() if key not in _NOT_FOR_MODELS}
+        # An option of initialisation, which classes of Mamba apply to loaded weights as well.
+        rescaled = keys.pop(_RESCALED, None)
+        if rescaled is not None:
+            keys[_RESCALED] = False
         try:
             model_config = AutoConfig.for_model(**keys)
         except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
@@ -230,8 +209,13 @@ def load_transformers_model(
                 message.splitlines()[0], hint=f"spectrakit inspect {checkpoint.model_id}"
             ) from error
     _check_loading(checkpoint, report)
+    if rescaled is not None:  # for whoever draws such weights from this config
+        setattr(model.config, _RESCALED, rescaled)
     loaded: nn.Module = model.eval().requires_grad_(False).to(device)
     return loaded
+
+
+_RESCALED = "rescale_prenorm_residual"
 
 
 def _unknown_to_transformers(checkpoint: Checkpoint, config: Mapping[str, Any]) -> UnsupportedError:

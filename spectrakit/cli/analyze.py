@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from spectrakit.cli import options
-from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
+from spectrakit.cli.console import print_json, tell, terminal_progress
+from spectrakit.cli.run_output import run_document, show_run
 from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
     from spectrakit.dynamics import Domain
-    from spectrakit.tables import Run
 
 
 def analyze(
@@ -43,13 +43,26 @@ def analyze(
     tokens: options.Tokens = None,
     tokenizer: options.Tokenizer = None,
     batch_size: options.BatchSize = 4,
-    seq_len: options.SeqLen = 512,
+    seq_len: options.SeqLens = "512",
     max_tokens: options.MaxTokens = 8192,
     device: options.Device = "auto",
     dtype: options.ForwardDtype = "float32",
     gauge: options.StateGauge = None,
     compat: options.ReleasedAnalysis = None,
+    randomize: options.Randomize = None,
     seed: options.Seed = 0,
+    horizon: options.Horizon = 1 << 16,
+    past: options.MemoryPast = "infinite",
+    all_curves: options.AllCurves = False,
+    estimators: options.Estimators = None,
+    similarity_memory: options.SimilarityMemory = 1024,
+    without_first: options.WithoutFirst = False,
+    rank_tokens: options.RankTokens = 128,
+    drive: options.Driven = "model",
+    task: options.Task = "kv-retrieval",
+    task_file: options.TaskFile = None,
+    prompts: options.Prompts = 200,
+    pairs: options.Pairs = None,
     config: options.Config = None,
     revision: options.Revision = None,
     cache_dir: options.CacheDir = None,
@@ -57,53 +70,74 @@ def analyze(
     offline: options.Offline = False,
     full_download: options.FullDownload = False,
 ) -> None:
-    """Compute a model's spectra and write them as Parquet, with a table and a picture.
+    """Compute spectra, memory or representations of a model; write them as Parquet, with pictures.
 
     Examples: spectrakit analyze state-spaces/mamba-130m; spectrakit analyze ./model --text book.txt
     """
     from spectrakit import pipeline
+    from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+    from spectrakit.analyses.memory_options import MemoryOptions
+    from spectrakit.analyses.probe_options import ProbeOptions
+    from spectrakit.analyses.propagation_options import PropagationOptions
     from spectrakit.analyses.running import analysis_names
-    from spectrakit.planning import default_folder
+    from spectrakit.analyses.similarity_options import SimilarityOptions
+    from spectrakit.planning import data_mode_if_random, default_folder
     from spectrakit.tokens import TokenOptions
 
-    asked = TokenOptions(text, tokens, tokenizer, batch_size, seq_len, max_tokens)
+    lengths = options.lengths(seq_len)
+    asked = TokenOptions(text, tokens, tokenizer, batch_size, lengths[0], max_tokens)
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
     words = [name.strip() for name in analyses.split(",")]
     names = analysis_names(words, forward=mode != "weights")
+    options.check_analyses(context, names)
+    similarity = SimilarityOptions(
+        memory_bytes=similarity_memory << 20, without_first=without_first
+    )
+    if estimators is not None:
+        chosen: Any = tuple(name.strip() for name in estimators.split(","))
+        similarity = replace(similarity, estimators=chosen)  # which checks the names
     with options.open_model(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
+        mode = data_mode_if_random(mode, randomize)
         source = options.token_source(context, opened, mode, asked, names)
-        run = pipeline.analyze(
-            opened,
-            analyses=names,
-            mode=mode,
-            domains=domains,
-            source=source,
-            device=device,
-            dtype=dtype,
-            gauge=gauge,
-            compat=compat,
-            seed=seed,
-            out=out or default_folder(opened, source, _settings(context)),
-            figures=figures,
-            command=shlex.join(["spectrakit", *sys.argv[1:]]),
-            progress=terminal_progress(),
-        )
+        folder = out or default_folder(opened, source, _settings(context))
+        runs = [
+            pipeline.analyze(
+                opened,
+                analyses=names,
+                mode=mode,
+                domains=domains,
+                source=None if source is None else replace(source, seq_len=length),
+                device=device,
+                dtype=dtype,
+                gauge=gauge,
+                compat=compat,
+                seed=seed,
+                randomize=randomize,
+                memory=MemoryOptions(horizon, past=past, curves=all_curves),
+                similarity=similarity,
+                propagation=PropagationOptions(rank_tokens),
+                empirical_memory=EmpiricalMemoryOptions(drive),
+                probe=ProbeOptions(task, task_file, prompts, pairs),
+                out=folder if len(lengths) == 1 else folder / f"seq-{length}",
+                figures=figures,
+                command=shlex.join(["spectrakit", *sys.argv[1:]]),
+                progress=terminal_progress(),
+            )
+            for length in lengths
+        ]
         moved = opened.checkpoint.bytes_read
     if json:
-        print_json(_document(run))
+        documents = [run_document(run) for run in runs]
+        print_json(documents[0] if len(runs) == 1 else {"runs": documents})
         return
-    from spectrakit.report import companions_report, spectrum_report
-
-    print_data(spectrum_report(run))
-    print_data(companions_report(run))
-    tensors = sum(run.table("layers")["bytes_read"].to_pylist())
-    tell(
-        f"read {format_bytes(tensors)} of these layers' tensors "
-        f"({format_bytes(moved)} with headers and the model's fingerprint); wrote {run.folder}"
-    )
+    for run in runs:
+        show_run(run, moved)
+    if len(runs) > 1:
+        folders = " ".join(str(run.folder) for run in runs)
+        tell(f"side by side: spectrakit compare {folders}")
 
 
 #: Options that say where things are and how they are shown, not what is computed.
@@ -116,37 +150,3 @@ _NOT_SETTINGS = frozenset(
 def _settings(context: typer.Context) -> dict[str, str]:
     """What the user asked for otherwise than by default, and can tell two runs apart."""
     return {n: str(v) for n, v in options.given(context).items() if n not in _NOT_SETTINGS}
-
-
-def _document(run: Run) -> dict[str, Any]:
-    manifest, folder = run.manifest, run.folder
-    assert folder is not None  # noqa: S101  (the command always writes one)
-    return {
-        "schema_version": manifest.schema_version,
-        "model_id": manifest.model_id,
-        "revision": manifest.revision,
-        "mode": manifest.mode,
-        "folder": str(folder),
-        "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
-        "figures": [str(folder / file.file) for file in manifest.files.values()],
-        "layers": _layers(run),
-    }
-
-
-def _layers(run: Run) -> list[dict[str, Any]]:
-    """Each layer's row, with the summary of its spectrum in each domain."""
-    layers = {row["layer"]: row | {"spectrum": {}} for row in run.table("layers").to_pylist()}
-    if "spectrum_summary" in run.tables:
-        for row in run.table("spectrum_summary").to_pylist():
-            if row["head"] is None:
-                summary = {name: _finite(row[name]) for name in row if name not in _NOT_SHOWN}
-                layers[row["layer"]]["spectrum"][row["domain"]] = summary
-    return list(layers.values())
-
-
-_NOT_SHOWN = frozenset({"model_id", "revision", "layer", "head", "domain"})
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401  (a cell of a table)
-    """JSON has no infinity: a timescale that never ends is null."""
-    return None if isinstance(value, float) and math.isinf(value) else value

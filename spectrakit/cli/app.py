@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from spectrakit import __version__
-from spectrakit.cli import analyze, catalog, extract, inspect, plugins
+from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, plugins
 from spectrakit.cli.console import show_notes
 from spectrakit.errors import SpectrakitError, scrub
 
@@ -91,6 +91,8 @@ def build_app() -> typer.Typer:
     app.command("analyze")(analyze.analyze)
     app.command("inspect")(inspect.inspect)
     app.command("extract")(extract.extract)
+    app.command("compare")(compare.compare)
+    app.command("memory")(memory.memory)
     app.add_typer(catalog.app, name="catalog")
     app.add_typer(plugins.app, name="plugins")
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from spectrakit.analyses.empirical_memory_options import Drive
 from spectrakit.errors import UsageError
-from spectrakit.planning import AskedMode, Compat, Dtype
+from spectrakit.planning import AskedMode, Compat, Dtype, Randomized
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -81,7 +82,66 @@ Tokenizer = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
 SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.")]
+SeqLens = Annotated[
+    str, typer.Option(help="Tokens of a sequence; several, as 256,1024,4096, make a run of each.")
+]
 MaxTokens = Annotated[int, typer.Option(help="Tokens in all.")]
+Horizon = Annotated[int, typer.Option(help="Delays of memory are taken below it.")]
+MemoryPast = Annotated[
+    Literal["infinite", "horizon"],
+    typer.Option(help="Inputs that memory is about: all there ever were, or the last HORIZON."),
+]
+AllCurves = Annotated[
+    bool,
+    typer.Option("--all-curves", help="Write every channel's memory function, not the mean alone."),
+]
+Driven = Annotated[
+    Drive,
+    typer.Option(help="What empirical_memory measures: the model, or each of its blocks."),
+]
+Estimators = Annotated[
+    str | None,
+    typer.Option(
+        help="Of similarity: cka, cka_minibatch, cka_rbf, mutual_knn, procrustes.",
+        show_default="all",
+    ),
+]
+SimilarityMemory = Annotated[
+    int, typer.Option(help="MiB that similarity may hold beside the states of one batch.")
+]
+WithoutFirst = Annotated[
+    bool,
+    typer.Option("--without-first", help="Similarity leaves each sequence's first token out."),
+]
+RankTokens = Annotated[
+    int, typer.Option(help="Tokens of a sequence that effective rank is taken of, at most.")
+]
+Randomize = Annotated[
+    Randomized | None,
+    typer.Option(
+        help="Draw the weights anew as the model's own class does before training: a control.",
+        show_default="the trained weights",
+    ),
+]
+Task = Annotated[
+    str,
+    typer.Option(help="What --analyses probe asks: kv-retrieval, multi-doc-qa, or a plugin's."),
+]
+TaskFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Records the prompts are made of, as in the files of lost-in-the-middle.",
+        show_default="generated, where the task can",
+    ),
+]
+Prompts = Annotated[int, typer.Option(help="Prompts of the task, at most.")]
+Pairs = Annotated[
+    int | None,
+    typer.Option(
+        help="Items of a prompt: pairs of key and value, or passages.",
+        show_default="10, or all of a file's",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn at random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 ForwardDtype = Annotated[
@@ -148,9 +208,10 @@ def config_values(settings: list[str]) -> dict[str, Any]:
     return found
 
 
+_LONGEST = 1 << 30
 #: Options that only a forward pass can follow.
 _OF_DATA_MODE = (
-    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge",
+    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge", "randomize",
 )  # fmt: skip
 
 
@@ -161,6 +222,32 @@ def given(context: typer.Context) -> dict[str, Any]:
         for name, value in context.params.items()
         if getattr(context.get_parameter_source(name), "name", "DEFAULT") != "DEFAULT"
     }
+
+
+#: Options that one analysis alone follows.
+_OF_ANALYSIS = {
+    "horizon": "memory",
+    "past": "memory",
+    "all_curves": "memory",
+    "drive": "empirical_memory",
+    "estimators": "similarity",
+    "similarity_memory": "similarity",
+    "without_first": "similarity",
+    "rank_tokens": "propagation",
+    "task": "probe",
+    "task_file": "probe",
+    "prompts": "probe",
+    "pairs": "probe",
+}
+
+
+def check_analyses(context: typer.Context, analyses: Sequence[str]) -> None:
+    """Raise UsageError where an option was given whose analysis is not run."""
+    for name in given(context):
+        analysis = _OF_ANALYSIS.get(name)
+        if analysis is not None and analysis not in analyses:
+            message = f"--{name.replace('_', '-')} is for the analysis {analysis}"
+            raise UsageError(message, hint=f"--analyses {analysis}")
 
 
 def token_source(
@@ -185,6 +272,15 @@ def token_source(
             message = f"--{name.replace('_', '-')} is for data mode"
             raise UsageError(message, hint="add --mode data or --text FILE")
     return None
+
+
+def lengths(text: str) -> list[int]:
+    """ "256,1024" as [256, 1024]. Raises UsageError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 0 < int(part) <= _LONGEST for part in parts):
+        message = f"{text!r} is not a number of tokens, nor a list of them"
+        raise UsageError(message, hint="--seq-len 512, or --seq-len 256,1024,4096")
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def numbers(text: str) -> list[int]:

@@ -9,8 +9,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spectrakit.report.memory_report import memory_report
 from spectrakit.report.numbers import humanise
+from spectrakit.report.probe_report import probe_report
+from spectrakit.report.states_report import states_report
 from spectrakit.tables import DECAY_KERNEL, LAYERS, LYAPUNOV
+from spectrakit.tables.memory_schema import MEMORY_SUMMARY
+from spectrakit.tables.probe_schema import PROBE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +37,11 @@ def companions_report(run: Run) -> RenderableType:
         parts += [_lyapunov(found, kinds), Text(legend, style="dim"), ""]
     if DECAY_KERNEL.name in run.tables:
         parts += [_kernel(run.table(DECAY_KERNEL.name), kinds), Text(_KERNEL, style="dim"), ""]
+    if MEMORY_SUMMARY.name in run.tables:
+        parts += [*memory_report(run), ""]
+    if PROBE.name in run.tables:
+        parts += [probe_report(run), ""]
+    parts.append(states_report(run))
     return Group(*parts)
 
 

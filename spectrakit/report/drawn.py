@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.tables import SPECTRUM, SPECTRUM_SUMMARY, Manifest, MemorySink, Sink, TableSchema
+from spectrakit.tables.memory_schema import MEMORY_FUNCTION
+from spectrakit.tables.probe_schema import PROBE
+from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
+from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
-
-    from spectrakit.tables import Run
 else:
     pc = lazy_import("pyarrow.compute")
 
@@ -47,18 +50,24 @@ class Drawn:
 
         run = self._kept.run
         found: dict[str, bytes] = {}
-        for name, table, draw in _pictures():
+        for name, table, file, function in _PICTURES:
             if table in run.tables:
+                draw = getattr(import_module(f"spectrakit.report.{file}"), function)
                 drawn = render_all(draw(run), "png", "svg")
                 found |= {f"{name}.{kind}": content for kind, content in drawn.items()}
         return found
 
 
-def _pictures() -> list[tuple[str, str, Callable[[Run], Any]]]:
-    """Every picture of a run: its file's name, the table it is of, and what draws it."""
-    from spectrakit.report.charts import spectrum_figure
-
-    return [("spectrum", SPECTRUM_SUMMARY.name, spectrum_figure)]
+#: Every picture of a run: its file's name, the table it is of, and the file and the function of
+#: this room that draw it; what is not drawn is not imported.
+_PICTURES = (
+    ("spectrum", SPECTRUM_SUMMARY.name, "charts", "spectrum_figure"),
+    ("memory", MEMORY_FUNCTION.name, "memory_chart", "memory_figure"),
+    ("similarity", SIMILARITY.name, "similarity_chart", "similarity_figure"),
+    ("propagation", PROPAGATION.name, "propagation_chart", "propagation_figure"),
+    ("perturbation", PERTURBATION.name, "perturbation_chart", "perturbation_figure"),
+    ("probe", PROBE.name, "probe_chart", "probe_figure"),
+)
 
 
 def _not_in_histogram(spectrum: pa.Table) -> bool:

@@ -14,6 +14,7 @@ from spectrakit.tables.schemas import (
     SPECTRUM_SUMMARY,
     TABLES,
 )
+from spectrakit.tables.similarity_schema import SIMILARITY
 from spectrakit.tables.writer import RunWriter
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LYAPUNOV",
     "RELEASED_BINS",
     "SCHEMA_VERSION",
+    "SIMILARITY",
     "SPECTRUM",
     "SPECTRUM_HISTOGRAM",
     "SPECTRUM_SUMMARY",

@@ -10,6 +10,12 @@ from itertools import pairwise
 from math import inf
 
 from spectrakit.tables.columns import Column, TableSchema
+from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.tables.memory_schema import MEMORY_FUNCTION, MEMORY_SUMMARY
+from spectrakit.tables.probe_schema import PROBE
+from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
+from spectrakit.tables.similarity_schema import SIMILARITY
 
 RADIUS_EDGES = (0.0, 0.1, 0.5, 0.9, 1.0, 10.0, 100.0, inf)
 """Edges of the |lambda| bins, closed on the right: [0, .1], (.1, .5], ..., (100, inf)."""
@@ -91,7 +97,8 @@ LAYERS = TableSchema(
         Column("path", "string", "Module path of the layer in the checkpoint."),
         Column("kind", "string", "Kind of mixer: mamba, mamba2, softmax_attention, ..."),
         Column("operator", "string", "Structure of the transition operator A_t.", nullable=True),
-        Column("mode", "string", "static, nominal or data; null if not analysed.", nullable=True),
+        Column("mode", "string", "static, nominal or data; null where its recurrence was not "
+               "looked at.", nullable=True),
         Column("gauge", "string", "Scaling of the state in which its eigenvalues are defined.",
                nullable=True),
         Column("heads", "int32", "Number of heads.", nullable=True),
@@ -243,5 +250,14 @@ TABLES = (
     LYAPUNOV,
     DECAY_KERNEL,
     RELEASED_BINS,
+    MEMORY_FUNCTION,
+    MEMORY_SUMMARY,
+    SIMILARITY,
+    PROPAGATION,
+    PERTURBATION,
+    PROBE,
+    EMPIRICAL_MEMORY,
+    DECAY_DISTANCE,
+    SUMMARY_DIFFERENCE,
 )
 """Every table of spectrakit itself, in the order of the documentation."""

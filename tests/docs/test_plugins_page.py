@@ -14,12 +14,15 @@ from docs.refresh import ROOT, blocks
 from spectrakit import hookspecs
 from spectrakit.analyses.base import (
     Analysis,
+    PromptAnalysis,
     RecurrenceAnalysis,
     RerunAnalysis,
     StatesAnalysis,
 )
 from spectrakit.architectures import Architecture, RunnableModel
+from spectrakit.architectures.base import LanguageModel
 from spectrakit.mixers import Mixer
+from spectrakit.tasks import Prompt, Task
 from spectrakit.testing import CheckpointExample, MixerExample
 from spectrakit.testing.forward_checks import FORWARD_CHECKS
 from spectrakit.testing.header_checks import HEADER_CHECKS
@@ -48,8 +51,8 @@ def members(protocol):
 
 @pytest.mark.parametrize(
     "protocol",
-    [Architecture, RunnableModel, Mixer, Analysis, RecurrenceAnalysis, StatesAnalysis,
-     RerunAnalysis],
+    [Architecture, RunnableModel, LanguageModel, Mixer, Task, Analysis, RecurrenceAnalysis,
+     StatesAnalysis, RerunAnalysis, PromptAnalysis],
 )  # fmt: skip
 def test_documents_every_member_of_the_protocol(protocol):
     assert members(protocol)
@@ -61,8 +64,8 @@ def test_says_what_the_check_asks(check):
     assert f"| `{check.__name__}` | {inspect.getdoc(check)} |\n" in PAGE
 
 
-@pytest.mark.parametrize("example", [MixerExample, CheckpointExample])
-def test_says_what_an_example_holds(example):
+@pytest.mark.parametrize("example", [MixerExample, CheckpointExample, Prompt])
+def test_says_what_it_holds(example):
     assert not [name for name in example.__annotations__ if not re.search(rf"`{name}\b", PAGE)]
 
 
@@ -77,4 +80,5 @@ def test_its_plugin_uses_every_hook_that_registers_something():
         "register_architectures",
         "register_examples",
         "register_analyses",
+        "register_tasks",
     ]

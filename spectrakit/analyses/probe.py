@@ -1,0 +1,112 @@
+"""The `probe` analysis: what a linear classifier can tell, at each depth, of what a task asks for.
+
+A task (`spectrakit.tasks`) makes prompts, each with the item that holds the answer at one of
+several positions. From the residual stream at the prompt's last token, a probe per depth tells that
+position, as in Lu et al. 2024 (arXiv 2406.14673); tasks may have other targets too. Beside it
+stands the model's own choice among the answers of all items (`PromptRunner.choices`). arXiv
+2510.06640 probes both tasks layer by layer; its classifier and splits are not known.
+
+The last token is the only one that has read both the items and the question: in a causal model, the
+state at a passage's own end cannot know whether it will be asked for. For kv-retrieval, nothing but
+retrieval tells the position. For multi-doc-qa, a model may recognise a passage without the question
+(one that fits no other, say); hence the model's own accuracy beside it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from spectrakit._lazy import lazy_import
+from spectrakit.analyses.probe_rows import Asked, probe_rows
+from spectrakit.analyses.probe_states import PromptStates
+from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.plugins import plugins
+from spectrakit.representations.probing import cannot_probe, probe
+from spectrakit.tables.probe_schema import PROBE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spectrakit.analyses.base import Request
+    from spectrakit.prompts import PromptRunner
+    from spectrakit.tables import Sink
+    from spectrakit.tasks import Prompt
+else:
+    np = lazy_import("numpy")
+
+
+class Probe:
+    """The `probe` analysis."""
+
+    name: ClassVar[str] = "probe"
+    #: It runs the model on prompts of a task.
+    only_when_named: ClassVar[bool] = True
+
+    def __init__(self, sink: Sink, request: Request) -> None:
+        """Make the prompts, so that what cannot be asked is known before the model is loaded.
+
+        Raises UsageError where there is no such task or its prompts are too few, and what the task
+        raises.
+        """
+        self.sink = sink
+        self._options = options = request.probe
+        self._seed = request.seed
+        task = plugins().register().tasks[options.task](options, request.seed)
+        self._prompts = _shuffled(task.prompts(), request.seed)
+        self._states = PromptStates(len(self._prompts), options.memory_bytes, request.seed)
+        self._chosen: list[bool | None] | None = None
+        sources = np.array([prompt.source for prompt in self._prompts])
+        if cannot_probe(sources, sources, options.folds) is not None:
+            message = (
+                f"{len(self._prompts)} prompts of {len(np.unique(sources))} sources are too few "
+                f"for {options.folds} folds"
+            )
+            raise UsageError(message, hint="more --prompts, or a longer --task-file")
+
+    def see_prompts(self, runner: PromptRunner) -> None:
+        """Run the model on the prompts.
+
+        Raises AnalysisError where a state is NaN or Inf, UsageError where a prompt is longer than
+        the model can take.
+        """
+        for indices, states in runner.last_states(self._prompts):
+            self._states.add(indices, states)
+        self._chosen = runner.choices(self._prompts)
+
+    def merge(self, other: Self) -> None:
+        """Take in what `other` saw of the same model on other prompts."""
+        self._prompts += other._prompts
+        self._states.merge(other._states)
+        if self._chosen is None or other._chosen is None:
+            self._chosen = None
+        else:
+            self._chosen += other._chosen
+
+    def finish(self) -> None:
+        """Fit the probes. Raises AnalysisError where no prompts were run."""
+        if not self._states.depths:
+            message = "probe is of hidden states, and none were seen"
+            raise AnalysisError(message, hint="--mode data")
+        asked = Asked(self._prompts, self._chosen)
+        for row in self._rows(asked):
+            self.sink.append(PROBE, PROBE.table(row, rows=1))
+
+    def _rows(self, asked: Asked) -> Iterator[dict[str, Any]]:
+        for target in sorted(set.intersection(*(set(each.labels) for each in asked.prompts))):
+            labels = asked.labels(target)
+            reason = cannot_probe(labels, asked.sources, self._options.folds)
+            for depth, states in enumerate(self._states.depths):
+                found = reason or probe(
+                    states, labels, asked.sources, self._options.folds, self._seed
+                )
+                known = {"task": self._options.task, "depth": depth, "features": states.shape[1]}
+                yield from (known | row for row in probe_rows(asked, target, found))
+
+
+def _shuffled(prompts: Iterable[Prompt], seed: int) -> list[Prompt]:
+    """In a random order, so that no place in a batch, whose rounding differs, tells a label."""
+    found = list(prompts)
+    random.Random(seed).shuffle(found)  # noqa: S311  (no secret)
+    return found
