@@ -3,6 +3,7 @@
 Eigenvalues of a time-varying layer depend on the gauge of its state; |k(t, s)|, what the input at
 token s contributes to the output at token t, does not. It is taken for tokens t spread evenly over
 each sequence and every token s before them, and averaged over the pairs of each bin of lags t - s.
+Of a layer of channels, which may be thousands, some are looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.adding import adding
 from spectrakit.dynamics import ConstantOutput, kernel
+from spectrakit.dynamics.some_channels import some_channels
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import DECAY_KERNEL
 
@@ -32,6 +34,8 @@ else:
 
 #: Output tokens per sequence whose kernel is taken.
 ROWS = 32
+#: Channels of a layer whose kernel is taken, spread evenly; heads are all looked at.
+CHANNELS = 64
 #: Tokens of a layer that needs none: its kernel depends on the lag alone.
 HORIZON = 1024
 #: Lags up to here have a bin each; beyond, there are so many bins to a doubling.
@@ -62,6 +66,8 @@ class DecayKernel:
             return
         if layer.index not in self._seen:
             self._seen[layer.index] = _LayerKernel(layer, recurrence)
+        if recurrence.head_axis == "channel":
+            recurrence = some_channels(recurrence, CHANNELS)
         with adding(layer):
             self._seen[layer.index].add(recurrence, valid)
 

@@ -188,7 +188,7 @@ DECAY_KERNEL = TableSchema(
     "decay_kernel",
     "a bin of lags, with how strongly a layer or head carries an input over them; from 32 output "
     "tokens spread evenly over every sequence and all tokens before them (weights mode: from the "
-    "last of 1024)",
+    "last of 1024); of a layer of channels, from at most 64 of them, spread evenly",
     (
         _LAYER,
         _HEAD_OR_ALL,

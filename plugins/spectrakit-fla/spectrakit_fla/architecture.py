@@ -72,8 +72,7 @@ class FlaCheckpoints:
 
 
 def _family(checkpoint: Checkpoint) -> Family | None:
-    model_type = checkpoint.config.get("model_type")
-    return next((family for family in FAMILIES if family.model_type == model_type), None)
+    return next((family for family in FAMILIES if family.claims(checkpoint)), None)
 
 
 def _layers(checkpoint: Checkpoint, family: Family, count: int) -> Iterator[Layer]:

@@ -14,12 +14,11 @@ DeltaProduct, and `use_inner_decay`, `use_output_correction` and `correction_fac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypedDict, get_args
+from typing import Literal, TypedDict, get_args
 
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.errors import MalformedError, UnsupportedError
-from spectrakit_fla.families import Family
+from spectrakit_fla.families import Family, always
 from spectrakit_fla.mixers.comba import Comba
 from spectrakit_fla.mixers.delta_layer import Activation
 from spectrakit_fla.mixers.delta_net import DeltaNet, Scaling
@@ -27,7 +26,7 @@ from spectrakit_fla.mixers.deltaproduct import DeltaProductLayer, GatedDeltaProd
 from spectrakit_fla.mixers.gated_deltanet import GatedDeltaNetLayer
 from spectrakit_fla.mixers.kimi_delta import KimiDeltaLayer
 from spectrakit_fla.mixers.pieces import ReadOut
-from spectrakit_fla.options import convolution_width, split, times
+from spectrakit_fla.options import choice, convolution_width, split, times
 
 _NAMES = {
     "query_projection": "q_proj.weight",
@@ -76,8 +75,8 @@ def delta_net(config: Configured, layer: int) -> DeltaNet:  # noqa: ARG001  (a f
         convolution_width=convolution_width(config, default=True),
         read_out=_read_out(config, gated=config_value(config, "use_gate", bool, False)),
         largest_beta=_largest_beta(config),
-        activation=_choice(config, "qk_activation", get_args(Activation)),
-        scaling=_choice(config, "qk_norm", get_args(Scaling)),
+        activation=choice(config, "qk_activation", get_args(Activation)),
+        scaling=choice(config, "qk_norm", get_args(Scaling)),
         learned_beta=config_value(config, "use_beta", bool, True),
     )
 
@@ -184,26 +183,10 @@ def _lower_bound(config: Configured) -> float | None:
     return bound
 
 
-def _choice(config: Configured, key: str, read: tuple[str, ...]) -> Any:  # noqa: ANN401
-    """`config[key]`, one of `read`, of which the first is the default.
-
-    Raises UnsupportedError otherwise.
-    """
-    found = config_value(config, key, str, read[0])
-    if found not in read:
-        message = f"{config.model_id}: {key} = {found!r} is not read"
-        raise UnsupportedError(message, hint=f"it may be {', '.join(read)}")
-    return found
-
-
-def _always(names: Mapping[str, str]) -> Callable[[Configured], Mapping[str, str]]:
-    return lambda _: names
-
-
 DELTA_FAMILIES = (
-    Family("delta_net", delta_net, _always(_NAMES)),
-    Family("gated_deltanet", gated_deltanet, _always(_NAMES), _DECAYS),
-    Family("gated_deltaproduct", gated_deltaproduct, _always(_NAMES), _DECAYS),
-    Family("kda", kda, _always(_KIMI_DELTA_NAMES), _DECAYS),
-    Family("comba", comba, _always(_COMBA_NAMES), _DECAYS),
+    Family("delta_net", delta_net, always(_NAMES)),
+    Family("gated_deltanet", gated_deltanet, always(_NAMES), _DECAYS),
+    Family("gated_deltaproduct", gated_deltaproduct, always(_NAMES), _DECAYS),
+    Family("kda", kda, always(_KIMI_DELTA_NAMES), _DECAYS),
+    Family("comba", comba, always(_COMBA_NAMES), _DECAYS),
 )

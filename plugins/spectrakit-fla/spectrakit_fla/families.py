@@ -26,6 +26,7 @@ from spectrakit_fla.model import FlaModel
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured
+    from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers.base import WrittenOutMixer
 
 
@@ -39,7 +40,8 @@ class Family:
     """Models of one `model_type`.
 
     mixer: from the config and the layer's number. names: of the mixer's tensors, by role. precise:
-    roles that stay in float32 at least. model: what is around the mixers.
+    roles that stay in float32 at least. model: what is around the mixers. mark: a tensor that only
+    its files have, where a `model_type` has had several layouts; such a family comes first.
     """
 
     model_type: str
@@ -47,3 +49,10 @@ class Family:
     names: Callable[[Configured], Mapping[str, str]]
     precise: tuple[str, ...] = ()
     model: type[FlaModel] = FlaModel
+    mark: str | None = None
+
+    def claims(self, checkpoint: Checkpoint) -> bool:
+        """By `model_type`, and the mark if there is one."""
+        if checkpoint.config.get("model_type") != self.model_type:
+            return False
+        return self.mark is None or self.mark in checkpoint.tensors

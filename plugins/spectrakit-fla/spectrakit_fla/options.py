@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,8 @@ def require_usual(config: Configured, usual: Mapping[str, object]) -> None:
     for key, value in usual.items():
         found = config.config.get(key)
         if found is not None and found != value:
-            message = f"{config.model_id}: {key} = {found!r} is not read; {value!r} is"
-            raise UnsupportedError(message, hint="spectrakit plugins list")
+            message = f"{config.model_id}: {key} = {json.dumps(found)} is not read"
+            raise UnsupportedError(message, hint=f"only {key} = {json.dumps(value)} is")
 
 
 def choice(config: Configured, key: str, read: tuple[str, ...]) -> Any:  # noqa: ANN401  (one of `read`)

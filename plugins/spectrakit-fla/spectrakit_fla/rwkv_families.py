@@ -5,18 +5,21 @@ model.layers.N.attn_norm.*, .ffn_norm.*, .ffn.*
 model.layers.N.attn.{r,k,v,g,w}_proj.linear.*, .x_proj.{0,2}.*, .x_bias, .bonus      RWKV-6
 model.layers.N.attn.{r,k,v}_proj.weight, .{w,a,v,g}_lora.lora.*, .x_*, .k_k, .k_a, .r_k   RWKV-7
 model.layers.N.attn.g_norm.*, .o_proj.weight
+
+The first files of RWKV-7 have one `.x_x` instead of `.x_r` and others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import replace
 
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.errors import MalformedError
-from spectrakit_fla.families import Family
+from spectrakit_fla.families import Family, always
 from spectrakit_fla.mixers.rwkv6 import RWKV6Layer
 from spectrakit_fla.mixers.rwkv7 import RWKV7Layer
+from spectrakit_fla.model import BLOCKS
 from spectrakit_fla.options import split, times
 from spectrakit_fla.rwkv_model import RWKV6Model, RWKV7Model
 
@@ -95,6 +98,11 @@ def rwkv7(config: Configured, layer: int) -> RWKV7Layer:
     )
 
 
+def rwkv7_with_one_mix(config: Configured, layer: int) -> RWKV7Layer:
+    """RWKV-7, as fla's first version of it has its parameters."""
+    return replace(rwkv7(config, layer), one_mix=True)
+
+
 def _rwkv7_heads(config: Configured, width: int) -> int:
     """`head_dim` decides; where it is null, `num_heads` does.
 
@@ -134,15 +142,15 @@ def _rank(config: Configured, key: str, default: int, width: int, factor: float)
     return positive(config, key, default)
 
 
-def _rwkv6_names(config: Configured) -> Mapping[str, str]:  # noqa: ARG001  (a family's)
-    return _RWKV6_NAMES
-
-
-def _rwkv7_names(config: Configured) -> Mapping[str, str]:  # noqa: ARG001  (a family's)
-    return _RWKV7_NAMES
-
-
 RWKV_FAMILIES = (
-    Family("rwkv6", rwkv6, _rwkv6_names, ("decay_bias", "bonus"), RWKV6Model),
-    Family("rwkv7", rwkv7, _rwkv7_names, ("decay_bias", "bonus"), RWKV7Model),
+    Family("rwkv6", rwkv6, always(_RWKV6_NAMES), ("decay_bias", "bonus"), RWKV6Model),
+    Family(
+        "rwkv7",
+        rwkv7_with_one_mix,
+        always(_RWKV7_NAMES | {"mix": "x_x"}),
+        ("decay_bias", "bonus"),
+        RWKV7Model,
+        mark=f"{BLOCKS}0.attn.x_x",
+    ),
+    Family("rwkv7", rwkv7, always(_RWKV7_NAMES), ("decay_bias", "bonus"), RWKV7Model),
 )

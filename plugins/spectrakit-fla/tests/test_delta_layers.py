@@ -82,21 +82,29 @@ def test_without_a_decay_there_is_nothing_to_say_without_tokens(name):
         EXAMPLES[name].mixer.from_weights({})
 
 
-def test_combas_transition_has_its_own_feedback_vector():
-    """e^g (I - beta k p^T), with keys so short that the epsilon of their length counts."""
+def test_comba_token_by_token():
+    """Its equations as they stand, with keys so short that the epsilon of their length counts."""
     example = EXAMPLES["comba"]
     p = dict(example.parameters) | {"inner_decay": torch.tensor([-3.0, 1.0]).double()}
     p["key_projection"] = p["key_projection"] * 1e-2
-    operator = example.mixer.from_input(example.hidden, p).recurrence.operator
+    seen = example.mixer.from_input(example.hidden, p)
     key = example.mixer.key(example.hidden, p)
     feedback = key * p["inner_decay"].sigmoid()[:, None]
     key, feedback = (x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt() for x in (key, feedback))
-    beta = example.mixer.beta(example.hidden, p)[..., None, None]
-    erased = beta * key.unsqueeze(-1) * feedback.unsqueeze(-2)
-    decay = operator.log_decay.exp()[..., None, None]
-    expected = decay * (torch.eye(5, dtype=torch.float64) - erased)
-    torch.testing.assert_close(operator.dense(), expected)
-    assert float((operator.beta - beta[..., 0, 0]).abs().max()) > 1e-2
+    beta = example.mixer.beta(example.hidden, p).unsqueeze(-1)
+    decay = example.mixer.log_decay(example.hidden, p).exp()[..., None, None]
+    query = seen.recurrence.output_map.query
+    state, outputs = torch.zeros(2, 2, 5, 3, dtype=torch.float64), []
+    for t in range(example.hidden.shape[1]):
+        found = (state * feedback[:, t].unsqueeze(-1)).sum(-2)
+        change = beta[:, t] * (seen.inputs[:, t] - found)
+        state = decay[:, t] * state + key[:, t].unsqueeze(-1) * change.unsqueeze(-2)
+        outputs.append((state * query[:, t].unsqueeze(-1)).sum(-2))
+    torch.testing.assert_close(seen.recurrence.run(seen.inputs), torch.stack(outputs, 1))
+    erased = beta.unsqueeze(-1) * key.unsqueeze(-1) * feedback.unsqueeze(-2)
+    expected = decay * torch.eye(5, dtype=torch.float64) - erased
+    torch.testing.assert_close(seen.recurrence.operator.dense(), expected)
+    assert float((key * feedback).sum(-1).min()) < 0.5
 
 
 def test_deltaproduct_has_a_forget_gate_only_where_its_config_says_so(tmp_path):

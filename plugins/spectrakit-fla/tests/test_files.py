@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from spectrakit_fla.architecture import FAMILIES
 from spectrakit_fla.examples import EXAMPLES
-from spectrakit_fla.examples.files import tokens, write_files, write_model
+from spectrakit_fla.examples.files import VOCABULARY, tokens, write_files, write_model
 from spectrakit_fla.examples.linear import ATTENTION, GATED_LINEAR, HGRN2_LAYER, RETNET
 from spectrakit_fla.model import FlaModel
 
@@ -185,9 +185,10 @@ def test_types_of_fla_that_are_not_read_are_nobodys(tmp_path):
 
 
 MAMBA2 = {
-    # As fla writes them; transformers calls some of them otherwise, and has the same defaults.
-    "model_type": "mamba2", "hidden_size": 32, "head_dim": 16, "num_heads": 4, "state_size": 8,
-    "expand": 2, "conv_kernel": 4, "n_groups": 1, "num_hidden_layers": 2, "vocab_size": 50,
+    # As fla writes them; transformers calls norm_eps and dt_limit otherwise.
+    "model_type": "mamba2", "vocab_size": VOCABULARY, "hidden_size": 32,
+    "head_dim": 16, "num_heads": 4, "state_size": 8,
+    "expand": 2, "conv_kernel": 4, "n_groups": 1, "num_hidden_layers": 2,
     "norm_eps": 1e-5, "rmsnorm": True, "norm_before_gate": False, "D_has_hdim": False,
     "dt_limit": [0.0, {"__float__": "Infinity"}], "dt_min": 0.001, "dt_max": 0.1,
     "use_bias": False, "use_conv_bias": True, "residual_in_fp32": True, "hidden_act": "silu",
@@ -195,18 +196,25 @@ MAMBA2 = {
 }  # fmt: skip
 
 
-def test_mamba2_of_fla_is_the_hosts(tmp_path):
+def write_mamba2(folder, **config):
     block = {
         "norm.weight": (32,), "mixer.dt_bias": (4,), "mixer.A_log": (4,), "mixer.D": (4,),
         "mixer.conv1d.weight": (80, 1, 4), "mixer.conv1d.bias": (80,),
         "mixer.in_proj.weight": (148, 32), "mixer.norm.weight": (64,),
         "mixer.out_proj.weight": (32, 64),
     }  # fmt: skip
-    shapes = {"backbone.embeddings.weight": (50, 32), "backbone.norm_f.weight": (32,),
-              "lm_head.weight": (50, 32)}  # fmt: skip
+    shapes = {
+        "backbone.embeddings.weight": (VOCABULARY, 32),
+        "backbone.norm_f.weight": (32,),
+        "lm_head.weight": (VOCABULARY, 32),
+    }
     for number in range(2):
         shapes |= {f"backbone.layers.{number}.{name}": shape for name, shape in block.items()}
-    with sk.open_checkpoint(str(write_files(tmp_path, MAMBA2, shapes))) as model:
+    return write_files(folder, MAMBA2 | config, shapes)
+
+
+def test_mamba2_of_fla_is_the_hosts(tmp_path):
+    with sk.open_checkpoint(str(write_mamba2(tmp_path))) as model:
         assert model.architecture.name == "transformers-mamba2"
         assert [layer.kind for layer in model.layers] == ["mamba2"] * 2
         seen = []
@@ -214,3 +222,30 @@ def test_mamba2_of_fla_is_the_hosts(tmp_path):
         loaded.run(tokens(), lambda layer, observation: seen.append(observation))
     for observation in seen:
         assert torch.allclose(observation.output(), observation.outputs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("rmsnorm", False), ("norm_before_gate", True), ("D_has_hdim", True)]
+)
+def test_mamba2_of_fla_with_another_layer_is_refused(tmp_path, option, value):
+    with pytest.raises(UnsupportedError, match=option):
+        layers_of(write_mamba2(tmp_path, **{option: value}))
+    # In a file of transformers it says nothing.
+    assert layers_of(write_mamba2(tmp_path, **{option: value, "layer_norm_epsilon": 1e-5}))
+
+
+def test_what_fla_calls_otherwise_in_mamba2_has_its_effect(tmp_path):
+    changed = {"norm_eps": 0.5, "dt_limit": [0.2, 0.3]}
+    outputs = {}
+    for name, config in ("usual", {}), ("theirs", changed), ("hosts", {
+        "layer_norm_epsilon": 0.5, "time_step_limit": [0.2, 0.3]
+    }):  # fmt: skip
+        with sk.open_checkpoint(str(write_mamba2(tmp_path, **config))) as model:
+            steps = {layer.mixer.step_limit for layer in model.layers}
+            loaded = model.architecture.load(model.checkpoint, "cpu")
+            seen = []
+            loaded.run(tokens(), lambda _, o, kept=seen: kept.append(o.recurrence.eigenvalues()))
+            outputs[name] = steps, seen[-1].log_modulus
+    assert outputs["theirs"][0] == {(0.2, 0.3)}
+    assert torch.equal(outputs["theirs"][1], outputs["hosts"][1])
+    assert not torch.allclose(outputs["theirs"][1], outputs["usual"][1])

@@ -70,6 +70,22 @@ def test_the_first_layers_values_reach_the_others(tmp_path):
     assert float((seen[-40.0][1] - first).abs().max()) > 0.1
 
 
+def test_the_first_files_of_rwkv7_have_one_tensor_for_all_mixes(tmp_path):
+    folder = written(tmp_path, "rwkv7")
+    expected = final_states(folder)
+    tensors = load_file(folder / "model.safetensors")
+    for layer in range(2):
+        path = f"model.layers.{layer}.attn.x_"
+        rows = [tensors.pop(path + letter).flatten() for letter in "rwkvag"]
+        tensors[f"{path}x"] = torch.stack(rows)
+    save_file(tensors, folder / "model.safetensors")
+    assert torch.equal(final_states(folder), expected)
+    tensors["model.layers.1.attn.x_x"] = tensors["model.layers.1.attn.x_x"][:5].clone()
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(MalformedError, match=r"attn\.x_x has shape"):
+        final_states(folder)
+
+
 def test_norms_may_have_no_bias_and_the_first_may_be_left_out(tmp_path):
     written(tmp_path / "whole", "rwkv6")
     bias = ("model.norm.bias", "pre_norm.bias", "attn_norm.bias", "ffn_norm.bias")

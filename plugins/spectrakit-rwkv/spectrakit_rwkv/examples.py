@@ -1,7 +1,11 @@
-"""What this plugin is checked on: every version, as a layer and as a file of the project's."""
+"""What this plugin is checked on: every version, as a layer and as a file of the project's.
+
+python -m spectrakit_rwkv.examples FOLDER      writes the tiny files, to try the plugin on
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer, Observation, Parameters
     from spectrakit.testing import Example
 
-WIDTH, VOCABULARY, INNER = 10, 50, 14
+WIDTH, VOCABULARY, INNER = 10, 256, 14  # bytes
 _BATCH, _TOKENS = 2, 13
 
 RWKV4 = TimeMixing4(12, WIDTH)
@@ -133,3 +137,7 @@ EXAMPLES: tuple[Example, ...] = (
     _layer("7 later", _LATER, _reference_7, WIDTH + _LATER.heads * _LATER.state_size),
     *(_file(version) for version in VERSIONS),
 )
+
+if __name__ == "__main__":
+    for each in VERSIONS:
+        write(each, Path(sys.argv[1]))

@@ -100,13 +100,13 @@ def kimi_delta(mixer: KimiDeltaLayer, hidden: Tensor, p: Parameters) -> Tensor:
 
 
 def comba(mixer: Comba, hidden: Tensor, p: Parameters) -> Tensor:
-    """Comba without a state, its feedback vector p_t left as it is."""
+    """Comba without a state. What it erases it looks up before the state decays by e^{g_t}."""
     query, key, value = _projected(mixer, hidden, p)
     feedback = key * p["inner_decay"].sigmoid()[:, None]
     query = query - p["correction"][:, None] * feedback
     decay = _log_decay(hidden, p).unsqueeze(-1)
-    beta = _beta(mixer, hidden, p)
-    y = all_pairs(_unit(query), _unit(key), _unit(feedback), value, decay, beta)
+    erase = _unit(feedback) * torch.exp(-decay)
+    y = all_pairs(_unit(query), _unit(key), erase, value, decay, _beta(mixer, hidden, p))
     return _read_out(mixer, y, hidden, p)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 #: Shapes by name.
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
-VOCABULARY = 50
+VOCABULARY = 256  # bytes
 MLP_WIDTH = 10
 
 

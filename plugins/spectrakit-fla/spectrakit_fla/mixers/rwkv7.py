@@ -36,7 +36,7 @@ else:
     torch = lazy_import("torch")
     functional = lazy_import("torch.nn.functional")
 
-#: What is mixed with the token before.
+#: What is mixed with the token before, in the order of the rows of `mix`.
 MIXED = ("receptance", "decay", "key", "value", "rate", "gate")
 
 
@@ -46,7 +46,7 @@ class RWKV7Layer(RWKV7):
 
     decay_rank, rate_rank, gate_rank: of the low-rank products. value_rank: the same; None in the
     first layer. norm_epsilon: of the norm. fused: whether c_t is divided by sqrt(|c|^2 + 1e-6), as
-    fla's own kernel does, and not by |c|.
+    fla's own kernel does, and not by |c|. one_mix: whether all mix_i are the rows of one tensor.
     """
 
     head_width: int
@@ -57,6 +57,7 @@ class RWKV7Layer(RWKV7):
     value_rank: int | None
     norm_epsilon: float
     fused: bool = True
+    one_mix: bool = False
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """The shape of every parameter, by role."""
@@ -78,11 +79,13 @@ class RWKV7Layer(RWKV7):
         }
         if self.value_rank is not None:
             shapes |= low_rank_shapes("value", width, self.value_rank, values)
+        if self.one_mix:
+            return shapes | {"mix": (len(MIXED), width)}
         return shapes | {f"mix_{name}": (1, 1, width) for name in MIXED}
 
     def own_value(self, hidden: Tensor, p: Parameters) -> Tensor:
         """V_t (B, T, H P) on the layer's input `hidden` (B, T, E)."""
-        mixed = hidden + p["mix_value"] * (token_before(hidden) - hidden)
+        mixed = hidden + self._mix(p, "value") * (token_before(hidden) - hidden)
         return functional.linear(mixed, p["value"])
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
@@ -91,7 +94,7 @@ class RWKV7Layer(RWKV7):
         p: with V' (B, T, H P) under `first_value`, unless it is the first layer.
         """
         change = token_before(hidden) - hidden
-        mixed = {name: hidden + p[f"mix_{name}"] * change for name in MIXED}
+        mixed = {name: hidden + self._mix(p, name) * change for name in MIXED}
         receptance, key = (
             functional.linear(mixed[role], p[role]) for role in ("receptance", "key")
         )
@@ -115,6 +118,9 @@ class RWKV7Layer(RWKV7):
 
         recurrence = self.observed(receptance, key, self.log_decay(raw), removal, rate)
         return Observation(recurrence, value, finish)
+
+    def _mix(self, p: Parameters, name: str) -> Tensor:
+        return p["mix"][MIXED.index(name)] if self.one_mix else p[f"mix_{name}"]
 
     def _of_length_one(self, x: Tensor) -> Tensor:
         return unit_length(x) if self.fused else functional.normalize(x, dim=-1)
