@@ -47,6 +47,8 @@ class DecayKernel:
     """The `kernel` analysis."""
 
     name: ClassVar[str] = "kernel"
+    #: Weights alone tell B and C of few layers.
+    all_in_data_mode_only: ClassVar[bool] = True
 
     def __init__(self, sink: Sink, request: Request) -> None:  # noqa: ARG002
         self.sink = sink

@@ -4,7 +4,8 @@ A recurrence whose A and B do not vary, and the nominal one of weights mode, has
 that its eigenvalues fix (`spectrakit.dynamics.fixed_memory`), for every channel or head; it is
 written when first seen, with what is left of it when the state is stored in fewer bits
 (`spectrakit.dynamics.rounded_memory`). One that varies is observed at some tokens of every sequence
-and in some of its heads or channels (`spectrakit.dynamics.observed_memory`). Softmax attention
+and in some of its heads or channels (`spectrakit.dynamics.observed_memory`), for a rounded state
+too unless that is carried by matrices (delta rules). Softmax attention
 keeps every key; the numerical rank of its key kernel stands in for it, under a name of its own.
 
 The fixed memory function is that of arXiv 2510.00563 (and Dambre et al. 2012); the observed one,
@@ -13,7 +14,7 @@ the rounded one and the key kernel's rank are our own choice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
@@ -30,7 +31,7 @@ from spectrakit.dynamics import ConstantInput, ScaledOutput
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import NoMemoryFunctionError, fixed_memory
 from spectrakit.dynamics.key_kernel import key_kernel_rank
-from spectrakit.dynamics.observed_memory import observed_memory
+from spectrakit.dynamics.observed_memory import Reading, observed_memories
 from spectrakit.errors import AnalysisError
 from spectrakit.mixers.attention_scores import Scores
 from spectrakit.mixers.softmax_attention import ScoreOutput
@@ -86,7 +87,7 @@ class Memory:
         """Take in what `other` saw of the same model on other tokens."""
         for index, seen in other._observed.items():
             if index in self._observed:
-                self._observed[index].sums.merge(seen.sums)
+                self._observed[index].merge(seen)
             else:
                 self._observed[index] = seen
         for index, attention in other._attention.items():
@@ -99,7 +100,7 @@ class Memory:
         """Write the layers that were observed at tokens, in their order."""
         for index in sorted({*self._observed, *self._attention}):
             seen = self._observed.get(index) or self._attention[index]
-            if seen.sums.tokens == 0:
+            if seen.tokens == 0:
                 message = f"layer {index}: no token was counted"
                 raise AnalysisError(message, hint="longer text, or a larger --seq-len")
             if isinstance(seen, _Observed):
@@ -132,7 +133,10 @@ class Memory:
             self._observed[layer.index] = _Observed(layer, recurrence, heads, self._delays)
         seen = self._observed[layer.index]
         for sequence, first, t in _positions(valid, self.options.positions):
-            seen.sums.add(observed_memory(recurrence, sequence, seen.heads, t, first))
+            found = observed_memories(
+                recurrence, sequence, seen.heads, t, first, self.options.precisions
+            )
+            seen.add(found)
 
     def _see_attention(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
         read = _read(recurrence)
@@ -159,17 +163,38 @@ class _Observed:
         self.labels: Row = labels(layer, recurrence)
         self.head_axis: HeadAxis = recurrence.head_axis
         self.heads = heads
-        self.sums = MemorySamples(len(heads), to)
+        self._delays = to
+        self._sums: dict[Reading, MemorySamples] = {}
+
+    @property
+    def tokens(self) -> int:
+        """At which it was observed."""
+        return self._sums["exact"].tokens if self._sums else 0
+
+    def add(self, found: Mapping[Reading, np.ndarray]) -> None:
+        """MF of each head by delay at one token, exactly and in each precision."""
+        for reading, memory in found.items():
+            self._of(reading).add(memory)
+
+    def merge(self, other: _Observed) -> None:
+        """Take in what `other` observed of the same layer."""
+        for reading, sums in other._sums.items():
+            self._of(reading).merge(sums)
+
+    def _of(self, reading: Reading) -> MemorySamples:
+        return self._sums.setdefault(reading, MemorySamples(len(self.heads), self._delays))
 
     def write(self, sink: Sink, *, curves: bool) -> None:
-        """The mean of the heads, and each."""
-        function = self.sums.mean()
-        samples = [*self.sums.samples[: len(function.delays)].tolist(), self.sums.tokens]
-        common = self.labels | {"precision": "exact", "inputs": 1}
+        """The mean of the heads, and each; exactly, and in each precision."""
         curves = curves or self.head_axis == "head"
-        write_memory(
-            sink, common, function, self.head_axis, self.heads, curves=curves, samples=samples
-        )
+        exact = self._sums["exact"].mean()
+        for reading, sums in self._sums.items():
+            function = exact if reading == "exact" else sums.mean().rounded(exact.rank)
+            samples = [*sums.samples[: len(function.delays)].tolist(), sums.tokens]
+            common = self.labels | {"precision": reading, "inputs": 1}
+            write_memory(
+                sink, common, function, self.head_axis, self.heads, curves=curves, samples=samples
+            )
 
 
 class _Attention:
@@ -179,6 +204,11 @@ class _Attention:
         self.labels: Row = labels(layer, recurrence)
         self.heads = heads
         self.sums = KeyRanks(len(heads))
+
+    @property
+    def tokens(self) -> int:
+        """At which it was looked at."""
+        return self.sums.tokens
 
     def write(self, sink: Sink) -> None:
         """The mean of the heads, and each."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
-#: Asks for every analysis but those that run only when named (`only_when_named = True`).
+#: Asks for every analysis but those that run only when named (`only_when_named = True`) and, in
+#: weights mode, those that find little there (`all_in_data_mode_only = True`).
 ALL = "all"
 
 
@@ -34,10 +35,7 @@ def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple
     for name in [asked] if isinstance(asked, str) else asked:
         if name == ALL:
             names += [
-                each
-                for each in registry.things
-                if not getattr(registry[each], "only_when_named", False)
-                and (forward or not needs_forward(registry[each]))
+                each for each in registry.things if _is_of_all(registry[each], forward=forward)
             ]
         else:
             registry[name]  # raises where there is none
@@ -45,6 +43,14 @@ def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple
     if not names:
         raise UsageError("there are no analyses to compute", hint="spectrakit plugins list")
     return tuple(dict.fromkeys(names))
+
+
+def _is_of_all(analysis: type[Analysis], *, forward: bool) -> bool:
+    """Whether "all" has it: `only_when_named` and, without a forward pass, others stay out."""
+    if getattr(analysis, "only_when_named", False):
+        return False
+    in_data_mode_only = getattr(analysis, "all_in_data_mode_only", False)
+    return forward or not (needs_forward(analysis) or in_data_mode_only)
 
 
 def needs_forward(analysis: type[Analysis]) -> bool:

@@ -103,7 +103,7 @@ Estimators = Annotated[
     str | None,
     typer.Option(
         help="Of similarity: cka, cka_minibatch, cka_rbf, mutual_knn, procrustes.",
-        show_default="all",
+        show_default="cka,mutual_knn",
     ),
 ]
 SimilarityMemory = Annotated[

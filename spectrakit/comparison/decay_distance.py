@@ -65,7 +65,3 @@ def _log_rates(layer: Distribution) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 def _share(layer: Distribution, chosen: NDArray[np.bool_]) -> float:
     return float(layer.count[chosen].sum() / layer.count.sum())
-
-
-def _at_once(layer: Distribution) -> NDArray[np.bool_]:
-    return np.isposinf(layer.decay_rate)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.dynamics.many_inputs import with_conjugates
-from spectrakit.dynamics.memory_function import MemoryFunction
+from spectrakit.dynamics.memory_function import MemoryFunction, joined
 from spectrakit.dynamics.poles import Poles
 
 if TYPE_CHECKING:
@@ -52,11 +52,14 @@ def memory_of_past(poles: Poles, delays: Delays) -> MemoryFunction:
     """Of the last `delays.horizon` inputs."""
     states = poles.log_modulus.shape[1]
     count = max(1, _BLOCK_NUMBERS // max(1, states * delays.horizon))
-    rows = [
-        _squared_rows(past_basis(poles.of(slice(first, first + count)), delays.horizon))
-        for first in range(0, len(poles.log_modulus), count)
-    ]
-    return memory_of_rows(torch.cat(rows), delays)
+    blocks = (slice(first, first + count) for first in range(0, len(poles.log_modulus), count))
+    # Every delay of a block at a time: of all systems together they would not fit in memory.
+    return joined(
+        [
+            memory_of_rows(_squared_rows(past_basis(poles.of(b), delays.horizon)), delays)
+            for b in blocks
+        ]
+    )
 
 
 def memory_of_rows(memory: Tensor, delays: Delays) -> MemoryFunction:

@@ -26,9 +26,13 @@ from spectrakit.dynamics.memory_function import (
     memory_of_poles,
     memory_of_realisation,
 )
-from spectrakit.dynamics.operators import Dense, DiagonalDecay, ScalarDecay, SeparableDecay
+from spectrakit.dynamics.operators import Dense, DiagonalDecay
 from spectrakit.dynamics.poles import Poles
-from spectrakit.dynamics.rounded_memory import readings_through_noise, rounded_readings
+from spectrakit.dynamics.rounded_memory import (
+    IN_EIGENBASIS,
+    readings_through_noise,
+    rounded_readings,
+)
 from spectrakit.dynamics.shift import ShiftRegister
 
 if TYPE_CHECKING:
@@ -44,8 +48,6 @@ else:
 
 #: Operators whose eigenvalues may belong to Jordan blocks, and whose state is in no eigenbasis.
 _NOT_DIAGONALISED = (DiagonalPlusLowRank, Dense, ShiftRegister)
-#: Operators whose state is kept in the eigenbasis: what rounding does to it is known.
-_IN_EIGENBASIS = (ScalarDecay, DiagonalDecay, SeparableDecay)
 
 #: Numbers of one system's basis over a finite past, at most: 2 GiB of complex numbers.
 _MOST_NUMBERS = 1 << 27
@@ -91,7 +93,7 @@ def fixed_memory(
     operator = recurrence.operator
     cyclic = isinstance(operator, _NOT_DIAGONALISED)
     poles = (Poles.every if cyclic else Poles.distinct)(operator.eigenvalues())
-    if not isinstance(operator, _IN_EIGENBASIS):
+    if not isinstance(operator, IN_EIGENBASIS):
         precisions = ()
     infinite = poles.decaying if past == "infinite" else torch.zeros_like(poles.decaying)
     if bool(infinite.all()):

@@ -8,11 +8,13 @@ time-varying A_t do. For softmax attention the kernel is the attention weight it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.dynamics.operators import SeparableDecay
+from spectrakit.dynamics.maps import Contraction, OuterProduct
+from spectrakit.dynamics.operators import ScalarDecay, SeparableDecay
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +38,10 @@ def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
     if read is None or write is None:
         message = f"a {recurrence.mode} recurrence has no input and output maps"
         raise ValueError(message)
-    heads = recurrence.operator.heads
+    heads, operator = recurrence.operator.heads, recurrence.operator
+    multiplied = isinstance(read, Contraction) and isinstance(write, OuterProduct)
+    if recurrence.mode == "data" and isinstance(operator, ScalarDecay) and multiplied:
+        return _scalar_rows(operator, read, write, times)  # type: ignore[arg-type]
     last = times[-1]
     began = read.row(last, heads)
     rows = began.new_zeros(began.shape[0], len(times), *began.shape[1:])
@@ -48,6 +53,27 @@ def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
         if s > 0:
             rows = recurrence.at(s).apply_left(rows)
     return torch.stack(columns[::-1], dim=-1)
+
+
+def _scalar_rows(
+    operator: ScalarDecay, read: Contraction, write: OuterProduct, times: Sequence[int]
+) -> Tensor:
+    """The same where A_t is a number: k(t, s) = exp(sum of log A over s + 1 ... t) C_t B_s.
+
+    One product of matrices for all tokens, and nothing is carried.
+    """
+    tokens, heads = times[-1] + 1, operator.heads
+    queries = torch.stack([read.row(t, heads) for t in times], 1)
+    rows = torch.einsum("brhn,bshn->brhs", queries, write.matrix(heads)[:, :tokens])
+    each = operator.log_decay[:, :tokens].double().transpose(1, 2)  # (B, H, S)
+    # A decay to nothing has no finite logarithm: it is counted instead.
+    total = each.masked_fill(each == -math.inf, 0.0).cumsum(-1)
+    lost = (each == -math.inf).cumsum(-1)
+    for index, t in enumerate(times):
+        decay = (total[..., t, None] - total).masked_fill(lost[..., t, None] > lost, -math.inf)
+        decay[..., t + 1 :] = -math.inf
+        rows[:, index] *= decay.exp().to(rows.dtype)
+    return rows
 
 
 def mean_log_modulus(operator: TransitionOperator) -> Tensor:

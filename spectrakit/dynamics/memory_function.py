@@ -86,6 +86,10 @@ class MemoryFunction:
             past=(self.past[0] if len(set(self.past)) == 1 else "horizon",),
         )
 
+    def rounded(self, rank: Tensor) -> MemoryFunction:
+        """The same, said to be of rounded states that have `rank` (H,) where they are exact."""
+        return replace(self, rank=rank, mean_delay=torch.full_like(rank, torch.nan))
+
     def delay_of_share(self, share: float) -> Tensor:
         """The first delay up to which there is `share` of the rank: (H,), NaN beyond the horizon.
 

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.dynamics.maps import ConstantInput, OuterProduct, ScaledInput
 from spectrakit.dynamics.operators import DiagonalDecay, ScalarDecay, SeparableDecay
+from spectrakit.dynamics.rounded_memory import IN_EIGENBASIS, observed_through_noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +35,13 @@ if TYPE_CHECKING:
     from spectrakit.dynamics.maps import InputMap
     from spectrakit.dynamics.operators import TransitionOperator
     from spectrakit.dynamics.recurrence import Recurrence
+    from spectrakit.dynamics.rounded_memory import Precision
 else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
+
+#: A state as it is computed, or as it is stored.
+Reading: TypeAlias = 'Literal["exact"] | Precision'
 
 
 def observed_memory(
@@ -49,22 +54,42 @@ def observed_memory(
     Raises ValueError where the recurrence has no input map, FloatingPointError where a product of
     transitions is NaN or infinite.
     """
+    return observed_memories(recurrence, sequence, heads, t, first)["exact"]
+
+
+def observed_memories(
+    recurrence: Recurrence,
+    sequence: int,
+    heads: Sequence[int],
+    t: int,
+    first: int = 0,
+    precisions: Sequence[Precision] = (),
+) -> dict[Reading, np.ndarray]:
+    """As `observed_memory`: "exact", and of a state stored in each of the `precisions`.
+
+    Only exact where the state is not in the eigenbasis of A: a delta rule carries the noise of one
+    entry over to the others.
+    """
     if recurrence.input_map is None:
         message = f"a {recurrence.mode} recurrence has no input map"
         raise ValueError(message)
     starts = recurrence.starts
     if starts is not None and bool(starts[sequence, first + 1 : t + 1].any()):
         # What came before the last start is not in the state any more.
-        first_kept = first + 1 + int(starts[sequence, first + 1 : t + 1].nonzero()[-1])
-        memory = observed_memory(recurrence, sequence, heads, t, first_kept)
-        return np.pad(memory, [(0, 0), (0, first_kept - first)])
+        kept = first + 1 + int(starts[sequence, first + 1 : t + 1].nonzero()[-1])
+        found = observed_memories(recurrence, sequence, heads, t, kept, precisions)
+        lost = [(0, 0), (0, kept - first)]
+        return {reading: np.pad(memory, lost) for reading, memory in found.items()}
     tokens = slice(first, t + 1)
     written = _written(recurrence.input_map, recurrence.operator.heads, sequence, heads, tokens)
     fixed = recurrence.mode != "data"
     operator = _chosen(recurrence.operator, sequence, heads, tokens, fixed=fixed)
+    if not isinstance(operator, IN_EIGENBASIS):
+        precisions = ()
     columns = _columns(operator, written)
-    scores = np.stack([_scores(columns, head) for head in range(len(heads))])
-    return scores[:, ::-1]
+    by_head = [_scores(columns, head, precisions) for head in range(len(heads))]
+    scores = np.array(by_head).swapaxes(0, 1)[..., ::-1]
+    return dict(zip(("exact", *precisions), scores, strict=True))
 
 
 class _Columns(NamedTuple):
@@ -74,14 +99,15 @@ class _Columns(NamedTuple):
     log_scale: Tensor
 
 
-def _scores(columns: _Columns, head: int) -> np.ndarray:
-    """Leverage of each token, its inputs together: (S,)."""
+def _scores(columns: _Columns, head: int, precisions: Sequence[Precision]) -> list[np.ndarray]:
+    """What is recovered of each token, its inputs together, exactly and in each precision: (S,)."""
     vectors = columns.vectors[:, head]
     inputs = vectors.shape[1]
-    scale = columns.log_scale[:, head].repeat_interleave(inputs)
-    rows = vectors.flatten(0, 1).conj().resolve_conj().cpu().numpy()
-    scores = leverage(rows, scale.cpu().numpy())
-    return cast("np.ndarray", scores.reshape(-1, inputs).sum(1))
+    rows = vectors.conj().resolve_conj().cpu().numpy()
+    log_scale = columns.log_scale[:, head].cpu().numpy()
+    exact = leverage(rows.reshape(-1, rows.shape[2]), log_scale.repeat(inputs))
+    rounded = observed_through_noise(rows, log_scale, precisions) if precisions else []
+    return [exact.reshape(-1, inputs).sum(1), *rounded]
 
 
 def _written(

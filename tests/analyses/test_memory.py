@@ -154,6 +154,30 @@ def test_a_time_varying_layer_is_observed_at_tokens():
     assert mean["mean_delay"] == pytest.approx(np.mean(moments) / 4)
 
 
+def test_an_observed_layer_is_there_for_rounded_states_too():
+    torch.manual_seed(0)
+    step = torch.rand(1, 64, 2).double()
+    write = OuterProduct(torch.randn(1, 64, 1, 4).double())
+    one = recurrence(SeparableDecay(step, torch.arange(1.0, 5).expand(2, -1) / 9), write=write)
+    _, summaries = tables((0, one, every(1, 64)))
+    means = {row["precision"]: row for row in summaries if row["head"] is None}
+    assert set(means) == {"exact", "bfloat16", "float16", "float32"}
+    assert {row["rank"] for row in means.values()} == {means["exact"]["rank"]}
+    capacities = [means[name]["capacity"] for name in ("bfloat16", "float16", "float32", "exact")]
+    assert capacities == sorted(capacities)
+    assert capacities[0] < 0.95 * capacities[-1]
+    assert [row["mean_delay"] is None for row in means.values()] == [False, True, True, True]
+
+
+def test_a_delta_rule_has_no_rounded_memory():
+    torch.manual_seed(0)
+    key = torch.nn.functional.normalize(torch.randn(1, 16, 1, 4).double(), dim=-1)
+    strength = torch.rand(1, 16, 1).double()
+    operator = DeltaRule(-0.1 * strength, strength, key)
+    _, summaries = tables((0, recurrence(operator, write=OuterProduct(key)), every(1, 16)))
+    assert {row["precision"] for row in summaries} == {"exact"}
+
+
 def test_longer_delays_are_means_up_to_the_next():
     one = delta(batch=1, tokens=60)
     curves, _ = tables((0, one, every(1, 60)), horizon=64, per_octave=4, positions=1)
@@ -180,7 +204,7 @@ def test_some_of_many_channels_are_looked_at():
     rate = torch.arange(1.0, 5).expand(40, -1)
     write = OuterProduct(torch.randn(1, 12, 1, 4), gain=step)
     one = recurrence(SeparableDecay(step, rate), axis="channel", write=write)
-    _, summaries = tables((0, one, every(1, 12)), heads=5)
+    _, summaries = tables((0, one, every(1, 12)), heads=5, precisions=())
     assert [row["channel"] for row in summaries] == [None, 0, 10, 20, 29, 39]
     large = recurrence(ScalarDecay(-step, 128), write=OuterProduct(torch.randn(1, 12, 1, 128)))
     _, summaries = tables((0, large, every(1, 12)))

@@ -39,8 +39,17 @@ def test_all_is_all_but_those_that_must_be_named():
     named = {"rickenbach2025", "perturbation", "empirical_memory", "probe"}
     assert set(analysis_names("all")) == registered - named
     assert set(analysis_names("all", forward=False)) == {
-        "spectrum", "lyapunov", "kernel", "memory",
+        "spectrum", "lyapunov", "memory",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["tiny-mamba", "tiny-mamba2"])
+def test_all_of_them_run_on_weights_too(command, tmp_path, model):
+    done = command("analyze", model, "--analyses", "all", "--mode", "weights", "--out", "run")
+    assert done.code == 0, done.err
+    run = read_run(tmp_path / "run")
+    assert {"spectrum_summary", "lyapunov", "memory_function"} <= set(run.tables)
+    assert all(run.table(name).num_rows for name in run.tables)
 
 
 def test_hidden_states_need_a_forward_pass(command):

@@ -88,3 +88,14 @@ def test_the_mean_log_modulus_is_that_of_the_determinant(build):
     operator = build((2, 5), 3, 4, torch.float64)
     log_determinant = torch.linalg.slogdet(operator.dense()).logabsdet.real
     torch.testing.assert_close(mean_log_modulus(operator), log_determinant / 4)
+
+
+def test_nothing_is_carried_through_a_decay_to_nothing():
+    torch.manual_seed(3)
+    recurrence = random_recurrence(OPERATORS["scalar"], 2, 9, 2, 3, 4, 1)
+    recurrence.operator.log_decay[:, 4] = -torch.inf
+    found = kernel_rows(recurrence, TIMES)
+    expected = multiplied_out(recurrence, 6)
+    for index, t in enumerate(TIMES):
+        torch.testing.assert_close(found[:, index], expected[:, :, t, :9])
+    assert not found[:, 2, :, :4].any()

@@ -26,11 +26,13 @@ from spectrakit.dynamics import (
     ShiftRegister,
 )
 from spectrakit.dynamics.delays import Delays
+from spectrakit.dynamics.fixed_memory import fixed_memory
 from spectrakit.dynamics.key_kernel import key_kernel_rank
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.dynamics.memory_function import memory_of_poles
-from spectrakit.dynamics.observed_memory import observed_memory
+from spectrakit.dynamics.observed_memory import observed_memories, observed_memory
 from spectrakit.dynamics.poles import Poles
+from spectrakit.dynamics.rounded_memory import rounding_variance
 
 TOKENS, HEADS, STATES = 24, 2, 5
 
@@ -150,6 +152,54 @@ def test_where_nothing_varies_it_is_the_fixed_memory_function(form):
     poles = Poles.distinct(DiagonalDecay(-RATES.unsqueeze(0)).eigenvalues())
     (fixed,) = memory_of_poles(poles, Delays(256))
     np.testing.assert_allclose(found[fixed.delays], fixed.memory[0], atol=1e-12)
+
+
+STORED = ("scalar", "diagonal", "rotating", "separable", "strong scalar")
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_rounding_is_noise_in_every_entry_at_every_token(name):
+    torch.manual_seed(0)
+    operator, write = OPERATORS[name](), OuterProduct(keys())
+    found = observed_memories(
+        recurrence(operator, write), 0, [1], TOKENS - 1, precisions=("bfloat16", "float32")
+    )
+    matrices, written = operator.dense()[0, :, 1].numpy(), write.key[0, :, 0].numpy()
+    for precision in ("bfloat16", "float32"):
+        gramian = np.zeros((STATES, STATES), matrices.dtype)
+        noise = np.zeros_like(gramian)
+        columns = []
+        for matrix, key in zip(matrices, written, strict=True):
+            gramian = matrix @ gramian @ matrix.conj().T + np.outer(key, key)
+            # What is stored is rounded, by a share of its own variance.
+            stored = np.diag(np.diag(gramian).real) * rounding_variance(precision)
+            noise = matrix @ noise @ matrix.conj().T + stored
+            columns = [*(matrix @ column for column in columns), key]
+        solved = np.linalg.solve(gramian + noise, np.array(columns).T)
+        expected = np.einsum("tn,nt->t", np.array(columns).conj(), solved).real
+        np.testing.assert_allclose(found[precision][0], expected[::-1], rtol=0, atol=1e-7)
+
+
+def test_rounded_where_nothing_varies_it_is_the_fixed_memory_of_rounded_states():
+    tokens = 400
+    operator = DiagonalDecay(-torch.ones(1, tokens, 1, 4, dtype=torch.float64) * RATES)
+    one = recurrence(operator, OuterProduct(torch.ones(1, tokens, 1, 4, dtype=torch.float64)))
+    precisions = ("bfloat16", "float16", "float32")
+    found = observed_memories(one, 0, [0], tokens - 1, precisions=precisions)
+    fixed = fixed_memory(
+        recurrence(DiagonalDecay(-RATES.unsqueeze(0)), None, "nominal"), Delays(256),
+        precisions=precisions,
+    )  # fmt: skip
+    for precision in precisions:
+        function = fixed.rounded[precision]
+        np.testing.assert_allclose(
+            found[precision][0][function.delays], function.memory[0], atol=1e-9
+        )
+
+
+def test_the_noise_of_a_state_that_is_mixed_is_not_known():
+    one = recurrence(OPERATORS["delta"](), OuterProduct(keys()))
+    assert set(observed_memories(one, 0, [0], 9, precisions=("float16",))) == {"exact"}
 
 
 def test_a_shift_register_remembers_its_length():
