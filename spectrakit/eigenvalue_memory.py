@@ -29,6 +29,7 @@ from spectrakit.dynamics.leverage import leverage
 from spectrakit.errors import UsageError
 from spectrakit.report.drawn import Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tables.memory_schema import MEMORY_FUNCTION
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,7 @@ def eigenvalue_memory(
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         with one_thread():
             _see(systems, size, Tee([kept] if writer is None else [kept, writer]), request)
-        if writer is not None and figures:
+        if writer is not None and figures and MEMORY_FUNCTION.name in kept.run.tables:
             from spectrakit.report.eigenvalue_set_chart import eigenvalue_set_figure
             from spectrakit.report.figures import render_all
 

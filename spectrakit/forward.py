@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.random_weights import randomize
+from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.errors import UsageError
+from spectrakit.memory import check_states
 from spectrakit.planning import Compat, Dtype, Randomized
 from spectrakit.tokens import TokenBatch, TokenOptions, token_batches
 
@@ -82,10 +84,11 @@ def _see_text(
     progress: Progress,
 ) -> None:
     seen = 0
+    depths = depths_of(layer.path for layer in model.layers)
     total = forward.source.max_tokens
     with progress.task("running the model", total=total, unit="token") as task:
         for batch in token_batches(forward.source, model, runnable.vocabulary_size):
-            _see_batch(runnable, batch, forward, analyses)
+            _see_batch(runnable, batch, forward, analyses, depths)
             seen += int(batch.valid.sum())
             task.advance(int(batch.valid.sum()))
     if seen == 0:
@@ -93,7 +96,11 @@ def _see_text(
 
 
 def _see_batch(
-    runnable: RunnableModel, batch: TokenBatch, forward: Forward, analyses: RunningAnalyses
+    runnable: RunnableModel,
+    batch: TokenBatch,
+    forward: Forward,
+    analyses: RunningAnalyses,
+    depths: int,
 ) -> None:
     ids = torch.from_numpy(batch.ids)
     valid = torch.from_numpy(batch.valid).to(forward.device)
@@ -105,6 +112,8 @@ def _see_batch(
         analyses.see(layer, recurrence, valid)
 
     def on_states(depth: int, states: Tensor) -> None:
+        if depth == 0 and analyses.holds_states:
+            check_states(states, depths)
         analyses.see_states(depth, states, valid)
 
     # What lies behind a text is padding that no token before it sees, so `valid` is not needed.

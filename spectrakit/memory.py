@@ -1,4 +1,4 @@
-"""Whether a model fits in memory, answered before anything is downloaded or read."""
+"""Whether a model and its hidden states fit in memory, answered before memory is taken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.planning import Dtype
@@ -57,6 +58,18 @@ def check_memory(checkpoint: Checkpoint, device: str, dtype: Dtype) -> None:
     if dtype == "float32" and half <= available:
         raise UsageError(message, hint=f"--dtype bfloat16 takes {half / 1e9:.1f} GB")
     raise UsageError(message, hint="--mode weights reads a few MB, where the model has that mode")
+
+
+def check_states(states: Tensor, depths: int) -> None:
+    """Raise UsageError where states like these, at so many depths, do not fit beside each other."""
+    device = str(states.device)
+    needed, available = depths * states.numel() * states.element_size(), available_bytes(device)
+    if available is not None and needed > available:
+        message = (
+            f"the hidden states of a batch at {depths} depths take {needed / 1e9:.1f} GB of "
+            f"memory, and {device} has {available / 1e9:.1f} GB free"
+        )
+        raise UsageError(message, hint="a smaller --batch-size or --seq-len")
 
 
 def _machine() -> int | None:

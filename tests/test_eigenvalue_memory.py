@@ -80,6 +80,15 @@ def test_a_run_is_written_with_its_picture(tmp_path):
     assert again.manifest.model_id == "lin with N = 8"
 
 
+def test_a_past_that_does_not_fit_is_a_reason_and_no_picture(tmp_path):
+    options = MemoryOptions(horizon=1 << 26, past="horizon")
+    run = eigenvalue_memory(["lin"], 8, [], options, out=tmp_path / "run", figures=True)
+    (row,) = run.table("memory_summary").to_pylist()
+    assert "do not fit in memory" in row["reason"]
+    assert "memory_function" not in run.tables
+    assert not (tmp_path / "run" / "memory.png").exists()
+
+
 @pytest.mark.parametrize(("names", "size", "steps", "message"), [
     (["s5"], 8, [0.1], "no set"),
     (["lin"], 7, [], "even number"),

@@ -7,6 +7,7 @@ import pytest
 import spectrakit as sk
 from spectrakit import memory
 from spectrakit.errors import UsageError
+from spectrakit.tokens import TokenOptions
 
 
 def test_what_loading_takes(tiny_mamba_folder):
@@ -42,6 +43,22 @@ def test_nothing_is_downloaded_for_a_model_that_does_not_fit(tiny_mamba_folder, 
         monkeypatch.setattr(type(model.checkpoint), "localize", pytest.fail)
         with pytest.raises(UsageError, match="takes"):
             sk.analyze(model, mode="data")
+
+
+@pytest.mark.parametrize(("batch", "fits"), [(2, True), (4, False)])
+def test_hidden_states_that_do_not_fit_are_refused_with_the_numbers(batch, fits, monkeypatch):
+    source = TokenOptions(max_tokens=64 * batch, seq_len=64, batch_size=batch)
+    one_depth = 64 * 96 * 4
+    with sk.open_checkpoint("tiny-mamba") as model:
+        monkeypatch.setattr("spectrakit.model.check_memory", lambda *_: None)
+        monkeypatch.setattr(memory, "available_bytes", lambda _: 3 * 4 * one_depth)
+        if fits:
+            run = sk.analyze(model, analyses="similarity", source=source)
+            assert run.table("similarity").num_rows == 20  # of 4 depths
+            return
+        with pytest.raises(UsageError, match=r"at 4 depths take 0\.0 GB .* cpu has") as caught:
+            sk.analyze(model, analyses="similarity", source=source)
+        assert "--batch-size" in caught.value.hint
 
 
 def test_this_machine_is_known():

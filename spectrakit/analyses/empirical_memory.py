@@ -20,8 +20,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
+from spectrakit.analyses.finite_states import check_finite
 from spectrakit.dynamics.delays import Delays
 from spectrakit.representations.delay_regression import DelayRegression, TooFewSamplesError
+from spectrakit.representations.spread import lengths
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 
 if TYPE_CHECKING:
@@ -57,12 +59,19 @@ class EmpiricalMemory:
         #: By the depths where the signal enters and where it is read.
         self._regressions: dict[tuple[int, int], DelayRegression] = {}
         self._projections: dict[int, Tensor] = {}
+        self._sequences = 0
 
     def see_rerun(self, rerun: Rerun, valid: Tensor) -> None:
-        """Drive the sequences that fill the batch's whole length with a white signal."""
+        """Drive the sequences that fill the batch's whole length with a white signal.
+
+        Raises AnalysisError where a token's state is NaN or Inf.
+        """
         whole = valid.all(1)
-        if not bool(whole.any()):
-            return
+        if bool(whole.any()):
+            self._see_whole(rerun, whole, valid)
+        self._sequences += len(valid)
+
+    def _see_whole(self, rerun: Rerun, whole: Tensor, valid: Tensor) -> None:
         drawn = torch.rand(valid.shape, generator=self._generator, dtype=torch.float64)
         inputs = (2 * drawn - 1) * 3**0.5
         last = self._driven(rerun, inputs, whole, entry=0)
@@ -80,6 +89,8 @@ class EmpiricalMemory:
                 if depth not in self._drives:
                     self._drives[depth] = _Drive.of(states[whole].flatten(0, 1), self._seed)
                 states = self._drives[depth].stream(inputs, states)
+            looked_at = whole.to(states.device).unsqueeze(1).expand(inputs.shape)
+            check_finite(depth, lengths(states.float()), looked_at, self._sequences)
             if entry <= depth and (depth <= entry + 1 or not self._blocks):
                 regression = self._regression((entry, depth), inputs.shape[1])
                 regression.add(self._features(states[whole]), inputs[whole.cpu()])
@@ -90,6 +101,7 @@ class EmpiricalMemory:
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
+        self._sequences += other._sequences
         for depths, regression in other._regressions.items():
             if depths in self._regressions:
                 self._regressions[depths].merge(regression)

@@ -5,8 +5,8 @@ that its eigenvalues fix (`spectrakit.dynamics.fixed_memory`), for every channel
 written when first seen, with what is left of it when the state is stored in fewer bits
 (`spectrakit.dynamics.rounded_memory`). One that varies is observed at some tokens of every sequence
 and in some of its heads or channels (`spectrakit.dynamics.observed_memory`), for a rounded state
-too unless that is carried by matrices (delta rules). Softmax attention
-keeps every key; the numerical rank of its key kernel stands in for it, under a name of its own.
+too unless that is carried by matrices (delta rules). Softmax attention keeps every key; the
+numerical rank of its key kernel stands in for it, under a name of its own.
 
 The fixed memory function is that of arXiv 2510.00563 (and Dambre et al. 2012); the observed one,
 the rounded one and the key kernel's rank are our own choice.

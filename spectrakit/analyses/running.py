@@ -79,6 +79,11 @@ class RunningAnalyses:
         return any(hasattr(analysis, "see_states") for analysis in self._analyses)
 
     @property
+    def holds_states(self) -> bool:
+        """Whether any of them keeps the hidden states of a batch at all depths."""
+        return any(getattr(analysis, "holds_states", False) for analysis in self._analyses)
+
+    @property
     def wants_text(self) -> bool:
         """Whether any of them looks at what the model makes of the text."""
         kinds = ("see", "see_states", "see_rerun")

@@ -39,6 +39,8 @@ class Similarity:
     """The `similarity` analysis."""
 
     name: ClassVar[str] = "similarity"
+    #: A batch is held at all depths.
+    holds_states: ClassVar[bool] = True
 
     def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,12 @@ def block_of(layer_path: str) -> str:
     """ "model.layers.3" of "model.layers.3.self_attn": up to the first number."""
     found = re.match(r".*?\.\d+(?=\.|$)", layer_path)
     return layer_path if found is None else found[0]
+
+
+def depths_of(layer_paths: Iterable[str]) -> int:
+    """At how many depths there is a residual stream: a block more than the last with a layer."""
+    numbers = [block_of(path).rpartition(".")[2] for path in layer_paths]
+    return 2 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _entering(on_states: StatesSeen) -> Callable[..., object]:

@@ -71,6 +71,9 @@ def memory(
     for row in _rows(run, "layers"):
         if row["reason"]:
             tell(f"note: {row['path']}: {row['reason']}")
+    for row in _summaries(run):
+        if row["reason"]:
+            tell(f"note: {row['name']}: {row['reason']}")
     tell(f"wrote {run.folder}")
 
 
@@ -113,15 +116,23 @@ def _document(run: Run) -> dict[str, Any]:
     }
 
 
+_LEGEND = (
+    "rank, the inputs a state could tell apart in all; how many of them within the horizon; the "
+    "delays up to which half and 90% of the rank lie; the last delays with MF >= .5 and .01"
+)
+
+
 def _print(run: Run) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        "eigenvalues", "rank", "within horizon", "delay 50%", "delay 90%", "last MF >= .5",
-        "last MF >= .01", "mean delay", box=None,
-    )  # fmt: skip
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("eigenvalues", no_wrap=True)
+    for heading in ("rank", "within", "half by", "90% by", "MF >= .5", "MF >= .01", "mean delay"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in _summaries(run):
         if row["precision"] == "exact":
             shown = [row[name] for name in ("rank", "capacity_within", *_SHOWN[5:])]
             table.add_row(row["name"], *("-" if v is None else f"{v:.5g}" for v in shown))
     print_data(table)
+    print_data(Text(_LEGEND, style="dim"))

@@ -17,10 +17,12 @@ from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
 from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import similarity_rows
+from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
 from spectrakit.comparison.aligned_text import AlignedPassage, aligned_passages
 from spectrakit.errors import UsageError
 from spectrakit.forward import resolve_device
+from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.progress import Progress, Silent
 from spectrakit.representations.linear_hsic import LinearHSIC
@@ -134,7 +136,7 @@ def compare_models(
     widths: list[list[int]] = []
     with progress.task("comparing the models", total=source.max_tokens, unit="token") as task:
         for passages in _batches(models, tokenizers, source, options):
-            features = _aligned_states(runnable, passages)
+            features = _aligned_states(models, runnable, passages)
             widths = [[states.shape[1] for states in own] for own in features]
             tokens = len(features[0][0])
             # In a random order: groups of neighbouring tokens would say less than they seem to.
@@ -199,14 +201,16 @@ def _batches(
 
 
 def _aligned_states(
-    runnable: Sequence[RunnableModel], passages: Sequence[AlignedPassage]
+    models: Sequence[Model], runnable: Sequence[RunnableModel], passages: Sequence[AlignedPassage]
 ) -> list[list[Tensor]]:
     """Of each model the states (n, E) at every depth, at the shared tokens.
 
-    Raises AnalysisError where a token's state is NaN or Inf.
+    Raises AnalysisError where a token's state is NaN or Inf, UsageError where they do not fit in
+    memory.
     """
     found: list[list[Tensor]] = []
-    for which, model in enumerate(runnable):
+    for which, (opened, model) in enumerate(zip(models, runnable, strict=True)):
+        depths = depths_of(layer.path for layer in opened.layers)
         batch = padded([passage.ids[which] for passage in passages], model.vocabulary_size)
         valid = torch.from_numpy(batch.valid)
         rows = [np.full(len(p.shared[which]), row) for row, p in enumerate(passages)]
@@ -220,7 +224,10 @@ def _aligned_states(
             own: list[Tensor] = own,
             valid: Tensor = valid,
             chosen: tuple[Tensor, Tensor] = chosen,
+            depths: int = depths,
         ) -> None:
+            if depth == 0:
+                check_states(states, depths)
             norms = torch.linalg.vector_norm(states.float(), dim=-1)
             check_finite(depth, norms, valid.to(states.device), before=0)
             own.append(states[chosen])

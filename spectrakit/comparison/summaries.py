@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spectrakit.tables import SPECTRUM_SUMMARY
-from spectrakit.tables.propagation_schema import PROPAGATION
+from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.tables.memory_schema import MEMORY_SUMMARY
+from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
 from spectrakit.tables.schemas import (
     MODULUS_SHARES,
     PHASE_SHARES,
     bound_name,
     quantile_names,
 )
+from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
     from spectrakit.tables import Run
@@ -99,14 +102,61 @@ def _flow(row: Row) -> Iterator[tuple[str, Number]]:
     yield row["metric"], Number(row["value"], row["standard_error"])
 
 
+_REMEMBERED = (
+    "rank", "capacity", "delay_50", "delay_90", "last_delay_0p5", "last_delay_0p1",
+    "last_delay_0p01", "mean_delay", "key_kernel_rank",
+)  # fmt: skip
+
+
+def _remembered(row: Row) -> Iterator[tuple[str, Number]]:
+    for name in _REMEMBERED:
+        yield name, Number(row[name], None)
+    # Of another horizon it would be another quantity.
+    yield f"capacity_within_{row['horizon']}", Number(row["capacity_within"], None)
+
+
+def _gains(row: Row) -> Iterator[tuple[str, Number]]:
+    lag = row["lag"]
+    yield f"gain at lag {lag}", Number(row["gain"], row["standard_error"])
+    relative = Number(row["relative_gain"], row["relative_standard_error"])
+    yield f"relative_gain at lag {lag}", relative
+
+
+def _driven(row: Row) -> Iterator[tuple[str, Number]]:
+    yield f"value at delay {row['delay']}", Number(row["value"], None)
+
+
+def _alike(row: Row) -> Iterator[tuple[str, Number]]:
+    yield f"{row['estimator']} to next depth", Number(row["value"], None)
+
+
+def _of_a_layer(row: Row) -> bool:
+    return row["head"] is None and row.get("channel") is None
+
+
 SUMMARIES = (
     SummaryTable(
         SPECTRUM_SUMMARY.name, "layer", ("domain",), _spectral,
-        kept=lambda row: row["head"] is None, errors="bound",
+        kept=_of_a_layer, errors="bound",
+    ),
+    SummaryTable(
+        MEMORY_SUMMARY.name, "layer", ("precision",), _remembered,
+        kept=_of_a_layer, errors="bound",
     ),
     SummaryTable(
         PROPAGATION.name, "depth", ("of", "token_set"), _flow,
         kept=lambda row: row["position_low"] is None, errors="standard",
+    ),
+    SummaryTable(
+        PERTURBATION.name, "depth", (), _gains, kept=lambda _: True, errors="standard",
+    ),
+    SummaryTable(
+        EMPIRICAL_MEMORY.name, "depth", (), _driven,
+        kept=lambda row: row["driven_depth"] == 0, errors="standard",
+    ),
+    SummaryTable(
+        SIMILARITY.name, "depth", ("token_set",), _alike,
+        kept=lambda row: row["other_depth"] == row["depth"] + 1, errors="standard",
     ),
 )  # fmt: skip
 """The tables whose numbers are compared."""

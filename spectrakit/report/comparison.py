@@ -9,8 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.numbers import humanise
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.tables.memory_schema import MEMORY_SUMMARY
+from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,6 +25,13 @@ _LEGEND = (
     "W1: Wasserstein distance of the two layers' decay rates, in decades (0.3: timescales differ "
     "by a factor of two, on average); median: the timescale -1/log|λ| in steps"
 )
+_MEMORY = "memory of exact states: the delays up to which half and 90% of the rank lie"
+_SIMILAR = (
+    "linear CKA of the hidden states of both models: at the same relative depth, and at the depth "
+    "of the other that is most alike"
+)
+#: Delays of memory that have a column, and what that is called.
+_DELAYS = {"delay_50": "half by", "delay_90": "90% by"}
 #: Metrics of flow that have a line of their own, on the stream without the first token.
 _FLOW = ("cosine_next", "inter_token_cosine", "normalised_variance", "effective_rank", "curvature")
 
@@ -30,7 +40,7 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
     """What `comparison` found between the first of `runs` and each of the others."""
     parts: list[RenderableType] = []
     for number, other in enumerate(runs[1:], 1):
-        title = f"{runs[0].manifest.model_id} and {other.manifest.model_id}"
+        title = f"{run_label(runs[0], 0)} and {run_label(other, number)}"
         distances = _rows(comparison, DECAY_DISTANCE.name, number)
         differences = _rows(comparison, SUMMARY_DIFFERENCE.name, number)
         parts.append(Text(title, style="bold"))
@@ -39,10 +49,29 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
         flow = [row for row in differences if row["of_table"] == "propagation"]
         if flow:
             parts += ["", _flow(flow)]
-        if not distances and not flow:
+        memory = [row for row in differences if _is_delay(row)]
+        if memory:
+            parts += ["", _memory(memory), Text(_MEMORY, style="dim")]
+        alike = _between(comparison, other)
+        if alike:
+            parts += ["", _similar(alike), Text(_SIMILAR, style="dim")]
+        if not distances and not differences and not alike:
             parts.append(Text("the two runs have no table in common that is compared"))
         parts.append("")
     return Group(*parts)
+
+
+def _between(comparison: Run, other: Run) -> list[Row]:
+    """The CKA of hidden states of the first model with those of `other`."""
+    if SIMILARITY.name not in comparison.tables:
+        return []
+    return [
+        row
+        for row in comparison.table(SIMILARITY.name).to_pylist()
+        if row["other_model"] == other.manifest.model_id
+        and row["estimator"] == "cka"
+        and row["value"] is not None
+    ]
 
 
 def _rows(comparison: Run, table: str, number: int) -> list[Row]:
@@ -93,6 +122,47 @@ def _flow(rows: Sequence[Row]) -> Table:
                 for name in ("value", "other_value", "difference")
             )
             table.add_row(metric, *(f"{mean:.3g}" for mean in means))
+    return table
+
+
+def _is_delay(row: Row) -> bool:
+    """Whether it is of a delay of memory that is shown."""
+    delays = {f"{name} exact" for name in _DELAYS}
+    return row["of_table"] == MEMORY_SUMMARY.name and row["metric"] in delays
+
+
+def _memory(rows: Sequence[Row]) -> Table:
+    """Exact memory by layer: the delays that hold half and 90% of the rank."""
+    found: dict[tuple[int, int], dict[str, Row]] = {}
+    for row in rows:
+        pair = row["layer"], row["other_layer"]
+        found.setdefault(pair, {})[row["metric"].removesuffix(" exact")] = row
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("layer", "other", *(h for name in _DELAYS.values() for h in (name, "other's"))):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for pair, metrics in sorted(found.items()):
+        cells = [
+            _steps(metrics[name][side]) if name in metrics else "-"
+            for name in _DELAYS
+            for side in ("value", "other_value")
+        ]
+        table.add_row(*map(str, pair), *cells)
+    return table
+
+
+def _similar(rows: Sequence[Row]) -> Table:
+    """A line per depth of the first model: CKA at the same relative depth, and the largest."""
+    value = {(row["depth"], row["other_depth"]): row["value"] for row in rows}
+    last, other_last = (max(depths) for depths in zip(*value, strict=True))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("depth", "other", "CKA", "most alike", "CKA"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for depth in sorted({depth for depth, _ in value}):
+        same = round(depth / max(last, 1) * other_last)
+        found = {theirs: cka for (own, theirs), cka in value.items() if own == depth}
+        most = max(found, key=found.__getitem__)
+        cells = (depth, same, _number(found.get(same)), most, _number(found[most]))
+        table.add_row(*map(str, cells))
     return table
 
 

@@ -33,7 +33,7 @@ _COLOURS = ("#444444", "#d95f02", "#31688e", "#35b779", "#7b3294", "#b8860b")
 
 def comparison_figure(runs: Sequence[Run], comparison: Run) -> alt.HConcatChart:
     """Distances of the others from the first of `runs`, and the timescales of all of them."""
-    names = [_label(run, number) for number, run in enumerate(runs)]
+    names = [run_label(run, number) for number, run in enumerate(runs)]
     colour = alt.Color(
         "run:N",
         title=None,
@@ -47,7 +47,7 @@ def comparison_figure(runs: Sequence[Run], comparison: Run) -> alt.HConcatChart:
     return alt.hconcat(*charts, spacing=40, **style)
 
 
-def _label(run: Run, number: int) -> str:
+def run_label(run: Run, number: int) -> str:
     """Unique, also where a model is compared with itself."""
     randomised = run.manifest.options.get("randomize")
     suffix = f", {randomised} random" if randomised else ""

@@ -9,7 +9,7 @@ import spectrakit as sk
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.empirical_memory import EmpiricalMemory
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
-from spectrakit.errors import UsageError
+from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import Manifest, MemorySink
 from spectrakit.tokens import TokenOptions
 
@@ -114,6 +114,17 @@ def test_padded_sequences_are_left_out():
     analysis.see_rerun(lambda _: pytest.fail("nothing to run"), valid)
     analysis.finish()
     assert sink.run.tables == ()
+
+
+def test_a_nan_names_its_block_and_token():
+    def rerun(on_states):
+        states = on_states(0, torch.ones(2, 12, 3))
+        states[1, 4] = torch.nan
+        on_states(1, states)
+
+    analysis = EmpiricalMemory(MemorySink(MANIFEST), Request())
+    with pytest.raises(AnalysisError, match=r"NaN where it leaves block 0 .* sequence 1, token 4"):
+        analysis.see_rerun(rerun, torch.ones(2, 12, dtype=torch.bool))
 
 
 def test_a_mamba_remembers_what_its_convolution_holds():

@@ -157,7 +157,7 @@ def test_a_time_varying_layer_is_observed_at_tokens():
 def test_an_observed_layer_is_there_for_rounded_states_too():
     torch.manual_seed(0)
     step = torch.rand(1, 64, 2).double()
-    write = OuterProduct(torch.randn(1, 64, 1, 4).double())
+    write = OuterProduct(torch.ones(1, 64, 1, 4).double())  # states that differ by decay alone
     one = recurrence(SeparableDecay(step, torch.arange(1.0, 5).expand(2, -1) / 9), write=write)
     _, summaries = tables((0, one, every(1, 64)))
     means = {row["precision"]: row for row in summaries if row["head"] is None}
@@ -165,7 +165,7 @@ def test_an_observed_layer_is_there_for_rounded_states_too():
     assert {row["rank"] for row in means.values()} == {means["exact"]["rank"]}
     capacities = [means[name]["capacity"] for name in ("bfloat16", "float16", "float32", "exact")]
     assert capacities == sorted(capacities)
-    assert capacities[0] < 0.95 * capacities[-1]
+    assert capacities[0] < 0.97 * capacities[-1]
     assert [row["mean_delay"] is None for row in means.values()] == [False, True, True, True]
 
 
@@ -207,7 +207,7 @@ def test_some_of_many_channels_are_looked_at():
     _, summaries = tables((0, one, every(1, 12)), heads=5, precisions=())
     assert [row["channel"] for row in summaries] == [None, 0, 10, 20, 29, 39]
     large = recurrence(ScalarDecay(-step, 128), write=OuterProduct(torch.randn(1, 12, 1, 128)))
-    _, summaries = tables((0, large, every(1, 12)))
+    _, summaries = tables((0, large, every(1, 12)), precisions=())
     assert [row["head"] for row in summaries] == [None, 0, 39]
 
 

@@ -136,6 +136,8 @@ def test_two_models_are_compared_where_their_tokens_end_together(command, tmp_pa
     words = ("tiny-mamba-run", "tiny-llama-run", "--similarity", "--max-tokens", "512")
     done = command("compare", *words, "--out", "both")
     assert done.code == 0, done.err
+    assert "1. tiny-mamba and 2. tiny-llama" in done.out
+    assert "most alike" in done.out
     run = read_run(tmp_path / "both")
     assert {"comparison.png", "similarity.png"} <= set(run.manifest.files)
     rows = run.table("similarity").to_pylist()
@@ -154,6 +156,26 @@ def test_a_model_is_like_itself_at_every_depth(command, tmp_path):
     rows = read_run(tmp_path / "c").table("similarity").to_pylist()
     same = [row["value"] for row in rows if row["depth"] == row["other_depth"]]
     assert same == pytest.approx([1.0] * len(same))
+
+
+def test_a_model_as_a_black_box_has_a_line_for_each_depth(command):
+    words = ("--analyses", "empirical_memory", "--seq-len", "128", "--max-tokens", "4096")
+    done = command("analyze", "tiny-mamba", *words, "--out", "run")
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    numbers = {line[1]: line[2:6] for line in lines if len(line) == 6 and line[0] == "0"}
+    assert set(numbers) == {"0", "1", "2", "3"}
+    assert float(numbers["0"][0]) > 0.99
+    assert float(numbers["0"][1]) < 0.1 < 0.9 < float(numbers["1"][1])  # the mixer's convolution
+
+
+def test_memory_of_two_runs_is_shown_side_by_side(command):
+    for model in ("tiny-mamba", "tiny-mamba2"):
+        assert command("analyze", model, "--analyses", "memory", "--out", model).code == 0
+    done = command("compare", "tiny-mamba", "tiny-mamba2", "--out", "both")
+    assert done.code == 0, done.err
+    assert "90% by" in done.out
+    assert "no table in common" not in done.out
 
 
 def test_options_of_a_run_are_for_similarity_alone(command, tmp_path):

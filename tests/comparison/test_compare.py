@@ -88,6 +88,39 @@ def test_the_depth_of_flow_is_paired_too():
     assert all(row["uncertainty"] > 0 for row in same)
 
 
+def test_memory_is_compared_layer_by_layer():
+    runs = [sk.analyze(name, analyses="memory") for name in ("tiny-mamba", "tiny-mamba2")]
+    rows = compared(*runs).table("summary_difference").to_pylist()
+    of_mean = [row for row in rows if row["metric"] == "delay_50 bfloat16"]
+    expected = [
+        {row["layer"]: row["delay_50"] for row in run.table("memory_summary").to_pylist()
+         if row["head"] is row["channel"] is None and row["precision"] == "bfloat16"}
+        for run in runs
+    ]  # fmt: skip
+    assert {row["of_table"] for row in rows} == {"memory_summary"}
+    assert {row["layer"]: row["value"] for row in of_mean} | expected[0] == expected[0]
+    exact = [row for row in rows if row["metric"] == "rank exact"]
+    assert [(row["value"], row["other_value"], row["difference"]) for row in exact] == [
+        (16, 1, -15)
+    ] * 3  # Mamba-2's one decay of a head holds one input
+    assert any(row["metric"] == "capacity_within_65536 float16" for row in rows)
+
+
+def test_what_a_second_pass_found_is_compared_by_depth():
+    options = {"analyses": ("perturbation", "empirical_memory", "similarity"), "mode": "data"}
+    source = TokenOptions(max_tokens=4096, seq_len=128)
+    runs = [sk.analyze(name, source=source, **options) for name in ("tiny-mamba", "tiny-llama")]
+    rows = compared(*runs).table("summary_difference").to_pylist()
+    by_table = {name: [row for row in rows if row["of_table"] == name] for name in
+                ("perturbation", "empirical_memory", "similarity")}  # fmt: skip
+    gains = [row for row in by_table["perturbation"] if row["metric"] == "gain at lag 1"]
+    assert [row["depth"] for row in gains] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert all(row["uncertainty"] > 0 for row in gains[1:])
+    assert "value at delay 0" in {row["metric"] for row in by_table["empirical_memory"]}
+    cka = [row for row in by_table["similarity"] if row["metric"] == "cka to next depth all"]
+    assert [row["depth"] for row in cka] == [0.0, 0.5, 1.0]
+
+
 def changed(run, **changes):
     return dataclasses.replace(run, manifest=dataclasses.replace(run.manifest, **changes))
 

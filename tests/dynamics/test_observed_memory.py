@@ -166,18 +166,18 @@ def test_rounding_is_noise_in_every_entry_at_every_token(name):
     )
     matrices, written = operator.dense()[0, :, 1].numpy(), write.key[0, :, 0].numpy()
     for precision in ("bfloat16", "float32"):
-        gramian = np.zeros((STATES, STATES), matrices.dtype)
-        noise = np.zeros_like(gramian)
-        columns = []
+        variance, noise = np.zeros((2, STATES))
+        columns: list[np.ndarray] = []
         for matrix, key in zip(matrices, written, strict=True):
-            gramian = matrix @ gramian @ matrix.conj().T + np.outer(key, key)
-            # What is stored is rounded, by a share of its own variance.
-            stored = np.diag(np.diag(gramian).real) * rounding_variance(precision)
-            noise = matrix @ noise @ matrix.conj().T + stored
             columns = [*(matrix @ column for column in columns), key]
-        solved = np.linalg.solve(gramian + noise, np.array(columns).T)
-        expected = np.einsum("tn,nt->t", np.array(columns).conj(), solved).real
-        np.testing.assert_allclose(found[precision][0], expected[::-1], rtol=0, atol=1e-7)
+            # What is stored is rounded, by a share of its own variance.
+            shrunk = np.abs(np.diag(matrix)) ** 2
+            variance = shrunk * variance + key**2
+            noise = shrunk * noise + variance * rounding_variance(precision)
+        beside = np.vstack([np.array(columns).conj(), np.diag(np.sqrt(noise))])
+        basis = np.linalg.qr(beside)[0][:TOKENS]
+        expected = (np.abs(basis) ** 2).sum(1)
+        np.testing.assert_allclose(found[precision][0], expected[::-1], rtol=0, atol=1e-9)
 
 
 def test_rounded_where_nothing_varies_it_is_the_fixed_memory_of_rounded_states():
