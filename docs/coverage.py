@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import os
 import re
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for `tests`
+os.environ["SPECTRAKIT_LOAD_PLUGINS"] = ""  # what ships, whatever else is installed here
 
 import spectrakit as sk  # noqa: E402
 from spectrakit.plugins import plugins  # noqa: E402
