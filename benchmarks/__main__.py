@@ -2,6 +2,7 @@
 
 python -m benchmarks              # all
 python -m benchmarks sketch       # some
+python -m benchmarks sketch --save    # some, and keep their table under their names
 python -m benchmarks --no-save
 """
 
@@ -50,25 +51,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--no-save", action="store_true")
+    parser.add_argument("--save", action="store_true", help="of some cases too")
     arguments = parser.parse_args()
     rows: list[measure.Row] = []
     with tempfile.TemporaryDirectory() as folder:
         made = checkpoints.make(Path(folder))
         for name in arguments.cases or CASES:
             for row in CASES[name].rows(made):
-                print(f"{'ok  ' if row.met else 'MISS'} {row.what}: {row.figure} ({row.bound})")
+                line = f"{'ok  ' if row.met else 'MISS'} {row.what}: {row.figure} ({row.bound})"
+                print(line, flush=True)
                 rows.append(row)
-    if not arguments.no_save and not arguments.cases:
-        _save(rows)
+    if arguments.save or not (arguments.no_save or arguments.cases):
+        _save(rows, arguments.cases)
 
 
-def _save(rows: list[measure.Row]) -> None:
+def _save(rows: list[measure.Row], cases: list[str]) -> None:
     today = dt.datetime.now(dt.UTC).date()
+    command = f' ARGS="{" ".join(cases)}"' if cases else ""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "numpy"))
     lines = [
         f"# {measure.hardware()}, {today}",
         "",
-        f"`make bench`; spectrakit {version('spectrakit')}, {versions}.",
+        f"`make bench{command}`; spectrakit {version('spectrakit')}, {versions}.",
         "Times are medians of runs taken in turn with what they are compared to, on a shared and",
         "noisy machine.",
         "",
@@ -78,7 +82,8 @@ def _save(rows: list[measure.Row]) -> None:
     ]
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{today}-{measure.hardware()}.md"
+    name = "-".join([str(today), measure.hardware(), *cases])
+    path = folder / f"{name}.md"
     path.write_text("\n".join(lines) + "\n")
     print(f"wrote {path}")
 
