@@ -78,7 +78,7 @@ def _save(rows: list[measure.Row], cases: list[str]) -> None:
         "",
         "| what | measured | bound | met |",
         "| --- | --- | --- | --- |",
-        *(f"| {r.what} | {r.figure} | {r.bound} | {'yes' if r.met else 'no'} |" for r in rows),
+        *(_line(row) for row in rows),
     ]
     folder = Path(__file__).parent / "results"
     folder.mkdir(exist_ok=True)
@@ -86,6 +86,12 @@ def _save(rows: list[measure.Row], cases: list[str]) -> None:
     path = folder / f"{name}.md"
     path.write_text("\n".join(lines) + "\n")
     print(f"wrote {path}")
+
+
+def _line(row: measure.Row) -> str:
+    """A line of the table; a bar inside a cell would end it."""
+    cells = (row.what, row.figure, row.bound, "yes" if row.met else "no")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":
