@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
-from spectrakit.architectures.random_weights import randomize
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.errors import UsageError
 from spectrakit.memory import check_states
@@ -61,6 +60,8 @@ def see_forward(
     """
     runnable = model.load(forward.device, forward.dtype)
     if forward.randomize is not None:
+        from spectrakit.architectures.random_weights import randomize
+
         randomize(runnable, model.layers, forward.randomize, forward.seed)
     if forward.compat is not None:
         from spectrakit.architectures.rickenbach2025 import as_released

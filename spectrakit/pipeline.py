@@ -22,7 +22,6 @@ from spectrakit.analyses.probe_options import ProbeOptions
 from spectrakit.analyses.propagation_options import PropagationOptions
 from spectrakit.analyses.running import RunningAnalyses, analysis_names
 from spectrakit.analyses.similarity_options import SimilarityOptions
-from spectrakit.architectures.random_weights import randomized_revision
 from spectrakit.dynamics import Domain
 from spectrakit.errors import UsageError
 from spectrakit.forward import Forward, resolve_device, see_forward
@@ -37,6 +36,7 @@ from spectrakit.planning import (
     Source,
     data_mode_if_random,
     plan_layers,
+    randomized_revision,
 )
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee

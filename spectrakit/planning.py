@@ -103,6 +103,11 @@ def data_mode_if_random(mode: AskedMode, randomize: Randomized | None) -> AskedM
     return "data"
 
 
+def randomized_revision(revision: str, what: Randomized, seed: int) -> str:
+    """The revision of such a model: its tables are not those of the trained one."""
+    return f"random-{what}-{seed}-{revision}"
+
+
 def _plan_layer(layer: Layer, analysed: bool) -> LayerPlan:
     if analysed:
         return LayerPlan(layer, "analysed")

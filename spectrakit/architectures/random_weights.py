@@ -62,11 +62,6 @@ def randomize(
             weights.copy_(fresh[name])
 
 
-def randomized_revision(revision: str, what: Randomized, seed: int) -> str:
-    """The revision of such a model: its tables are not those of the trained one."""
-    return f"random-{what}-{seed}-{revision}"
-
-
 def _fresh(model: nn.Module, seed: int) -> nn.Module:
     """The same model as training would start from; leaves torch's own random state alone."""
     with torch.random.fork_rng(devices=()), quiet_transformers():

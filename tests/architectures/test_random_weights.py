@@ -9,9 +9,10 @@ import torch
 from transformers import LlamaForCausalLM
 
 from spectrakit import open_checkpoint
-from spectrakit.architectures.random_weights import randomize, randomized_revision
+from spectrakit.architectures.random_weights import randomize
 from spectrakit.architectures.written_out import WrittenOutModel
 from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.planning import randomized_revision
 from tests.families import FAMILIES
 from tests.tables.samples import ROOT
 
