@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.adding import adding
 from spectrakit.dynamics import ConstantOutput, kernel
-from spectrakit.dynamics.some_channels import some_channels
+from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import DECAY_KERNEL
 
@@ -69,8 +69,8 @@ class DecayKernel:
         if layer.index not in self._seen:
             self._seen[layer.index] = _LayerKernel(layer, recurrence)
         if recurrence.head_axis == "channel":
-            recurrence = some_channels(recurrence, CHANNELS)
-        with adding(layer):
+            recurrence = some_heads(recurrence, spread(recurrence.operator.heads, CHANNELS))
+        with adding(layer, recurrence, valid):
             self._seen[layer.index].add(recurrence, valid)
 
     def merge(self, other: Self) -> None:
@@ -121,21 +121,23 @@ class _LayerKernel:
         if bool(rows.isnan().any()):
             message = "the kernel is NaN"
             raise FloatingPointError(message)
-        shrunk = _shrunk(recurrence, times, tokens)
+        log_modulus = kernel.mean_log_modulus(recurrence.operator).double()
+        if not self._per_head:
+            rows = rows.mean(2, keepdim=True)
+            log_modulus = log_modulus.mean(-1, keepdim=True)
+        shrunk = _shrunk(recurrence, log_modulus, times, tokens)
         counted = torch.ones(rows.shape[0], tokens, dtype=torch.bool) if valid is None else valid
         counted = counted.to(rows.device)
         for index, t in enumerate(times):
             pairs = counted[:, t, None] & counted[:, : t + 1]  # (B, s)
-            lag_bin = lag_bins(t - np.arange(t + 1))
-            self._pairs += np.bincount(lag_bin, pairs.sum(0).cpu().numpy(), _BINS).astype(np.int64)
+            bins, first = np.unique(lag_bins(np.arange(t + 1)), return_index=True)
+            self._pairs[bins] += np.add.reduceat(pairs.sum(0).flip(-1).cpu().numpy(), first)
             for sums, values in ((self._kernel, rows), (self._log_decay, shrunk)):
                 # (B, H, s), summed over the batch where the pair counts.
                 # One sequence for all of them where nothing depends on the input.
                 here = values[:, index, :, : t + 1].expand(len(counted), -1, -1)
-                summed = torch.where(pairs[:, None], here, 0.0).sum(0).double()
-                summed = summed if self._per_head else summed.mean(0, keepdim=True)
-                for head, by_token in enumerate(summed.cpu().numpy()):
-                    sums[head] += np.bincount(lag_bin, by_token, _BINS)
+                by_lag = torch.where(pairs[:, None], here, 0.0).sum(0).double().flip(-1)
+                sums[:, bins] += np.add.reduceat(by_lag.cpu().numpy(), first, axis=1)
 
     def merge(self, other: _LayerKernel) -> None:
         """Add another's sums."""
@@ -162,13 +164,11 @@ class _LayerKernel:
 
 def _output_tokens(valid: Tensor) -> list[int]:
     """Tokens spread evenly over the sequences: a shorter one has as many fewer of them."""
-    spread = {int(t) for t in np.linspace(0, valid.shape[1] - 1, ROWS).round()}
-    return sorted(t for t in spread if bool(valid[:, t].any()))
+    return [t for t in spread(valid.shape[1], ROWS) if bool(valid[:, t].any())]
 
 
-def _shrunk(recurrence: Recurrence, times: Sequence[int], tokens: int) -> Tensor:
-    """Sum of the mean log|lambda| over the tokens s + 1 ... t: (B, R, H, t + 1)."""
-    each = kernel.mean_log_modulus(recurrence.operator).double()
+def _shrunk(recurrence: Recurrence, each: Tensor, times: Sequence[int], tokens: int) -> Tensor:
+    """Sum of the mean log|lambda| (..., H) over the tokens s + 1 ... t: (B, R, H, t + 1)."""
     if recurrence.mode != "data":
         each = each.expand(1, tokens, -1)
     elif recurrence.starts is not None:

@@ -2,11 +2,10 @@
 
 A recurrence whose A and B do not vary, and the nominal one of weights mode, has a memory function
 that its eigenvalues fix (`spectrakit.dynamics.fixed_memory`), for every channel or head; it is
-written when first seen, with what is left of it when the state is stored in fewer bits
-(`spectrakit.dynamics.rounded_memory`). One that varies is observed at some tokens of every sequence
-and in some of its heads or channels (`spectrakit.dynamics.observed_memory`), for a rounded state
-too unless that is carried by matrices (delta rules). Softmax attention keeps every key; the
-numerical rank of its key kernel stands in for it, under a name of its own.
+written when first seen. One that varies is observed at some tokens of every sequence and in some
+of its heads or channels (`spectrakit.dynamics.observed_memory`). Both are there again for a state
+that is stored in fewer bits (`rounded_memory`, `observed_rounding`). Softmax attention keeps every
+key; the numerical rank of its key kernel stands in for it, under a name of its own.
 
 The fixed memory function is that of arXiv 2510.00563 (and Dambre et al. 2012); the observed one,
 the rounded one and the key kernel's rank are our own choice.
@@ -15,6 +14,7 @@ the rounded one and the key kernel's rank are our own choice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
@@ -32,6 +32,7 @@ from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import NoMemoryFunctionError, fixed_memory
 from spectrakit.dynamics.key_kernel import key_kernel_rank
 from spectrakit.dynamics.observed_memory import Reading, observed_memories
+from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError
 from spectrakit.mixers.attention_scores import Scores
 from spectrakit.mixers.softmax_attention import ScoreOutput
@@ -49,8 +50,9 @@ else:
 
 #: States of the heads of a layer that are looked at, together.
 _MOST_STATES = 256
-#: Heads of softmax attention that are looked at: their kernels are as wide as the sequence.
-_KERNELS = 2
+#: Heads of softmax attention that are looked at, and keys of each, spread evenly: a kernel of all
+#: the keys of a long text would be its length squared.
+_KERNELS, _KEYS = 2, 512
 
 
 class Memory:
@@ -71,7 +73,7 @@ class Memory:
         """Take in one layer's recurrence."""
         if layer.index in self._written:
             return
-        with adding(layer):
+        with adding(layer, recurrence, valid):
             if valid is None or _is_fixed(recurrence):
                 self._written.add(layer.index)
                 self._write_fixed(layer, recurrence)
@@ -129,14 +131,12 @@ class Memory:
     def _observe(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
         if layer.index not in self._observed:
             count = min(self.options.heads, _MOST_STATES // recurrence.operator.state_size)
-            heads = _spread(recurrence.operator.heads, max(1, count))
+            heads = spread(recurrence.operator.heads, max(1, count))
             self._observed[layer.index] = _Observed(layer, recurrence, heads, self._delays)
         seen = self._observed[layer.index]
+        part = some_heads(replace(recurrence, output_map=None), seen.heads)
         for sequence, first, t in _positions(valid, self.options.positions):
-            found = observed_memories(
-                recurrence, sequence, seen.heads, t, first, self.options.precisions
-            )
-            seen.add(found)
+            seen.add(observed_memories(part, sequence, t, first, self.options.precisions))
 
     def _see_attention(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
         read = _read(recurrence)
@@ -147,7 +147,7 @@ class Memory:
             self._give_reason(layer, recurrence, reason)
             return
         if layer.index not in self._attention:
-            heads = _spread(recurrence.operator.heads, min(self.options.heads, _KERNELS))
+            heads = spread(recurrence.operator.heads, min(self.options.heads, _KERNELS))
             self._attention[layer.index] = _Attention(layer, recurrence, heads)
         seen = self._attention[layer.index]
         for sequence, _, t in _positions(valid, self.options.positions):
@@ -228,11 +228,6 @@ def _read(recurrence: Recurrence) -> object:
     return read.inner if isinstance(read, ScaledOutput) else read
 
 
-def _spread(total: int, count: int) -> list[int]:
-    """`count` of `total` things, evenly."""
-    return sorted({int(one) for one in np.linspace(0, total - 1, min(total, count)).round()})
-
-
 def _positions(valid: Tensor, count: int) -> Iterator[tuple[int, int, int]]:
     """Sequence, its first token, and each token to look at: evenly spread, the last one last."""
     for sequence, row in enumerate(valid.cpu().numpy()):
@@ -245,9 +240,10 @@ def _positions(valid: Tensor, count: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _keys_read(scores: Scores, sequence: int, head: int, t: int) -> Tensor:
-    """The keys that the query of token `t` can read: (n, K)."""
+    """Of the keys that the query of token `t` can read, `_KEYS`: (n, K)."""
     mask = scores.mask_rows(t, t + 1).expand(
         scores.key.shape[0], scores.query.shape[1], 1, scores.tokens
     )
     group = head * scores.key.shape[1] // scores.query.shape[1]
-    return scores.key[sequence, group][mask[sequence, head, 0].isfinite()]
+    readable = mask[sequence, head, 0].isfinite().nonzero().flatten()
+    return scores.key[sequence, group][readable[spread(len(readable), _KEYS)]]

@@ -8,18 +8,19 @@ time-varying A_t do. For softmax attention the kernel is the attention weight it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.dynamics.maps import Contraction, OuterProduct
-from spectrakit.dynamics.operators import ScalarDecay, SeparableDecay
+from spectrakit.dynamics.diagonal_products import Diagonal, products_to_last
+from spectrakit.dynamics.maps import OuterProduct
+from spectrakit.dynamics.operators import DiagonalDecay, ScalarDecay, SeparableDecay
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from spectrakit.dynamics.maps import InputMap, OutputMap
     from spectrakit.dynamics.operators import TransitionOperator
     from spectrakit.dynamics.recurrence import Recurrence
 else:
@@ -29,8 +30,8 @@ else:
 def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
     """k(t, s) of the tokens t in `times` and every s: (B, R, H, max(times) + 1), 0 where s > t.
 
-    times: R of them, rising. The read-outs C_t are carried back through the transitions, one token
-    at a time, all of them at once; nothing of tokens x tokens is built.
+    times: R of them, rising. The read-outs C_t are carried back through the transitions, all of
+    them at once; nothing of tokens x tokens is built.
 
     Raises ValueError where the recurrence has no input and output maps.
     """
@@ -38,42 +39,57 @@ def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
     if read is None or write is None:
         message = f"a {recurrence.mode} recurrence has no input and output maps"
         raise ValueError(message)
-    heads, operator = recurrence.operator.heads, recurrence.operator
-    multiplied = isinstance(read, Contraction) and isinstance(write, OuterProduct)
-    if recurrence.mode == "data" and isinstance(operator, ScalarDecay) and multiplied:
-        return _scalar_rows(operator, read, write, times)  # type: ignore[arg-type]
-    last = times[-1]
+    if recurrence.mode == "data" and isinstance(recurrence.operator, Diagonal):
+        return _by_section(recurrence.operator, read, write, times)
+    last, heads = times[-1], recurrence.operator.heads
     began = read.row(last, heads)
     rows = began.new_zeros(began.shape[0], len(times), *began.shape[1:])
     columns = []
     for s in range(last, -1, -1):
         if s in times:
             rows[:, times.index(s)] = read.row(s, heads)
-        columns.append(write.reached_by(s, rows).real)
+        columns.append(write.reached_by(slice(s, s + 1), rows).real)
         if s > 0:
             rows = recurrence.at(s).apply_left(rows)
-    return torch.stack(columns[::-1], dim=-1)
+    return torch.cat(columns[::-1], dim=-1)
 
 
-def _scalar_rows(
-    operator: ScalarDecay, read: Contraction, write: OuterProduct, times: Sequence[int]
+def _by_section(
+    operator: Diagonal, read: OutputMap, write: InputMap, times: Sequence[int]
 ) -> Tensor:
-    """The same where A_t is a number: k(t, s) = exp(sum of log A over s + 1 ... t) C_t B_s.
+    """The same for a diagonal A_t: from one of the `times` to the next in one step.
 
-    One product of matrices for all tokens, and nothing is carried.
+    With t_j the last token of the section that s is in,
+
+        k(t_i, s) = (C_{t_i} A_{t_i} ... A_{t_j + 1}) (A_{t_j} ... A_{s+1} B_s)
+
+    where a decay makes neither factor larger.
     """
-    tokens, heads = times[-1] + 1, operator.heads
-    queries = torch.stack([read.row(t, heads) for t in times], 1)
-    rows = torch.einsum("brhn,bshn->brhs", queries, write.matrix(heads)[:, :tokens])
-    each = operator.log_decay[:, :tokens].double().transpose(1, 2)  # (B, H, S)
-    # A decay to nothing has no finite logarithm: it is counted instead.
-    total = each.masked_fill(each == -math.inf, 0.0).cumsum(-1)
-    lost = (each == -math.inf).cumsum(-1)
-    for index, t in enumerate(times):
-        decay = (total[..., t, None] - total).masked_fill(lost[..., t, None] > lost, -math.inf)
-        decay[..., t + 1 :] = -math.inf
-        rows[:, index] *= decay.exp().to(rows.dtype)
-    return rows
+    heads, last = operator.heads, times[-1]
+    began = read.row(last, heads)
+    dtype = began.dtype
+    # Where A_t is a number it commutes with B_s, which need not be multiplied out.
+    written = None if isinstance(operator, ScalarDecay) else write.matrix(heads)
+    if written is not None:
+        dtype = torch.promote_types(dtype, written.dtype)
+        if written.shape[1] == 1:
+            written = written.expand(-1, last + 1, -1, -1)
+    if isinstance(operator, DiagonalDecay) and operator.phase is not None:
+        dtype = torch.promote_types(dtype, torch.complex64)
+    rows = began.new_zeros(began.shape[0], len(times), *began.shape[1:], dtype=dtype)
+    sections = []
+    for index in range(len(times) - 1, -1, -1):
+        rows[:, index] = read.row(times[index], heads)
+        tokens = slice(times[index - 1] + 1 if index else 0, times[index] + 1)
+        products = products_to_last(operator, tokens).values().to(dtype)
+        decay = products[:, 1:]
+        if written is None:
+            reached = write.reached_by(tokens, rows) * decay.squeeze(-1).mT.unsqueeze(1)
+        else:
+            reached = OuterProduct(written[:, tokens] * decay).reached_by(slice(None), rows)
+        sections.append(reached.real)
+        rows = rows * products[:, :1]
+    return torch.cat(sections[::-1], dim=-1)
 
 
 def mean_log_modulus(operator: TransitionOperator) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_blas_thread
 
 if TYPE_CHECKING:
     import torch
@@ -38,4 +39,5 @@ def key_kernel_rank(keys: Tensor, scale: float, resolution: float = RESOLUTION) 
     length = keys.square().sum(-1)
     distance = (length.unsqueeze(-1) + length - 2 * keys @ keys.T).clamp(min=0)  # squared
     kernel = torch.exp(-abs(scale) / 2 * distance).cpu().numpy()
-    return int(lapack.dpstrf(kernel, tol=resolution**2)[2])
+    with one_blas_thread():
+        return int(lapack.dpstrf(kernel, tol=resolution**2)[2])

@@ -39,13 +39,17 @@ def leverage(rows: np.ndarray, log_scale: np.ndarray) -> np.ndarray:
     scores = np.zeros(len(rows))
     order = np.argsort(-size, kind="stable")
     order = order[size[order] > -np.inf]
-    spans = np.empty((rows.shape[1], 0), rows.dtype)
-    while len(order) and spans.shape[1] < rows.shape[1]:
+    states = rows.shape[1]
+    spans = np.empty((states, 0), rows.dtype)
+    while len(order):
         near = size[order] >= size[order[0]] - _RANGE
         here, order = order[near], order[~near]
-        basis, span = _basis(rows[here], np.exp(size[here] - size[here[0]]), spans)
+        scale = np.exp(size[here] - size[here[0]])
+        basis, triangle = _basis(rows[here], scale, at_most=states - spans.shape[1])
         scores[here] += (np.abs(basis) ** 2).sum(1)
-        spans = np.hstack([spans, span])
+        if not len(order) or spans.shape[1] + len(triangle) == states:
+            break
+        spans = np.hstack([spans, _span(triangle)])
         rows[order], size[order] = _without(rows[order], size[order], spans)
         order = order[np.argsort(-size[order], kind="stable")]
         order = order[size[order] > -np.inf]
@@ -71,10 +75,10 @@ def _without(
     return rows, log_scale
 
 
-def _basis(rows: np.ndarray, scale: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal columns of scale * rows (S, r), falling in size, and of its rows (N, r).
+def _basis(rows: np.ndarray, scale: np.ndarray, *, at_most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal columns of scale * rows (S, r), falling in size, and their triangle (r, N).
 
-    The rows lie across `spans`: no more directions than these leave can be among them.
+    Where there may be no more than so many directions, the others are rounding.
     """
     basis, triangle, pivots = linalg.qr(
         scale[:, None] * rows, mode="economic", pivoting=True, check_finite=False
@@ -83,9 +87,15 @@ def _basis(rows: np.ndarray, scale: np.ndarray, spans: np.ndarray) -> tuple[np.n
     part = np.abs(basis) * np.abs(np.diagonal(triangle)) / scale[:, None]
     there = part.max(0) > rows.shape[1] * _ROUNDING
     rank = len(there) if there.all() else int(np.argmin(there))
-    rank = min(rank, rows.shape[1] - spans.shape[1])
+    rank = min(rank, at_most)
     unpivoted = np.empty_like(triangle[:rank])
     unpivoted[:, pivots] = triangle[:rank]
-    # Rows of the triangle differ in size as those of X do.
-    unpivoted /= np.abs(unpivoted).max(1, keepdims=True)
-    return basis[:, :rank], linalg.qr(unpivoted.conj().T, mode="economic", check_finite=False)[0]
+    return basis[:, :rank], unpivoted
+
+
+def _span(triangle: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of its rows (r, N), as columns."""
+    # They differ in size as the rows of X do.
+    triangle = triangle / np.abs(triangle).max(1, keepdims=True)
+    span: np.ndarray = linalg.qr(triangle.conj().T, mode="economic", check_finite=False)[0]
+    return span

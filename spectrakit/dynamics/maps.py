@@ -27,8 +27,8 @@ class InputMap(Protocol):
     def matrix(self, heads: int) -> Tensor:
         """B_t per head, multiplied out: (B, T, H, N), or (1, 1, H, N) where it does not vary."""
 
-    def reached_by(self, t: int, rows: Tensor) -> Tensor:
-        """r B_t, what an input of one at token `t` adds to R read-outs: (B, R, H).
+    def reached_by(self, tokens: slice, rows: Tensor) -> Tensor:
+        """r B_s, what an input of one at each of S tokens adds to R read-outs: (B, R, H, S).
 
         rows: (B, R, H, N).
         """
@@ -48,11 +48,11 @@ class OutputMap(Protocol):
 
 
 def _per_head(grouped: Tensor, heads: int) -> Tensor:
-    """(B, G, N) -> (B, H, N): head h belongs to group h // (H / G)."""
-    groups = grouped.shape[1]
+    """(..., G, N) -> (..., H, N): head h belongs to group h // (H / G)."""
+    groups = grouped.shape[-2]
     if groups == 1:
-        return grouped.expand(-1, heads, -1)
-    return grouped.repeat_interleave(heads // groups, dim=1)
+        return grouped.expand(*grouped.shape[:-2], heads, -1)
+    return grouped.repeat_interleave(heads // groups, dim=-2)
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class OuterProduct:
 
     def matrix(self, heads: int) -> Tensor:
         """B_t per head, multiplied out: (B, T, H, N)."""
-        key = self.key.repeat_interleave(heads // self.key.shape[2], dim=2)
+        key = _per_head(self.key, heads)
         return key if self.gain is None else key * self.gain.unsqueeze(-1)
 
-    def reached_by(self, t: int, rows: Tensor) -> Tensor:
-        """r B_t for rows (B, R, H, N): (B, R, H)."""
-        key = _per_head(self.key[:, t], rows.shape[2])
-        reached = torch.einsum("brhn,bhn->brh", rows, key.to(rows.dtype))
-        return reached if self.gain is None else reached * self.gain[:, t].unsqueeze(1)
+    def reached_by(self, tokens: slice, rows: Tensor) -> Tensor:
+        """r B_s for rows (B, R, H, N): (B, R, H, S)."""
+        key = _per_head(self.key[:, tokens], rows.shape[2])
+        reached = torch.einsum("brhn,bshn->brhs", rows, key.to(rows.dtype))
+        return reached if self.gain is None else reached * self.gain[:, tokens].mT.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class OuterProducts:
         """B_t per head, a row for every input of the token: (B, T, H, n, N)."""
         return self.key
 
-    def reached_by(self, t: int, rows: Tensor) -> Tensor:
-        """|r B_t| over the n inputs of token `t`, for rows (B, R, H, N): (B, R, H)."""
-        reached = torch.einsum("brhn,bhjn->brhj", rows, self.key[:, t].to(rows.dtype))
+    def reached_by(self, tokens: slice, rows: Tensor) -> Tensor:
+        """|r B_s| over the n inputs of each token, for rows (B, R, H, N): (B, R, H, S)."""
+        reached = torch.einsum("brhn,bshjn->brhsj", rows, self.key[:, tokens].to(rows.dtype))
         length: Tensor = torch.linalg.vector_norm(reached, dim=-1)
         return length
 
@@ -126,7 +126,7 @@ class Contraction:
 
     def matrix(self, heads: int) -> Tensor:
         """C_t per head: (B, T, H, N)."""
-        return self.query.repeat_interleave(heads // self.query.shape[2], dim=2)
+        return _per_head(self.query, heads)
 
     def row(self, t: int, heads: int) -> Tensor:
         """C_t of token `t` per head: (B, H, N)."""
@@ -151,9 +151,10 @@ class ConstantInput:
         """B of a layer of channels: (1, 1, H, N)."""
         return self.weight.squeeze(-1).expand(heads, -1)[None, None]
 
-    def reached_by(self, _t: int, rows: Tensor) -> Tensor:
-        """r B for rows (B, R, H, N) of a layer of channels: (B, R, H)."""
-        return (rows * self.weight.squeeze(-1)).sum(-1)
+    def reached_by(self, tokens: slice, rows: Tensor) -> Tensor:
+        """r B for rows (B, R, H, N) of a layer of channels: (B, R, H, S)."""
+        reached = (rows * self.weight.squeeze(-1)).sum(-1, keepdim=True)
+        return reached.expand(*rows.shape[:-1], tokens.stop - tokens.start)
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,10 @@ class ScaledInput:
         """(B, T, H, N)."""
         return self.log_scale.exp().unsqueeze(-1) * self.inner.matrix(heads)
 
-    def reached_by(self, t: int, rows: Tensor) -> Tensor:
-        """r B_t for rows (B, R, H, N): (B, R, H)."""
-        return self.log_scale[:, t].exp().unsqueeze(1) * self.inner.reached_by(t, rows)
+    def reached_by(self, tokens: slice, rows: Tensor) -> Tensor:
+        """r B_s for rows (B, R, H, N): (B, R, H, S)."""
+        gain = self.log_scale[:, tokens].mT.unsqueeze(1).exp()
+        return gain * self.inner.reached_by(tokens, rows)
 
 
 @dataclass(frozen=True)

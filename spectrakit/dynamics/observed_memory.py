@@ -18,14 +18,22 @@ B sequences, T tokens, H heads, N state, n inputs of a token, S = t + 1 columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from spectrakit._lazy import lazy_import
+from spectrakit._threads import one_blas_thread
+from spectrakit.dynamics.diagonal_products import Diagonal, products_to_last
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.dynamics.maps import ConstantInput, OuterProduct, ScaledInput
-from spectrakit.dynamics.operators import DiagonalDecay, ScalarDecay, SeparableDecay
-from spectrakit.dynamics.rounded_memory import IN_EIGENBASIS, observed_through_noise
+from spectrakit.dynamics.observed_rounding import (
+    CarriedNoise,
+    carried_noise,
+    read_through_noise,
+    whitened_by,
+    whitened_by_itself,
+)
+from spectrakit.dynamics.operators import ScalarDecay, SeparableDecay
+from spectrakit.dynamics.part import with_tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,32 +52,25 @@ else:
 Reading: TypeAlias = 'Literal["exact"] | Precision'
 
 
-def observed_memory(
-    recurrence: Recurrence, sequence: int, heads: Sequence[int], t: int, first: int = 0
-) -> np.ndarray:
-    """MF_t by delay for some heads, at token `t` of one sequence that begins at `first`.
+def observed_memory(recurrence: Recurrence, sequence: int, t: int, first: int = 0) -> np.ndarray:
+    """MF_t by delay of every head, at token `t` of one sequence that begins at `first`.
 
-    (heads, t - first + 1). A must have leading axes (B, T), or be the same for every token.
+    (H, t - first + 1). A must have leading axes (B, T), or be the same for every token.
 
     Raises ValueError where the recurrence has no input map, FloatingPointError where a product of
     transitions is NaN or infinite.
     """
-    return observed_memories(recurrence, sequence, heads, t, first)["exact"]
+    return observed_memories(recurrence, sequence, t, first)["exact"]
 
 
 def observed_memories(
     recurrence: Recurrence,
     sequence: int,
-    heads: Sequence[int],
     t: int,
     first: int = 0,
     precisions: Sequence[Precision] = (),
 ) -> dict[Reading, np.ndarray]:
-    """As `observed_memory`: "exact", and of a state stored in each of the `precisions`.
-
-    Only exact where the state is not in the eigenbasis of A: a delta rule carries the noise of one
-    entry over to the others.
-    """
+    """As `observed_memory`: "exact", and of a state stored in each of the `precisions`."""
     if recurrence.input_map is None:
         message = f"a {recurrence.mode} recurrence has no input map"
         raise ValueError(message)
@@ -77,17 +78,19 @@ def observed_memories(
     if starts is not None and bool(starts[sequence, first + 1 : t + 1].any()):
         # What came before the last start is not in the state any more.
         kept = first + 1 + int(starts[sequence, first + 1 : t + 1].nonzero()[-1])
-        found = observed_memories(recurrence, sequence, heads, t, kept, precisions)
+        found = observed_memories(recurrence, sequence, t, kept, precisions)
         lost = [(0, 0), (0, kept - first)]
         return {reading: np.pad(memory, lost) for reading, memory in found.items()}
     tokens = slice(first, t + 1)
-    written = _written(recurrence.input_map, recurrence.operator.heads, sequence, heads, tokens)
-    fixed = recurrence.mode != "data"
-    operator = _chosen(recurrence.operator, sequence, heads, tokens, fixed=fixed)
-    if not isinstance(operator, IN_EIGENBASIS):
-        precisions = ()
+    operator = _at_tokens(recurrence, sequence, tokens)
+    heads = operator.heads
+    written = _written(recurrence.input_map, heads, sequence, tokens)
     columns = _columns(operator, written)
-    by_head = [_scores(columns, head, precisions) for head in range(len(heads))]
+    # A diagonal A keeps the noise of an entry where it is.
+    mixed = bool(precisions) and not isinstance(operator, Diagonal)
+    noise = carried_noise(operator, *written) if mixed else None
+    with one_blas_thread():
+        by_head = [_scores(columns, head, noise, precisions) for head in range(heads)]
     scores = np.array(by_head).swapaxes(0, 1)[..., ::-1]
     return dict(zip(("exact", *precisions), scores, strict=True))
 
@@ -99,90 +102,74 @@ class _Columns(NamedTuple):
     log_scale: Tensor
 
 
-def _scores(columns: _Columns, head: int, precisions: Sequence[Precision]) -> list[np.ndarray]:
+def _scores(
+    columns: _Columns, head: int, noise: CarriedNoise | None, precisions: Sequence[Precision]
+) -> list[np.ndarray]:
     """What is recovered of each token, its inputs together, exactly and in each precision: (S,)."""
     vectors = columns.vectors[:, head]
     inputs = vectors.shape[1]
     rows = vectors.conj().resolve_conj().cpu().numpy()
     log_scale = columns.log_scale[:, head].cpu().numpy()
     exact = leverage(rows.reshape(-1, rows.shape[2]), log_scale.repeat(inputs))
-    rounded = observed_through_noise(rows, log_scale, precisions) if precisions else []
-    return [exact.reshape(-1, inputs).sum(1), *rounded]
+    found = [exact.reshape(-1, inputs).sum(1)]
+    if precisions:
+        if noise is None:
+            whitened = whitened_by_itself(rows, log_scale)
+        else:
+            covariance = noise.covariance[head].cpu().numpy()
+            whitened = whitened_by(covariance, float(noise.log_size[head]), rows, log_scale)
+        found += read_through_noise(whitened, inputs, precisions)
+    return found
 
 
-def _written(
-    write: InputMap, all_heads: int, sequence: int, heads: Sequence[int], tokens: slice
-) -> _Columns:
+def _written(write: InputMap, heads: int, sequence: int, tokens: slice) -> _Columns:
     """B_s of the tokens."""
-    count = tokens.stop - tokens.start
     if isinstance(write, ScaledInput):
-        inner = _written(write.inner, all_heads, sequence, heads, tokens)
-        log_scale = write.log_scale[sequence, tokens][:, list(heads)].double()
+        inner = _written(write.inner, heads, sequence, tokens)
+        log_scale = write.log_scale[sequence, tokens].double()
         return inner._replace(log_scale=inner.log_scale + log_scale)
-    if isinstance(write, OuterProduct):
-        groups = write.key.shape[2]
-        group = [head * groups // all_heads for head in heads]
-        vectors = _wide(write.key[sequence, tokens][:, group])
-        if write.gain is not None:
-            vectors = vectors * write.gain[sequence, tokens][:, list(heads)].unsqueeze(-1)
-    elif isinstance(write, ConstantInput):
-        weight = _wide(write.weight).expand(all_heads, -1, -1)[list(heads)]
-        return _Columns(weight.mT.expand(count, -1, -1, -1), torch.zeros(count, len(heads)))
+    if isinstance(write, ConstantInput):
+        count = tokens.stop - tokens.start
+        vectors = _wide(write.weight.mT.expand(count, heads, -1, -1))
+    elif isinstance(write, OuterProduct):
+        gain = None if write.gain is None else _wide(write.gain[sequence, tokens])
+        key = _wide(write.key[sequence, tokens])
+        vectors = OuterProduct(key, gain).matrix(heads).unsqueeze(2)
     else:
-        vectors = _wide(write.matrix(all_heads)[sequence, tokens][:, list(heads)])
-    if vectors.dim() == 3:
-        vectors = vectors.unsqueeze(2)
+        vectors = _wide(write.matrix(heads)[sequence, tokens])
+        vectors = vectors if vectors.dim() == 4 else vectors.unsqueeze(2)
     zeros = torch.zeros(vectors.shape[:2], dtype=torch.float64, device=vectors.device)
     return _Columns(vectors, zeros)
 
 
-def _chosen(
-    operator: TransitionOperator, sequence: int, heads: Sequence[int], tokens: slice, *, fixed: bool
-) -> TransitionOperator:
-    """The operator of these tokens and heads, with leading axes (1, S), in float64.
-
-    fixed: whether it has no leading axes, and every token has the same.
-    """
+def _at_tokens(recurrence: Recurrence, sequence: int, tokens: slice) -> TransitionOperator:
+    """A of the tokens, with leading axes (1, S), in float64."""
 
     def chosen(values: Tensor) -> Tensor:
-        if fixed:
-            here = values[list(heads)]
-            here = here.expand(tokens.stop - tokens.start, *here.shape)
-        else:
-            here = values[sequence, tokens][:, list(heads)]
-        return _wide(here).unsqueeze(0)
+        if recurrence.mode == "data":
+            return _wide(values[sequence : sequence + 1, tokens])
+        return _wide(values).expand(1, tokens.stop - tokens.start, *values.shape)
 
+    operator = recurrence.operator
     if isinstance(operator, SeparableDecay):
-        return SeparableDecay(chosen(operator.step), _wide(operator.rate[list(heads)]))
-    parts: dict[str, Tensor] = {}
-    for field in fields(cast("Any", operator)):
-        value = getattr(operator, field.name)
-        if isinstance(value, torch.Tensor):
-            parts[field.name] = chosen(value)
-    return cast("TransitionOperator", replace(cast("Any", operator), **parts))
+        return SeparableDecay(chosen(operator.step), _wide(operator.rate))
+    return with_tensors(operator, chosen)
 
 
 def _columns(operator: TransitionOperator, written: _Columns) -> _Columns:
     """Phi(t, s) B_s for the last token t."""
     vectors, log_scale = written
+    if not isinstance(operator, Diagonal):
+        return _carried(operator, vectors, log_scale)
+    products = products_to_last(operator, slice(None))
+    decays = products.log_modulus[0, 1:]
     if isinstance(operator, ScalarDecay):
-        return _Columns(vectors, log_scale + _to_last(operator.log_decay[0]))
-    if isinstance(operator, SeparableDecay):
-        decays = _to_last(operator.step[0]).unsqueeze(-1) * -operator.rate
-        return _decayed(vectors, log_scale, decays)
-    if isinstance(operator, DiagonalDecay):
-        decayed = _decayed(vectors, log_scale, _to_last(operator.log_decay[0]))
-        if operator.phase is None:
-            return decayed
-        turn = _to_last(operator.phase[0]).unsqueeze(2)
-        return decayed._replace(vectors=decayed.vectors * torch.polar(torch.ones_like(turn), turn))
-    return _carried(operator, vectors, log_scale)
-
-
-def _to_last(values: Tensor) -> Tensor:
-    """Sum of (S, ...) over the tokens after each."""
-    later = values.flip(0).cumsum(0).flip(0)
-    return torch.cat([later[1:], torch.zeros_like(values[:1])])
+        return _Columns(vectors, log_scale + decays.squeeze(-1))
+    decayed = _decayed(vectors, log_scale, decays)
+    if products.angle is None:
+        return decayed
+    turn = products.angle[0, 1:].unsqueeze(2)
+    return decayed._replace(vectors=decayed.vectors * torch.polar(torch.ones_like(turn), turn))
 
 
 def _decayed(vectors: Tensor, log_scale: Tensor, decays: Tensor) -> _Columns:

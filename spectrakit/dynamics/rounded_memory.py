@@ -20,13 +20,9 @@ of W T = U s V^H this is, in the input-balanced coordinates A^tau B of the exact
 T is the Cholesky factor of a Cauchy matrix and known in closed form, to all its digits. The noise
 model is our own choice; roundings that are no noise (a decay that rounds to one) are not in it.
 
-Where A and B vary (`observed_memory`), the noise of an entry adds up along the sequence,
+Where A and B vary, see `spectrakit.dynamics.observed_rounding`.
 
-    S_ii = epsilon^2 sum_s (t - s + 1) |x_si|^2        x_s = Phi(t, s) B_s
-
-which for a constant A is the same sum, and MF(t - s) = x_s^H (X X^H + S)^{-1} x_s.
-
-H systems, K poles. T tokens, n inputs of each, N states.
+H systems, K poles.
 """
 
 from __future__ import annotations
@@ -37,16 +33,13 @@ from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.memory_function import Readings
-from spectrakit.dynamics.operators import DiagonalDecay, ScalarDecay, SeparableDecay
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import Tensor
 
     from spectrakit.dynamics.poles import Poles
 else:
-    np = lazy_import("numpy")
     torch = lazy_import("torch")
 
 Precision = Literal["bfloat16", "float16", "float32"]
@@ -57,9 +50,6 @@ UNIT_ROUNDOFF: dict[Precision, float] = {
     "float16": 2.0**-11,
     "float32": 2.0**-24,
 }
-
-#: Operators whose state is kept in the eigenbasis: what rounding does to it is known.
-IN_EIGENBASIS = (ScalarDecay, DiagonalDecay, SeparableDecay)
 
 
 def rounding_variance(precision: Precision) -> float:
@@ -83,28 +73,6 @@ def readings_through_noise(
     power = singular.square()
     retained = [power / (power + rounding_variance(precision)) for precision in precisions]
     return Readings(axes.mH, torch.stack(retained))
-
-
-def observed_through_noise(
-    rows: np.ndarray, log_scale: np.ndarray, precisions: Sequence[Precision]
-) -> list[np.ndarray]:
-    """MF of each token (T,) in each precision, from the columns exp(log_scale_s) rows_s.
-
-    rows: (T, n, N), x_s^H of each input of a token, in the order of the tokens. log_scale: (T,).
-    """
-    tokens, inputs, states = rows.shape
-    largest = log_scale.max()
-    columns = rows * np.exp(log_scale - (largest if largest > -np.inf else 0))[:, None, None]
-    age = np.arange(tokens, 0, -1)
-    noise = np.sqrt((age[:, None, None] * np.abs(columns) ** 2).sum((0, 1)))
-    columns = (columns / np.where(noise > 0, noise, 1)).reshape(-1, states)
-    # X = U s V^H: what is lost of a direction follows from s alone.
-    _, singular, axes = np.linalg.svd(np.linalg.qr(columns, mode="r"), full_matrices=False)
-    power = np.abs(columns @ axes.conj().T) ** 2
-    return [
-        (power / (singular**2 + rounding_variance(precision))).sum(1).reshape(-1, inputs).sum(1)
-        for precision in precisions
-    ]
 
 
 def state_coordinates(poles: Poles) -> Tensor:

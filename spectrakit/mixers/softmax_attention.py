@@ -67,9 +67,9 @@ class TokenInput:
         """B_t per head, multiplied out: (B, T, H, T), T x T for each head."""
         return torch.diag_embed(self._gain().transpose(1, 2)).transpose(1, 2)
 
-    def reached_by(self, t: int, rows: Tensor) -> Tensor:
-        """r B_t for rows (B, R, H, T): (B, R, H)."""
-        return rows[..., t] * self._gain()[:, t].unsqueeze(1)
+    def reached_by(self, tokens: slice, rows: Tensor) -> Tensor:
+        """r B_s for rows (B, R, H, T): (B, R, H, S)."""
+        return rows[..., tokens] * self._gain()[:, tokens].mT.unsqueeze(1)
 
     def _gain(self) -> Tensor:
         """1 / nu_t; zero for a token that reads nothing, not even itself, and so is padding."""

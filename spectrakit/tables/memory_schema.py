@@ -61,7 +61,8 @@ MEMORY_SUMMARY = TableSchema(
                "token", nullable=True),
         Column("key_kernel_rank", "float64", "Softmax attention keeps every key: how many of them "
                "are different, in place of a memory function.", nullable=True),
-        Column("keys", "float64", "The keys it had to tell apart.", nullable=True),
+        Column("keys", "float64", "The keys that were compared: of those it read, 512 spread "
+               "evenly, or all.", nullable=True),
         Column("samples", "int64", "Tokens at which it was observed; null where it is fixed.",
                nullable=True),
         Column("reason", "string", "Why there is no memory function; null where there is.",

@@ -147,5 +147,6 @@ def test_several_inputs_are_a_matrix_that_rows_reach_by_its_length():
     expected = torch.einsum("bhjn,bhjp->bhnp", matrix[:, 4], inputs[:, 4])
     torch.testing.assert_close(added, expected, rtol=1e-13, atol=1e-13)
     rows = torch.randn(2, 6, 3, 5, dtype=torch.float64)
-    reached = torch.einsum("brhn,bhjn->brhj", rows, matrix[:, 4]).square().sum(-1).sqrt()
-    torch.testing.assert_close(write.reached_by(4, rows), reached, rtol=1e-13, atol=1e-13)
+    reached = torch.einsum("brhn,bshjn->brhsj", rows, matrix[:, 2:5]).square().sum(-1).sqrt()
+    found = write.reached_by(slice(2, 5), rows)
+    torch.testing.assert_close(found, reached, rtol=1e-13, atol=1e-13)

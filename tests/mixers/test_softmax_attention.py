@@ -119,7 +119,8 @@ def test_maps_are_their_matrices(case, t):
     assert_within(recurrence.input_map.at(t, u), column.unsqueeze(-1) * u.unsqueeze(-2), 1e-12)
     rows = torch.randn(case.batch, 2, heads, case.tokens, dtype=torch.float64)
     reached = torch.einsum("brhn,bhn->brh", rows, column)
-    assert_within(recurrence.input_map.reached_by(t, rows), reached, 1e-12)
+    found = recurrence.input_map.reached_by(slice(t, t + 1), rows)
+    assert_within(found, reached.unsqueeze(-1), 1e-12)
     state = torch.randn(case.batch, heads, case.tokens, 2, dtype=torch.float64)
     row = recurrence.output_map.matrix(heads)[:, t]
     assert torch.equal(recurrence.output_map.row(t, heads), row)

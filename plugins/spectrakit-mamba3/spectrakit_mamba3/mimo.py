@@ -65,7 +65,7 @@ class RankedInput:
         """Raises UnsupportedError: a head has P of them."""
         raise _one_per_column("B")
 
-    def reached_by(self, t: int, rows: Tensor) -> NoReturn:  # noqa: ARG002
+    def reached_by(self, tokens: slice, rows: Tensor) -> NoReturn:  # noqa: ARG002
         """Raises UnsupportedError: a head has P of them."""
         raise _one_per_column("B")
 
