@@ -1,4 +1,8 @@
-"""What spectrakit itself provides, registered through the same hooks as any plugin."""
+"""What spectrakit itself provides, registered through the same hooks as any plugin.
+
+Analyses and tasks are imported when they are asked for: one run needs one or two of them. Every
+architecture is asked whether a checkpoint is its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from spectrakit.hookspecs import hookimpl
+from spectrakit.registry import Deferred
 
 if TYPE_CHECKING:
     from spectrakit.analyses.base import Analysis
@@ -114,36 +119,22 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
 
 
 @hookimpl
-def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
-    """Eigenvalue spectra, Lyapunov exponents and decay kernels."""
-    from spectrakit.analyses.decay_kernel import DecayKernel
-    from spectrakit.analyses.empirical_memory import EmpiricalMemory
-    from spectrakit.analyses.lyapunov import Lyapunov
-    from spectrakit.analyses.memory import Memory
-    from spectrakit.analyses.perturbation import Perturbation
-    from spectrakit.analyses.probe import Probe
-    from spectrakit.analyses.propagation import Propagation
-    from spectrakit.analyses.rickenbach2025 import Rickenbach2025
-    from spectrakit.analyses.similarity import Similarity
-    from spectrakit.analyses.spectrum import Spectrum
-
-    register(Spectrum)
-    register(Lyapunov)
-    register(DecayKernel)
-    register(Memory)
-    register(Propagation)
-    register(Perturbation)
-    register(Rickenbach2025)
-    register(EmpiricalMemory)
-    register(Similarity)
-    register(Probe)
+def register_analyses(register: Callable[[Deferred[type[Analysis]]], None]) -> None:
+    """Spectra, memory, representations and what the released analyses compute."""
+    register(Deferred("spectrum", "spectrakit.analyses.spectrum:Spectrum"))
+    register(Deferred("lyapunov", "spectrakit.analyses.lyapunov:Lyapunov"))
+    register(Deferred("kernel", "spectrakit.analyses.decay_kernel:DecayKernel"))
+    register(Deferred("memory", "spectrakit.analyses.memory:Memory"))
+    register(Deferred("propagation", "spectrakit.analyses.propagation:Propagation"))
+    register(Deferred("perturbation", "spectrakit.analyses.perturbation:Perturbation"))
+    register(Deferred("rickenbach2025", "spectrakit.analyses.rickenbach2025:Rickenbach2025"))
+    register(Deferred("empirical_memory", "spectrakit.analyses.empirical_memory:EmpiricalMemory"))
+    register(Deferred("similarity", "spectrakit.analyses.similarity:Similarity"))
+    register(Deferred("probe", "spectrakit.analyses.probe:Probe"))
 
 
 @hookimpl
-def register_tasks(register: Callable[[type[Task]], None]) -> None:
+def register_tasks(register: Callable[[Deferred[type[Task]]], None]) -> None:
     """The two of lost-in-the-middle (arXiv 2307.03172)."""
-    from spectrakit.tasks.kv_retrieval import KeyValueRetrieval
-    from spectrakit.tasks.multi_doc_qa import MultiDocumentQA
-
-    register(KeyValueRetrieval)
-    register(MultiDocumentQA)
+    register(Deferred("kv-retrieval", "spectrakit.tasks.kv_retrieval:KeyValueRetrieval"))
+    register(Deferred("multi-doc-qa", "spectrakit.tasks.multi_doc_qa:MultiDocumentQA"))

@@ -17,16 +17,16 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from spectrakit import __version__, hookspecs
 from spectrakit.errors import UsageError, scrub
 from spectrakit.plugin_commands import only_added_to
+from spectrakit.registry import PluginInfo, Registry
 
 if TYPE_CHECKING:
     import typer
@@ -39,72 +39,6 @@ if TYPE_CHECKING:
 
 GROUP = "spectrakit"
 _HOST = "spectrakit"
-
-T = TypeVar("T")
-
-
-@dataclass
-class PluginInfo:
-    """What `plugins list` shows of one plugin."""
-
-    name: str
-    distribution: str
-    version: str
-    hooks: tuple[str, ...] = ()
-    provides: tuple[str, ...] = ()
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Registered(Generic[T]):
-    """Something a plugin provides, and which plugin that was."""
-
-    thing: T
-    origin: PluginInfo
-
-
-@dataclass
-class Registry(Generic[T]):
-    """The things of one kind, by their unique names."""
-
-    kind: str
-    #: What a thing of this kind must have besides its `name`.
-    requires: tuple[str, ...]
-    #: Of these it must have at least one; none are asked for where there are none.
-    one_of: tuple[str, ...] = ()
-    things: dict[str, Registered[T]] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> T:
-        if name not in self.things:
-            message = f"there is no {self.kind} {name!r}; there are {', '.join(self.things)}"
-            raise UsageError(message, hint="spectrakit plugins list")
-        return self.things[name].thing
-
-    def check(self, thing: T) -> str:
-        """The name of `thing`. Raises TypeError where it is not a thing of this kind."""
-        missing = [part for part in ("name", *self.requires) if not hasattr(thing, part)]
-        if missing:
-            message = f"{thing!r} is no {self.kind}: it lacks {', '.join(missing)}"
-            raise TypeError(message)
-        if self.one_of and not any(hasattr(thing, part) for part in self.one_of):
-            message = f"{thing!r} is no {self.kind}: it has none of {', '.join(self.one_of)}"
-            raise TypeError(message)
-        name = thing.name  # type: ignore[attr-defined]
-        if not isinstance(name, str) or not name:
-            message = f"{thing!r} has no name a {self.kind} could go by: {name!r}"
-            raise TypeError(message)
-        return name
-
-    def add(self, name: str, thing: T, origin: PluginInfo) -> None:
-        """Take `thing` in. Raises ValueError where its name is taken, unless it says override."""
-        taken = self.things.get(name)
-        if taken is not None and not getattr(thing, "override", False):
-            message = (
-                f"{self.kind} {name!r} of {origin.distribution} is already provided by "
-                f"{taken.origin.distribution}; set override = True on it to replace that one"
-            )
-            raise ValueError(message)
-        self.things[name] = Registered(thing, origin)
 
 
 class Plugins:

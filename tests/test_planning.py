@@ -14,7 +14,8 @@ from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.mixers import Mamba
 from spectrakit.model import Model
 from spectrakit.planning import default_folder, plan_layers
-from spectrakit.plugins import PluginInfo, plugins
+from spectrakit.plugins import plugins
+from spectrakit.registry import PluginInfo
 from spectrakit.tokens import TokenOptions
 
 

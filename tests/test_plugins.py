@@ -11,6 +11,7 @@ import pytest
 from spectrakit import builtin
 from spectrakit.errors import UsageError
 from spectrakit.plugins import Plugins
+from spectrakit.registry import Deferred
 
 
 class Distribution:
@@ -69,6 +70,15 @@ def test_builtins_are_registered_through_the_hooks():
         "register_architectures", "register_mixers", "register_analyses", "register_tasks",
     }  # fmt: skip
     assert all(hasattr(builtin, hook) for hook in host.hooks)
+
+
+def test_what_is_imported_later_is_what_its_name_says():
+    plugins = Plugins([]).register()
+    for registry in (plugins.analyses, plugins.tasks):
+        for name, entry in registry.things.items():
+            assert isinstance(entry.held, Deferred)
+            assert registry.check(entry.thing) == name
+            assert registry[name] is entry.thing
 
 
 def test_a_plugin_adds_to_them(plugin):

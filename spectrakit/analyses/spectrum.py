@@ -107,7 +107,7 @@ class Spectrum:
             self._write_histogram(seen.labels, sketch)
 
     def _count(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
-        with adding(layer):
+        with adding(layer, recurrence, valid):
             self._seen[layer.index].add(recurrence, valid)
 
     def _write_discrete(self, layer: Layer, recurrence: Recurrence) -> None:
@@ -120,7 +120,7 @@ class Spectrum:
         sketch = seen.by_head()
         parts = [eigenvalues if h is None else eigenvalues.head(h) for h in _heads(sketch)]
         summaries = [summarise_exactly(part) for part in parts]
-        summary: Row = {name: [row[name] for row in summaries] for name in summaries[0]}
+        summary = {name: np.array([row[name] for row in summaries]) for name in summaries[0]}
         columns = labels | summary | {"head": _heads(sketch)}
         self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
         self._write_histogram(labels, sketch)

@@ -49,40 +49,73 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     error = np.zeros(rates.size)
     if eigenvalues.error_bound is not None:
         error = eigenvalues.error_bound.double().flatten().numpy()
-    rising = np.argsort(rates, kind="stable")
+    rising = np.argsort(rates)
     # The smallest rate that at least a share q of the eigenvalues does not exceed.
     needed = np.ceil(np.multiply(QUANTILES, total)).clip(1)
     quantiles = [
         rates[order][np.searchsorted(np.cumsum(copies[order]), needed, side="left")]
         for order in (rising, rising[::-1])
     ]
-    turn, slower, faster = _reach_of_errors(rates, error)
-    edges = [(upper, lower) for upper, lower in pairwise(_RATE_EDGES)]
+    unsure = np.flatnonzero(error)
+    turn, slower, faster = _reach_of_errors(rates[unsure], error[unsure])
     return {
         "count": total,
         "spectral_radius": _modulus(float(rates.min())),
         "stable": bool(rates.min() > 0),
         "mean_modulus": float(_mean_modulus(rates, copies / total)),
         **_discrete_quantiles(*quantiles),
-        **_exact_shares(
-            MODULUS_SHARES,
-            [_within(rates, lower, upper) for upper, lower in edges],
-            [_within(slower, lower, upper) & _within(faster, lower, upper)
-             for upper, lower in edges],
-            [(faster >= lower) & (slower < upper) for upper, lower in edges],
-            copies,
-        ),
-        **_exact_shares(
-            PHASE_SHARES,
-            [_phase_within(degrees, *edge) for edge in pairwise(PHASE_EDGES)],
-            [_phase_within(degrees - turn, *edge) & _phase_within(degrees + turn, *edge)
-             for edge in pairwise(PHASE_EDGES)],
-            [(degrees + turn > low) & (degrees - turn <= high)
-             for low, high in pairwise(PHASE_EDGES)],
-            copies,
-        ),
-        "relative_error": _relative_error(rates, slower, faster),
-    }  # fmt: skip
+        **_exact_modulus_shares(rates, copies, unsure, slower, faster),
+        **_exact_phase_shares(degrees, copies, unsure, turn),
+        "relative_error": _relative_error(rates[unsure], slower, faster),
+    }
+
+
+def _exact_modulus_shares(
+    rates: np.ndarray,
+    copies: np.ndarray,
+    unsure: np.ndarray,
+    slower: np.ndarray,
+    faster: np.ndarray,
+) -> dict[str, float]:
+    """Share and bound of each radius bin; slower, faster: how far the rates of `unsure` reach."""
+    shares: dict[str, float] = {}
+    for name, (upper, lower) in zip(MODULUS_SHARES, pairwise(_RATE_EDGES), strict=True):
+        inside = _within(rates, lower, upper)
+        surely = _within(slower, lower, upper) & _within(faster, lower, upper)
+        possibly = (faster >= lower) & (slower < upper)
+        shares |= _share(name, inside, surely, possibly, unsure, copies)
+    return shares
+
+
+def _exact_phase_shares(
+    degrees: np.ndarray, copies: np.ndarray, unsure: np.ndarray, turn: np.ndarray
+) -> dict[str, float]:
+    """Share and bound of each phase bin; turn: by how much the phases of `unsure` can be off."""
+    shares: dict[str, float] = {}
+    less, more = degrees[unsure] - turn, degrees[unsure] + turn
+    for name, (low, high) in zip(PHASE_SHARES, pairwise(PHASE_EDGES), strict=True):
+        inside = _phase_within(degrees, low, high)
+        surely = _phase_within(less, low, high) & _phase_within(more, low, high)
+        possibly = (more > low) & (less <= high)
+        shares |= _share(name, inside, surely, possibly, unsure, copies)
+    return shares
+
+
+def _share(
+    name: str,
+    inside: np.ndarray,
+    surely: np.ndarray,
+    possibly: np.ndarray,
+    unsure: np.ndarray,
+    copies: np.ndarray,
+) -> dict[str, float]:
+    """The share inside a bin, and how far it can be off.
+
+    inside, copies: of every eigenvalue. surely, possibly: of those that errors may move, `unsure`.
+    """
+    total, here, moving = copies.sum(), inside[unsure], copies[unsure]
+    fewer, more = moving[here & ~surely].sum(), moving[~here & possibly].sum()
+    return {name: copies[inside].sum() / total, bound_name(name): max(fewer, more) / total}
 
 
 def _reach_of_errors(
@@ -93,24 +126,7 @@ def _reach_of_errors(
     with np.errstate(divide="ignore", invalid="ignore"):
         turn = np.degrees(np.arcsin(np.clip(error / modulus, 0, 1)))
         slower, faster = -np.log(modulus + error), -np.log((modulus - error).clip(0))
-    sure = error == 0
-    turn = np.where(sure, 0, np.where(error < modulus, turn, 180))
-    return turn, np.where(sure, rates, slower), np.where(sure, rates, faster)
-
-
-def _exact_shares(
-    names: tuple[str, ...],
-    inside: list[np.ndarray],
-    surely: list[np.ndarray],
-    possibly: list[np.ndarray],
-    copies: np.ndarray,
-) -> dict[str, float]:
-    shares = {}
-    for name, here, sure, possible in zip(names, inside, surely, possibly, strict=True):
-        counts = [int(copies[which].sum()) for which in (here & sure, here, here | possible)]
-        shares[name] = counts[1] / copies.sum()
-        shares[bound_name(name)] = max(counts[1] - counts[0], counts[2] - counts[1]) / copies.sum()
-    return shares
+    return np.where(error < modulus, turn, 180), slower, faster
 
 
 def _phase_within(degrees: np.ndarray, low: float, high: float) -> np.ndarray:

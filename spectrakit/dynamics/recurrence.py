@@ -9,6 +9,7 @@ layer's own output.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
@@ -71,7 +72,15 @@ class Recurrence:
 
     def eigenvalues(self) -> DiscreteEigenvalues:
         """Discrete-time eigenvalues of A_t on the whole state of a head."""
+        # Of tokens there may be very many; of weights, several ask for the same few.
+        return self._computed() if self.mode == "data" else self._kept
+
+    def _computed(self) -> DiscreteEigenvalues:
         return self.operator.eigenvalues().times(self.width)
+
+    @cached_property
+    def _kept(self) -> DiscreteEigenvalues:
+        return self._computed()
 
     def continuous_eigenvalues(self) -> ContinuousEigenvalues | None:
         """Eigenvalues of the continuous-time A on the whole state; None for a layer without one."""

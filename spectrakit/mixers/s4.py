@@ -15,8 +15,9 @@ Gu et al. 2022 (arXiv 2111.00396), section 3 and appendix C.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit._lazy import lazy_import
@@ -85,14 +86,15 @@ class S4:
         operator = DiagonalPlusLowRank.from_conjugate_halves(
             stored.generator(p), stored.low_rank(p), step
         )
-        key = query = None
+        key = output = None
         if stored.outputs == 1:
             b = with_conjugates(stored.input(p)).unsqueeze(-1)
             # (I - Delta/2 A)^-1 = (A_bar + I) / 2.
             key = step[:, None, None] / 2 * (operator.apply(b) + b)
             length = self.kernel_length
             length = int(p["kernel_length"]) if length is None else length
-            query = _untruncated(with_conjugates(stored.output(p)[0]), operator.dense(), length)
+            query = with_conjugates(stored.output(p)[0])
+            output = _LazyOutput(lambda: _untruncated(query, operator.dense(), length))
         return Recurrence(
             operator,
             mode="static",
@@ -102,9 +104,23 @@ class S4:
             step=step,
             generator=operator.generator_eigenvalues,
             input_map=None if key is None else ConstantInput(key),
-            output_map=None if query is None else ConstantOutput(query),
-            feedthrough=None if query is None else stored.feedthrough(p),
+            output_map=output,
+            feedthrough=None if output is None else stored.feedthrough(p),
         )
+
+
+class _LazyOutput(ConstantOutput):
+    """One whose C is computed when it is asked for: spectra can do without."""
+
+    _compute: Callable[[], Tensor]
+
+    def __init__(self, compute: Callable[[], Tensor]) -> None:
+        vars(self)["_compute"] = compute  # not assigned: the class is frozen
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """C: (H, 1, N)."""
+        return self._compute()
 
 
 def _untruncated(truncated: Tensor, transition: Tensor, length: int) -> Tensor:

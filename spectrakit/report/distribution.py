@@ -13,6 +13,7 @@ import numpy as np
 
 from spectrakit._lazy import lazy_import
 from spectrakit.tables import SPECTRUM, SPECTRUM_HISTOGRAM
+from spectrakit.tables.arrow_arrays import numpy_array
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +91,8 @@ def _from_histogram(run: Run, domain: str) -> Distribution:
         return _nothing()
     table = run.table(SPECTRUM_HISTOGRAM.name)
     # NumPy's masks suffice here, and spare most reports the import of pyarrow.compute.
-    rows = (table.column("domain").to_numpy() == domain) & np.isnan(_floats(table, "head"))
+    of_domain = [name == domain for name in table.column("domain").to_pylist()]
+    rows = np.array(of_domain, bool) & np.isnan(_floats(table, "head"))
     rate = _middle(_floats(table, "decay_rate_low"), _floats(table, "decay_rate_high"))[rows]
     low, high = _floats(table, "phase_low_deg")[rows], _floats(table, "phase_high_deg")[rows]
     parts = np.ceil((high - low) / _PHASE_STEP).clip(1).astype(int)
@@ -115,7 +117,7 @@ def _middle(low: Floats, high: Floats) -> Floats:
 
 
 def _floats(table: pa.Table, name: str) -> Floats:
-    values: Floats = table.column(name).to_numpy().astype(np.float64)
+    values: Floats = numpy_array(table.column(name)).astype(np.float64)
     return values
 
 

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
+from spectrakit.tables.arrow_arrays import (
+    ColumnType,
+    arrow_array,
+    arrow_type,
+    numpy_array,
+    repeated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +31,6 @@ else:
 
 SCHEMA_VERSION = 1
 """The version of every table's layout; a reader refuses tables newer than it knows."""
-
-ColumnType = Literal["string", "int32", "int64", "float64", "bool"]
 
 
 @dataclass(frozen=True)
@@ -98,21 +103,21 @@ class TableSchema:
         """`table` with this schema's columns in their order, after checking that they fit.
 
         Raises:
-            AnalysisError: naming the column that is unknown, missing, of another type, or holds
-                nulls or NaN where it must not.
+            AnalysisError: naming the column that is unknown, missing, there twice, of another type,
+                or holds nulls or NaN where it must not.
         """
-        _refuse_unknown(self, table.column_names)
+        names = table.column_names
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise AnalysisError(f"table {self.name!r} has the column {twice[0]!r} twice")
+        columns = dict(zip(names, table.columns, strict=True))
+        _refuse_unknown(self, columns)
         for column in self.columns:
-            _check(self, column, table)
-        return pa.table([table.column(name) for name in self._own.names], schema=self._own)
+            _check(self, column, columns.get(column.name))
+        return pa.table([columns[column.name] for column in self.columns], schema=self._own)
 
 
-def arrow_type(name: ColumnType) -> pa.DataType:
-    """The Arrow type a `ColumnType` names."""
-    return pa.bool_() if name == "bool" else getattr(pa, name)()
-
-
-def _refuse_unknown(schema: TableSchema, names: Mapping[str, Any] | list[str]) -> None:
+def _refuse_unknown(schema: TableSchema, names: Mapping[str, Any]) -> None:
     known = {column.name for column in schema.columns}
     unknown = [name for name in names if name not in known]
     if not unknown:
@@ -138,10 +143,9 @@ def _rows(schema: TableSchema, columns: Mapping[str, Any]) -> int:
 
 
 def _array(schema: TableSchema, column: Column, value: Any, rows: int) -> pa.Array:  # noqa: ANN401
-    kind = arrow_type(column.type)
     try:
-        array = _converted(value, kind, rows)
-    except (pa.ArrowException, TypeError, OverflowError) as error:
+        array = _converted(value, column.type, rows)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise AnalysisError(
             f"table {schema.name!r}: column {column.name!r} must be {column.type}: {error}"
         ) from error
@@ -154,29 +158,21 @@ def _array(schema: TableSchema, column: Column, value: Any, rows: int) -> pa.Arr
     return array
 
 
-def _converted(value: Any, kind: pa.DataType, rows: int) -> pa.Array:  # noqa: ANN401
+def _converted(value: Any, kind: ColumnType, rows: int) -> pa.Array | pa.ChunkedArray:  # noqa: ANN401
     if _is_scalar(value):
         one = value.item() if hasattr(value, "item") else value  # a NumPy or torch scalar
-        return pa.repeat(_from_list([one], kind)[0], rows)
+        return pa.nulls(rows, arrow_type(kind)) if one is None else repeated(one, kind, rows)
     if isinstance(value, (pa.Array, pa.ChunkedArray)):
-        return value.cast(kind)
+        return value.cast(arrow_type(kind))
     if hasattr(value, "__array__"):
-        return pa.array(value.__array__(), type=kind, from_pandas=True)
-    return _from_list(list(value), kind)
+        return arrow_array(value.__array__(), kind)
+    return arrow_array(list(value), kind)
 
 
-def _from_list(values: list[Any], kind: pa.DataType) -> pa.Array:
-    array = pa.array(values, type=kind, from_pandas=True)
-    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
-        pa.array(values, from_pandas=True).cast(kind)  # raises where `array` was truncated
-    return array
-
-
-def _check(schema: TableSchema, column: Column, table: pa.Table) -> None:
+def _check(schema: TableSchema, column: Column, values: pa.ChunkedArray | None) -> None:
     where = f"table {schema.name!r}: column {column.name!r}"
-    if column.name not in table.column_names:
+    if values is None:
         raise AnalysisError(f"{where} is missing")
-    values = table.column(column.name)
     if values.type != arrow_type(column.type):
         raise AnalysisError(f"{where} must be {column.type}, not {values.type}")
     _check_nulls(where, column, values)
@@ -191,5 +187,5 @@ def _check_nulls(where: str, column: Column, values: pa.Array | pa.ChunkedArray)
 
 def _has_nan(values: pa.ChunkedArray) -> bool:
     """Whether there is a NaN; in NumPy, nulls become NaN too."""
-    array = values.to_numpy()
+    array = numpy_array(values)
     return bool(np.count_nonzero(np.isnan(array)) > values.null_count)

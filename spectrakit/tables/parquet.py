@@ -96,7 +96,8 @@ def read_table(folder: Path, written: WrittenFile) -> pa.Table:
         content = _content(path)
         if hashlib.sha256(content).hexdigest() != written.sha256:
             raise MalformedError(f"{path} is not the file that the run wrote", hint=RERUN)
-        return pq.read_table(pa.BufferReader(content))
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            return file.read()
     except (OSError, pa.ArrowException) as error:
         raise MalformedError(f"{path} cannot be read: {error}", hint=RERUN) from error
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.tables.arrow_arrays import repeated
 from spectrakit.tables.columns import IDENTITY, TableSchema
 
 if TYPE_CHECKING:
@@ -108,6 +109,6 @@ def identified(schema: TableSchema, table: pa.Table, manifest: Manifest) -> pa.T
     """`table`, checked against `schema`, with the run's identity in front: as it is stored."""
     table = schema.conform(table)
     identity = [
-        pa.repeat(pa.scalar(getattr(manifest, column.name)), table.num_rows) for column in IDENTITY
+        repeated(getattr(manifest, column.name), column.type, table.num_rows) for column in IDENTITY
     ]
     return pa.table([*identity, *table.columns], schema=stored_schema(schema, manifest))

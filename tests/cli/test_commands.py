@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from spectrakit.cli.options import numbers
 from spectrakit.errors import UsageError
+from spectrakit.plugins import Plugins
 
 SPECTRAKIT = [sys.executable, "-c", "from spectrakit.cli import main; main()"]
 
@@ -118,6 +119,30 @@ def test_inspect_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_weights_mode_loads_what_it_computes_and_no_more(tmp_path):
+    """A `pandas` that is found, but not looked for; of the analyses, the one that runs."""
+    (tmp_path / "pandas.py").write_text("__version__ = '0'\n")
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"run = {str(tmp_path / 'run')!r}\n"
+        "sys.argv = ['spectrakit', 'analyze', 'tiny-mamba', '--no-figures', '--out', run]\n"
+        "from spectrakit.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code, done.code\n"
+        "print('LOADED', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    heavy = {"pandas", "pyarrow.compute", "pyarrow.dataset", "scipy", "sklearn", "altair", "numba"}
+    assert not loaded & {*heavy, "transformers", "huggingface_hub"}
+    rooms = ("representations", "comparison", "tasks", "testing")
+    assert not [name for name in loaded for room in rooms if f"spectrakit.{room}" in name]
+    analyses = (entry.held.place for entry in Plugins([]).register().analyses.things.values())
+    modules = {place.partition(":")[0] for place in analyses}
+    assert loaded & modules == {"spectrakit.analyses.spectrum"}
 
 
 def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):

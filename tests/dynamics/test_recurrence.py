@@ -167,3 +167,12 @@ def test_unequal_multiplicities_are_counted_as_such():
     assert once_and_thrice.multiplicities == (2, 6)
     parts = [(part.log_modulus.tolist(), n) for part, n in once_and_thrice.by_multiplicity()]
     assert parts == [([[-1.0]], 2), ([[-2.0]], 6)]
+
+
+def test_eigenvalues_of_weights_are_computed_once_and_those_of_tokens_are_not_kept():
+    observed = random_recurrence(OPERATORS["dense"], 1, 3, 1, 2, 4, 1)
+    assert observed.eigenvalues() is not observed.eigenvalues()
+    nominal = replace(observed, operator=observed.at(0), mode="nominal")
+    assert nominal.eigenvalues() is nominal.eigenvalues()
+    expected = nominal.operator.eigenvalues().log_modulus
+    assert torch.equal(nominal.eigenvalues().log_modulus, expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -151,3 +152,18 @@ def test_eigenvalues_are_those_of_the_matrices(stored, seed):
             exact = np.linalg.eigvals(matrix)
             gaps = np.abs(values.numpy()[:, None] - exact[None, :])
             assert max(gaps.min(0).max(), gaps.min(1).max()) < 1e-6 * np.abs(exact).max()
+
+
+def test_the_spectrum_does_without_the_read_out(monkeypatch):
+    def asked(*_):
+        raise AssertionError("C was asked for")
+
+    stored = S4Parameters({
+        "A_real": (1, 2), "A_imag": (1, 2), "step": (3,),
+        "B": (1, 1, 2, 2), "C": (1, 3, 2, 2), "P": (1, 1, 2, 2), "D": (1, 3),
+    })  # fmt: skip
+    monkeypatch.setattr("spectrakit.mixers.s4._untruncated", asked)
+    recurrence = S4(stored).from_weights(random_parameters(stored, 0, length=16))
+    assert recurrence.eigenvalues().log_modulus.shape == (3, 4)
+    with pytest.raises(AssertionError, match="C was asked for"):
+        recurrence.output_map.at(0, torch.zeros(1, 3, 4, 1))

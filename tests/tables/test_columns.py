@@ -146,3 +146,11 @@ def test_values_come_out_as_they_went_in(rows):
     columns = {name: [row[index] for row in rows] for index, name in enumerate(names)}
     table = SMALL.table(columns, rows=len(rows))
     assert table.to_pylist() == [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_a_column_that_is_there_twice_is_refused():
+    columns = [pa.array(["a"]), pa.array([1], pa.int32())]
+    fields = [SMALL.arrow.field("name"), SMALL.arrow.field("count")]
+    table = pa.Table.from_arrays([*columns, columns[1]], schema=pa.schema([*fields, fields[1]]))
+    with pytest.raises(AnalysisError, match="column 'count' twice"):
+        SMALL.conform(table)
