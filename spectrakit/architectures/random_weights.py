@@ -1,9 +1,11 @@
 """The random-weight control: a loaded model whose weights, or some of them, were never trained.
 
 What a model at its initial weights shows is its architecture's; what the trained one shows besides
-is training's (arXiv 2510.06640 compares the two). The values are those that the model's own class
-in transformers starts training from: a second model of the same config is built with the seed, and
-the chosen parameters are taken from it. So `mixers` and `mlps` have the same values as in `all`.
+is training's (arXiv 2510.06640 compares the two). The values are those that the model's own library
+starts training from. Of a model of transformers, a second one of the same config is built with the
+seed, and the chosen parameters are taken from it; of one written out by its equations, its
+architecture says how each weight is drawn (`initial_weights`). Either way `mixers` and `mlps` have
+the same values as in `all`.
 
     all      every parameter, embeddings and norms included
     mixers   those of the sequence layers, with all that their branch of the block holds: the
@@ -15,11 +17,13 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.initial_weights import Draw
 from spectrakit.architectures.transformers_model import TransformersModel, quiet_transformers
+from spectrakit.architectures.written_out import WrittenOutModel
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.planning import Randomized
 
@@ -40,26 +44,86 @@ def randomize(
     layers: all sequence layers of the model, those that cannot be read included.
 
     Needs the memory of a second model meanwhile. Raises UsageError where there is no such set of
-    parameters, UnsupportedError for models that are not run by transformers: their files say
-    nothing of how they were initialised.
+    parameters, UnsupportedError where nobody says how the model's weights were initialised.
     """
     if what not in get_args(Randomized):
         message = f"{what!r} is no set of weights to randomize"
         raise UsageError(message, hint=" or ".join(get_args(Randomized)))
-    if not isinstance(model, TransformersModel):
+    if isinstance(model, TransformersModel):
+        _from_a_second_model(model.model, layers, what, seed)
+    elif isinstance(model, WrittenOutModel):
+        _from_its_architecture(model, layers, what, seed)
+    else:
+        message = f"{type(model).__name__} does not say how its weights were initialised"
+        raise UnsupportedError(message, hint="leave --randomize out")
+
+
+def _from_a_second_model(
+    model: nn.Module, layers: Sequence[Layer], what: Randomized, seed: int
+) -> None:
+    names = set(model.state_dict())  # buffers that a checkpoint stores among them
+    mixers = tuple(f"{_branch(model, layer.path)}." for layer in layers)
+    norms = tuple(f"{path}." for path, module in model.named_modules() if _is_norm(module))
+    chosen = _chosen(
+        what,
+        layers,
+        names,
+        mixers={name for name in names if name.startswith(mixers)},
+        norms={name for name in names if name.startswith(norms)},
+    )
+    fresh = _fresh(model, seed).state_dict()
+    for name, weights in model.state_dict().items():
+        if name in chosen:
+            weights.copy_(fresh[name])
+
+
+def _from_its_architecture(
+    model: WrittenOutModel, layers: Sequence[Layer], what: Randomized, seed: int
+) -> None:
+    initial = model.initial
+    if initial is None:
         message = (
             f"{type(model).__name__} is run by its equations, which do not say how its weights "
             "were initialised"
         )
         raise UnsupportedError(message, hint="leave --randomize out")
-    chosen = _chosen(model.model, layers, what)
+    weights = model.weights
+    chosen = _chosen(
+        what,
+        layers,
+        weights,
+        mixers={name for layer in layers for name in layer.tensors(weights)},
+        norms={name for name in weights if model.is_norm(name)},
+    )
+    model.weights = {
+        name: initial(name, Draw.of(name, tuple(old.shape), seed)).to(old)
+        if name in chosen
+        else old
+        for name, old in weights.items()
+    }
+
+
+def _chosen(
+    what: Randomized,
+    layers: Sequence[Layer],
+    names: Iterable[str],
+    *,
+    mixers: set[str],
+    norms: set[str],
+) -> set[str]:
+    """Which of the `names` are to be new; mixers and norms: those that are of some.
+
+    Raises UsageError where none is.
+    """
+    if what == "all":
+        return set(names)
+    blocks = tuple({re.split(r"\d+\.", layer.path, maxsplit=1)[0] for layer in layers})
+    others = {name for name in names if name.startswith(blocks)} - mixers - norms
+    chosen = mixers if what == "mixers" else others
     if not chosen:
         message = f"the model has no {what}: there is nothing to randomize"
         raise UsageError(message, hint="--randomize all")
-    fresh = _fresh(model.model, seed).state_dict()
-    for name, weights in model.model.state_dict().items():
-        if name in chosen:
-            weights.copy_(fresh[name])
+    return chosen
 
 
 def _fresh(model: nn.Module, seed: int) -> nn.Module:
@@ -68,20 +132,6 @@ def _fresh(model: nn.Module, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         fresh: nn.Module = type(model)(copy.deepcopy(model.config))
     return fresh
-
-
-def _chosen(model: nn.Module, layers: Sequence[Layer], what: Randomized) -> set[str]:
-    """Names of parameters, and of buffers that a checkpoint stores."""
-    names = set(model.state_dict())
-    if what == "all":
-        return names
-    branches = tuple(f"{_branch(model, layer.path)}." for layer in layers)
-    mixers = {name for name in names if name.startswith(branches)}
-    if what == "mixers":
-        return mixers
-    blocks = tuple({re.split(r"\d+\.", layer.path, maxsplit=1)[0] for layer in layers})
-    norms = tuple(f"{path}." for path, module in model.named_modules() if _is_norm(module))
-    return {n for n in names - mixers if n.startswith(blocks) and not n.startswith(norms)}
 
 
 def _branch(model: nn.Module, layer: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from spectrakit import open_checkpoint
+from spectrakit.architectures.base import Layer
 from spectrakit.architectures.random_weights import randomize
 from spectrakit.architectures.written_out import WrittenOutModel
 from spectrakit.errors import UnsupportedError, UsageError
@@ -113,6 +114,8 @@ def test_half_precision_stays_half():
 
 
 class Bare(WrittenOutModel):
+    """Of one block, and nothing that could run."""
+
     vocabulary_size = 4
 
     def hidden_states(self, tokens, passing):
@@ -126,6 +129,77 @@ def test_a_model_of_equations_is_refused_by_name(llama):
     model, runnable = llama
     with pytest.raises(UsageError, match="'norms' is no set of weights"):
         randomize(runnable, model.layers, "norms")
+
+
+NAMES = (
+    "embedding", "norm.weight", "h.0.norm1.weight", "h.0.mixer.A_log", "h.0.mixer.norm.weight",
+    "h.0.mlp.up", "h.0.mlp.down", "shared",
+)  # fmt: skip
+LAYER = Layer(0, "h.0.mixer", "kind", parameters={"bound": "shared"})
+
+
+def written_out(initial=None):
+    weights = {name: torch.full((4, 3), float(index)) for index, name in enumerate(NAMES)}
+    weights["h.0.mlp.up"] = weights["h.0.mlp.up"].to(torch.bfloat16)
+    return Bare((LAYER,), weights, initial or (lambda _, draw: draw.normal(1)))
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("all", set(NAMES)),
+        ("mixers", {"h.0.mixer.A_log", "h.0.mixer.norm.weight", "shared"}),
+        ("mlps", {"h.0.mlp.up", "h.0.mlp.down"}),
+    ],
+)
+def test_of_equations_the_parts_are_told_by_names(what, expected):
+    model, whole = written_out(), written_out()
+    before = dict(model.weights)
+    copies = {name: tensor.clone() for name, tensor in before.items()}
+    randomize(model, (LAYER,), what, seed=3)
+    randomize(whole, (LAYER,), "all", seed=3)
+    assert {
+        name for name in NAMES if not torch.equal(model.weights[name], before[name])
+    } == expected
+    for name in NAMES:
+        source = whole.weights if name in expected else copies
+        assert torch.equal(model.weights[name], source[name])
+        assert model.weights[name].dtype == copies[name].dtype
+        assert torch.equal(before[name], copies[name])  # files may be behind these tensors
+
+
+def test_of_equations_the_seed_decides_and_every_weight_has_its_own():
+    drawn = []
+    for seed in (0, 0, 1):
+        model = written_out()
+        randomize(model, (LAYER,), "all", seed)
+        drawn.append(model.weights)
+    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in NAMES)
+    assert not any(torch.equal(drawn[0][name], drawn[2][name]) for name in NAMES)
+    first, *others = (drawn[0][name].float() for name in NAMES)
+    assert not any(torch.equal(first, other) for other in others)
+
+
+def test_what_an_architecture_does_not_know_leaves_the_model_as_it_was():
+    def unknown(name, draw):
+        if name == "h.0.mlp.down":
+            raise UnsupportedError("not known", hint="leave --randomize out")
+        return draw.constant(0)
+
+    model = written_out(unknown)
+    before = dict(model.weights)
+    with pytest.raises(UnsupportedError, match="not known"):
+        randomize(model, (LAYER,), "all")
+    assert all(model.weights[name] is before[name] for name in NAMES)
+    randomize(model, (LAYER,), "mixers")
+
+
+def test_models_of_another_kind_are_refused_by_name():
+    class Strange:
+        pass
+
+    with pytest.raises(UnsupportedError, match="Strange does not say"):
+        randomize(Strange(), (LAYER,), "all")
 
 
 def test_its_tables_do_not_pass_for_those_of_the_trained_model():

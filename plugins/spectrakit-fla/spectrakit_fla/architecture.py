@@ -68,7 +68,7 @@ class FlaCheckpoints:
         weights = read_written_out(
             checkpoint, layers, around, device, dtype, precise=family.precise
         )
-        return family.model(layers, weights, checkpoint)
+        return family.model(layers, weights, checkpoint, family.initial(checkpoint))
 
 
 def _family(checkpoint: Checkpoint) -> Family | None:

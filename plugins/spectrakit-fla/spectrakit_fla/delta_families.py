@@ -19,6 +19,7 @@ from typing import Literal, TypedDict, get_args
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit_fla.families import Family, always
+from spectrakit_fla.initial import initial_kimi_delta
 from spectrakit_fla.mixers.comba import Comba
 from spectrakit_fla.mixers.delta_layer import Activation
 from spectrakit_fla.mixers.delta_net import DeltaNet, Scaling
@@ -187,6 +188,6 @@ DELTA_FAMILIES = (
     Family("delta_net", delta_net, always(_NAMES)),
     Family("gated_deltanet", gated_deltanet, always(_NAMES), _DECAYS),
     Family("gated_deltaproduct", gated_deltaproduct, always(_NAMES), _DECAYS),
-    Family("kda", kda, always(_KIMI_DELTA_NAMES), _DECAYS),
+    Family("kda", kda, always(_KIMI_DELTA_NAMES), _DECAYS, initial=initial_kimi_delta),
     Family("comba", comba, always(_COMBA_NAMES), _DECAYS),
 )

@@ -22,10 +22,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectrakit_fla.initial import initial
 from spectrakit_fla.model import FlaModel
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers.base import WrittenOutMixer
 
@@ -42,6 +44,7 @@ class Family:
     mixer: from the config and the layer's number. names: of the mixer's tensors, by role. precise:
     roles that stay in float32 at least. model: what is around the mixers. mark: a tensor that only
     its files have, where a `model_type` has had several layouts; such a family comes first.
+    initial: what training starts from.
     """
 
     model_type: str
@@ -50,6 +53,7 @@ class Family:
     precise: tuple[str, ...] = ()
     model: type[FlaModel] = FlaModel
     mark: str | None = None
+    initial: Callable[[Configured], Initial] = initial
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`, and the mark if there is one."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import functional
 
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Observation
 else:
@@ -44,10 +45,14 @@ class FlaModel(WrittenOutModel):
     hidden_ratio: ClassVar[float] = 4
 
     def __init__(
-        self, layers: Sequence[Layer], weights: Mapping[str, Tensor], config: Configured
+        self,
+        layers: Sequence[Layer],
+        weights: Mapping[str, Tensor],
+        config: Configured,
+        initial: Initial,
     ) -> None:
-        """`weights` are by their names in the file."""
-        super().__init__(layers, weights)
+        """`weights` are by their names in the file; initial: what they were before training."""
+        super().__init__(layers, weights, initial)
         self.norm_epsilon: float = config_value(config, "norm_eps", float, 1e-6)
 
     @classmethod

@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.errors import MalformedError
 from spectrakit_fla.families import Family, always
+from spectrakit_fla.initial import initial_rwkv6, initial_rwkv7
 from spectrakit_fla.mixers.rwkv6 import RWKV6Layer
 from spectrakit_fla.mixers.rwkv7 import RWKV7Layer
 from spectrakit_fla.model import BLOCKS
 from spectrakit_fla.options import split, times
 from spectrakit_fla.rwkv_model import RWKV6Model, RWKV7Model
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.initial_weights import Initial
 
 _READ_OUT = {"norm": "g_norm.weight", "norm_bias": "g_norm.bias", "output": "o_proj.weight"}
 _RWKV6_NAMES = _READ_OUT | {
@@ -142,8 +147,21 @@ def _rank(config: Configured, key: str, default: int, width: int, factor: float)
     return positive(config, key, default)
 
 
+def _initial_rwkv7(config: Configured) -> Initial:
+    width = positive(config, "hidden_size", 2048)
+    roles = {name: role for role, name in _RWKV7_NAMES.items()}
+    return initial_rwkv7(config, roles, head_width=width // _rwkv7_heads(config, width))
+
+
 RWKV_FAMILIES = (
-    Family("rwkv6", rwkv6, always(_RWKV6_NAMES), ("decay_bias", "bonus"), RWKV6Model),
+    Family(
+        "rwkv6",
+        rwkv6,
+        always(_RWKV6_NAMES),
+        ("decay_bias", "bonus"),
+        RWKV6Model,
+        initial=initial_rwkv6,
+    ),
     Family(
         "rwkv7",
         rwkv7_with_one_mix,
@@ -151,6 +169,14 @@ RWKV_FAMILIES = (
         ("decay_bias", "bonus"),
         RWKV7Model,
         mark=f"{BLOCKS}0.attn.x_x",
+        initial=_initial_rwkv7,
     ),
-    Family("rwkv7", rwkv7, always(_RWKV7_NAMES), ("decay_bias", "bonus"), RWKV7Model),
+    Family(
+        "rwkv7",
+        rwkv7,
+        always(_RWKV7_NAMES),
+        ("decay_bias", "bonus"),
+        RWKV7Model,
+        initial=_initial_rwkv7,
+    ),
 )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import functional
 
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.architectures.written_out import ForwardPass
     from spectrakit.checkpoints import Checkpoint
 else:
@@ -46,10 +47,14 @@ class RWKVModel(FlaModel):
     usual: ClassVar[Mapping[str, object]] = {"hidden_act": "sqrelu"}
 
     def __init__(
-        self, layers: Sequence[Layer], weights: Mapping[str, Tensor], config: Configured
+        self,
+        layers: Sequence[Layer],
+        weights: Mapping[str, Tensor],
+        config: Configured,
+        initial: Initial,
     ) -> None:
-        """`weights` are by their names in the file."""
-        super().__init__(layers, weights, config)
+        """`weights` are by their names in the file; initial: what they were before training."""
+        super().__init__(layers, weights, config, initial)
         self.norm_epsilon: float = config_value(config, "norm_eps", float, 1e-5)
 
     @classmethod

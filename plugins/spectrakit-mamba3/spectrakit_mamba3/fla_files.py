@@ -18,6 +18,7 @@ from spectrakit.architectures.base import (
 )
 from spectrakit.architectures.mamba_ssm_model import Backbone
 from spectrakit_mamba3.files import NAMES, as_far_as_read, mamba3
+from spectrakit_mamba3.initial import initial_fla_mamba3
 from spectrakit_mamba3.model import load_mamba3_model
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ class FlaMamba3:
             norm_epsilon=_norm_epsilon(checkpoint),
             embedding=present[0] if present else _EMBEDDINGS[0],
         )
-        return load_mamba3_model(checkpoint, self.layers(checkpoint), backbone, device, dtype)
+        initial = initial_fla_mamba3(checkpoint)
+        layers = self.layers(checkpoint)
+        return load_mamba3_model(checkpoint, layers, backbone, initial, device, dtype)
 
 
 def _width(checkpoint: Checkpoint) -> int:

@@ -17,6 +17,7 @@ from spectrakit.architectures.mamba_ssm_files import (
     mamba_ssm_layers,
     ssm_options,
 )
+from spectrakit.architectures.mamba_ssm_initial import initial_mamba_ssm
 from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit_mamba3.files import NAMES, as_far_as_read, mamba3
 from spectrakit_mamba3.model import load_mamba3_model
@@ -59,4 +60,5 @@ class MambaSSMMamba3:
         Raises UnsupportedError where a layer cannot be run.
         """
         layers = self.layers(checkpoint)
-        return load_mamba3_model(checkpoint, layers, backbone(checkpoint), device, dtype)
+        around, initial = backbone(checkpoint), initial_mamba_ssm(checkpoint)
+        return load_mamba3_model(checkpoint, layers, around, initial, device, dtype)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Layer
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Observation
 
@@ -50,9 +51,16 @@ class Mamba3Model(MambaSSMModel):
 
 
 def load_mamba3_model(
-    checkpoint: Checkpoint, layers: Sequence[Layer], backbone: Backbone, device: str, dtype: str
+    checkpoint: Checkpoint,
+    layers: Sequence[Layer],
+    backbone: Backbone,
+    initial: Initial,
+    device: str,
+    dtype: str,
 ) -> Mamba3Model:
     """The model of `layers`, which have been checked, and what is around them.
+
+    initial: what training starts from, in the library that wrote the file.
 
     Raises MalformedError where the weights are not those of the config, UnsupportedError where a
     layer cannot be read, and so not be run.
@@ -63,4 +71,4 @@ def load_mamba3_model(
             raise UnsupportedError(message, hint="--mode weights")
     around = backbone.shapes(layers)
     weights = read_written_out(checkpoint, layers, around, device, dtype, precise=_PRECISE)
-    return Mamba3Model(layers, weights, backbone)
+    return Mamba3Model(layers, weights, backbone, initial)

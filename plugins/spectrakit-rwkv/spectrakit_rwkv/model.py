@@ -19,6 +19,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.architectures.rwkv_files import shape_of
 from spectrakit.architectures.written_out import ForwardPass, WrittenOutModel, read_written_out
 from spectrakit_rwkv.channel_mixing import CHANNEL_MIXINGS
+from spectrakit_rwkv.initial import initial
 from spectrakit_rwkv.time_mixing7 import TimeMixing7
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def load_rwkv_model(
             precise=_PRECISE,
             unused=_UNUSED,
         ),
+        initial(layers),
     )
 
 
