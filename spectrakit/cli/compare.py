@@ -71,10 +71,11 @@ def compare(
         _only_for_similarity(context)
     opened = [read_run(folder) for folder in runs]
 
-    def models_alike(first: Run, other: Run, sink: Sink) -> None:
+    def models_alike(number: int, first: Run, other: Run, sink: Sink) -> None:
         from spectrakit.comparison.models import compare_runs_models
 
         compare_runs_models(
+            number,
             first,
             other,
             TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens),

@@ -32,13 +32,14 @@ def write_comparison(
     runs: Sequence[Run],
     out: Path,
     *,
-    similarity: Callable[[Run, Run, Sink], None] | None = None,
+    similarity: Callable[[int, Run, Run, Sink], None] | None = None,
     figures: bool = False,
     command: str = "",
 ) -> Run:
     """Compare `runs` into the folder `out`, which is a run of its own; see `compare_runs`.
 
-    similarity: compares the hidden states of the models of the first run and of another.
+    similarity: compares the hidden states of the models of two runs: the number of the other, the
+    first run, the other.
 
     Raises OutputError where it cannot be written.
     """
@@ -56,8 +57,8 @@ def write_comparison(
         sink = Tee([writer, kept])
         compare_runs(runs, sink)
         if similarity is not None:
-            for other in runs[1:]:
-                similarity(runs[0], other, sink)
+            for number, other in enumerate(runs[1:], 1):
+                similarity(number, runs[0], other, sink)
         for name, chart in _charts(runs, kept.run) if figures else ():
             for kind, content in render_all(chart, "png", "svg").items():
                 writer.add_file(f"{name}.{kind}", content)
@@ -73,7 +74,7 @@ def _charts(runs: Sequence[Run], comparison: Run) -> Iterator[tuple[str, TopLeve
     if SIMILARITY.name in comparison.tables:
         from spectrakit.report.models_chart import models_figure
 
-        yield "similarity", models_figure(comparison)
+        yield "similarity", models_figure(runs, comparison)
     flowing = [run for run in runs if PROPAGATION.name in run.tables]
     if len(flowing) > 1:
         from spectrakit.report.propagation_chart import propagation_figure
@@ -174,22 +175,25 @@ def _pair_differences(
         if one.value is None and other.value is None:
             continue
         difference, reason = _difference(one.value, other.value)
+        uncertainty = None
+        if difference is not None:
+            uncertainty, reason = summary.combined(one, other)
         yield {
             "of_table": summary.table,
             "metric": metric,
             "value": one.value,
             "other_value": other.value,
             "difference": difference,
-            "uncertainty": None if difference is None else summary.combined(one, other),
+            "uncertainty": uncertainty,
             "reason": reason,
         }
 
 
 def _difference(one: float | None, other: float | None) -> tuple[float | None, str | None]:
     if one is None or other is None:
-        return None, "one of the two has no value"
+        return None, "no-value"
     if math.isinf(one) and math.isinf(other):
-        return (0.0, None) if one == other else (None, "one is infinite, the other minus that")
+        return (0.0, None) if one == other else (None, "opposite-infinities")
     return other - one, None
 
 

@@ -46,6 +46,7 @@ else:
 
 
 def compare_runs_models(
+    number: int,
     first: Run,
     other: Run,
     source: TokenOptions,
@@ -60,6 +61,8 @@ def compare_runs_models(
 ) -> None:
     """Open the models of two runs again, at the commits they were, and compare them.
 
+    number: of the other run, among those that are compared with the first.
+
     See `compare_models`. Raises UsageError where a run's model was changed after it was read, or is
     not there any more.
     """
@@ -71,6 +74,7 @@ def compare_runs_models(
             source,
             options,
             sink,
+            other_run=number,
             tokenizers=(tokenizers[0], tokenizers[1]),
             device=device,
             dtype=dtype,
@@ -111,6 +115,7 @@ def compare_models(
     options: SimilarityOptions,
     sink: Sink,
     *,
+    other_run: int = 1,
     tokenizers: tuple[str | None, str | None] = (None, None),
     device: str = "auto",
     dtype: Dtype = "float32",
@@ -119,8 +124,10 @@ def compare_models(
 ) -> None:
     """Run both models on the text of `source`; write `similarity` rows of every pair of depths.
 
-    depth is the first model's, other_depth the other's. `source.max_tokens` counts the tokens that
-    are compared; `source.tokenizer` is of both models, and without it `tokenizers` of each.
+    depth is the first model's, other_depth the other's. other_run: the number that the rows of the
+    other model are told apart by, where several are compared with the first. `source.max_tokens`
+    counts the tokens that are compared; `source.tokenizer` is of both models, and without it
+    `tokenizers` of each.
 
     Raises UsageError for token files (there is no text to align), and where no token of the two
     ends at the same character; what loading and running the models raises.
@@ -150,9 +157,14 @@ def compare_models(
     if not widths:
         message = "no token of one model ends at the same character as one of the other"
         raise UsageError(message, hint="a longer text, or --tokenizer for one of them")
+    other = models[1].checkpoint
+    told = {
+        "other_model_id": other.model_id,
+        "other_revision": other.revision,
+        "other_run": other_run,
+    }
     for rows in _rows(widths, options, seed, linear, minibatch):
-        others = {"other_model": models[1].checkpoint.model_id}
-        sink.append(SIMILARITY, SIMILARITY.table(rows | others))
+        sink.append(SIMILARITY, SIMILARITY.table(rows | told))
 
 
 def _rows(

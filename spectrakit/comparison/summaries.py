@@ -7,13 +7,16 @@ for: domain, metric, positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from spectrakit.tables import SPECTRUM_SUMMARY
+from spectrakit.report.summaries import layer_exponents
+from spectrakit.representations.proportions import standard_error
+from spectrakit.tables import DECAY_KERNEL, LYAPUNOV, SPECTRUM_SUMMARY
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 from spectrakit.tables.memory_schema import MEMORY_SUMMARY
+from spectrakit.tables.probe_schema import PROBE
 from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
 from spectrakit.tables.schemas import (
     MODULUS_SHARES,
@@ -24,6 +27,8 @@ from spectrakit.tables.schemas import (
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from spectrakit.tables import Run
 
 Row: TypeAlias = Mapping[str, Any]
@@ -37,13 +42,19 @@ class Number:
     uncertainty: float | None
 
 
+def _as_stored(table: pa.Table) -> Iterable[Row]:
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
 @dataclass(frozen=True)
 class SummaryTable:
     """Which columns of a table are summaries.
 
     place: the column that says where a row belongs. labels: columns that tell rows of a place
     apart. values: names and columns' numbers of a row. kept: which rows are summaries at all.
-    errors: whether uncertainties are standard errors, or bounds.
+    errors: whether uncertainties are standard errors, or bounds. rows: of the table, put together
+    where what it holds is finer than a summary.
     """
 
     table: str
@@ -52,13 +63,14 @@ class SummaryTable:
     values: Callable[[Row], Iterator[tuple[str, Number]]]
     kept: Callable[[Row], bool]
     errors: Literal["bound", "standard"]
+    rows: Callable[[pa.Table], Iterable[Row]] = _as_stored
 
     def numbers(self, run: Run) -> dict[int, dict[str, Number]]:
         """By place, and then by metric with its labels; empty where the run lacks the table."""
         found: dict[int, dict[str, Number]] = {}
         if self.table not in run.tables:
             return found
-        for row in run.table(self.table).to_pylist():
+        for row in self.rows(run.table(self.table)):
             if not self.kept(row):
                 continue
             told = [str(row[label]) for label in self.labels if row[label] is not None]
@@ -67,13 +79,13 @@ class SummaryTable:
                 numbers[" ".join([name, *told])] = number
         return found
 
-    def combined(self, one: Number, other: Number) -> float | None:
-        """The uncertainty of a difference."""
+    def combined(self, one: Number, other: Number) -> tuple[float | None, str | None]:
+        """The uncertainty of a difference, or the code of `REASONS` why it is not known."""
         if one.uncertainty is None or other.uncertainty is None:
-            return None
+            return None, "no-bound" if self.errors == "bound" else "no-standard-error"
         if self.errors == "standard":
-            return math.hypot(one.uncertainty, other.uncertainty)
-        return one.uncertainty + other.uncertainty
+            return math.hypot(one.uncertainty, other.uncertainty), None
+        return one.uncertainty + other.uncertainty, None
 
 
 _SHARES = (*MODULUS_SHARES, *PHASE_SHARES)
@@ -96,6 +108,24 @@ def _spectral(row: Row) -> Iterator[tuple[str, Number]]:
         yield name, Number(value, None if moved is None else abs(moved))
     for name in _EXTREMES:
         yield name, Number(row[name], 0.0 if error == 0 else None)
+
+
+def _exponent_rows(lyapunov: pa.Table) -> Iterator[Row]:
+    """A row for each layer."""
+    for of in layer_exponents(lyapunov):
+        yield of._asdict()
+
+
+def _grown(row: Row) -> Iterator[tuple[str, Number]]:
+    for name in ("largest", "mean", "smallest"):
+        yield f"{name}_exponent", Number(row[name], None if row["observed"] else 0.0)
+
+
+def _carried(row: Row) -> Iterator[tuple[str, Number]]:
+    low, high = row["lag_low"], row["lag_high"]
+    lags = f"lag {low}" if low == high else f"lags {low} to {high}"
+    for name in ("kernel_mean", "log_decay_mean"):
+        yield f"{name} at {lags}", Number(row[name], None)
 
 
 def _flow(row: Row) -> Iterator[tuple[str, Number]]:
@@ -126,8 +156,20 @@ def _driven(row: Row) -> Iterator[tuple[str, Number]]:
     yield f"value at delay {row['delay']}", Number(row["value"], None)
 
 
+def _told(row: Row) -> Iterator[tuple[str, Number]]:
+    # The model's own choice is the same at every depth.
+    for name in ("accuracy", "model_accuracy") if row["depth"] == 0 else ("accuracy",):
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        yield name, Number(row[name], None if low is None else standard_error(low, high))
+
+
 def _alike(row: Row) -> Iterator[tuple[str, Number]]:
     yield f"{row['estimator']} to next depth", Number(row["value"], None)
+
+
+def _of_neighbours(row: Row) -> bool:
+    """Whether it is of a depth and the next, of one model."""
+    return row["other_run"] is None and row["other_depth"] == row["depth"] + 1
 
 
 def _of_a_layer(row: Row) -> bool:
@@ -138,6 +180,14 @@ SUMMARIES = (
     SummaryTable(
         SPECTRUM_SUMMARY.name, "layer", ("domain",), _spectral,
         kept=_of_a_layer, errors="bound",
+    ),
+    SummaryTable(
+        LYAPUNOV.name, "layer", (), _grown,
+        kept=lambda _: True, errors="standard", rows=_exponent_rows,
+    ),
+    SummaryTable(
+        DECAY_KERNEL.name, "layer", (), _carried,
+        kept=lambda row: row["head"] is None, errors="standard",
     ),
     SummaryTable(
         MEMORY_SUMMARY.name, "layer", ("precision",), _remembered,
@@ -155,8 +205,16 @@ SUMMARIES = (
         kept=lambda row: row["driven_depth"] == 0, errors="standard",
     ),
     SummaryTable(
+        EMPIRICAL_MEMORY.name, "layer", (), _driven,
+        kept=lambda row: row["layer"] is not None, errors="standard",
+    ),
+    SummaryTable(
+        PROBE.name, "depth", ("task", "target"), _told,
+        kept=lambda row: row["gold_position"] is None, errors="standard",
+    ),
+    SummaryTable(
         SIMILARITY.name, "depth", ("token_set",), _alike,
-        kept=lambda row: row["other_depth"] == row["depth"] + 1, errors="standard",
+        kept=_of_neighbours, errors="standard",
     ),
 )  # fmt: skip
 """The tables whose numbers are compared."""

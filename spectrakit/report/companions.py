@@ -13,6 +13,7 @@ from spectrakit.report.memory_report import memory_report
 from spectrakit.report.numbers import humanise
 from spectrakit.report.probe_report import probe_report
 from spectrakit.report.states_report import states_report
+from spectrakit.report.summaries import layer_exponents
 from spectrakit.tables import DECAY_KERNEL, LAYERS, LYAPUNOV
 from spectrakit.tables.memory_schema import MEMORY_SUMMARY
 from spectrakit.tables.probe_schema import PROBE
@@ -62,12 +63,10 @@ _KERNEL = (
 
 def _lyapunov(found: pa.Table, kinds: dict[int, str]) -> Table:
     rows = []
-    for layer, kind, part in _by_layer(found, kinds):
-        exponents, copies = (part[name].to_numpy() for name in ("exponent", "multiplicity"))
-        largest = part["timescale_steps"].to_numpy()[exponents.argmax()]
-        mean = (exponents * copies).sum() / copies.sum()
-        values = (exponents.max(), mean, exponents.min())
-        rows.append((layer, kind, *(f"{v:.3g}" for v in values), humanise(largest)))
+    for of in layer_exponents(found):
+        values = (of.largest, of.mean, of.smallest)
+        numbers = (f"{value:.3g}" for value in values)
+        rows.append((of.layer, kinds[of.layer], *numbers, humanise(of.timescale)))
     return _table(("largest", "mean", "smallest", "timescale"), rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -12,7 +12,6 @@ from rich.text import Text
 from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.numbers import humanise
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
-from spectrakit.tables.memory_schema import MEMORY_SUMMARY
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
@@ -30,8 +29,12 @@ _SIMILAR = (
     "linear CKA of the hidden states of both models: at the same relative depth, and at the depth "
     "of the other that is most alike"
 )
-#: Delays of memory that have a column, and what that is called.
-_DELAYS = {"delay_50": "half by", "delay_90": "90% by"}
+_GROWN = "Lyapunov exponents of the product of transitions, per step"
+_CARRIED = "|C A ... A B|, what an input contributes at a lag"
+#: Summaries of a layer that have a column, and what that is called.
+_DELAYS = {"delay_50 exact": "half by", "delay_90 exact": "90% by"}
+_EXPONENTS = {"largest_exponent": "largest", "mean_exponent": "mean"}
+_LAGS = {"kernel_mean at lag 0": "lag 0", "kernel_mean at lag 1": "lag 1"}
 #: Metrics of flow that have a line of their own, on the stream without the first token.
 _FLOW = ("cosine_next", "inter_token_cosine", "normalised_variance", "effective_rank", "curvature")
 
@@ -49,10 +52,15 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
         flow = [row for row in differences if row["of_table"] == "propagation"]
         if flow:
             parts += ["", _flow(flow)]
-        memory = [row for row in differences if _is_delay(row)]
-        if memory:
-            parts += ["", _memory(memory), Text(_MEMORY, style="dim")]
-        alike = _between(comparison, other)
+        for columns, number_text, legend in (
+            (_DELAYS, _steps, _MEMORY),
+            (_EXPONENTS, _three_digits, _GROWN),
+            (_LAGS, _three_digits, _CARRIED),
+        ):
+            chosen = [row for row in differences if row["metric"] in columns]
+            if chosen:
+                parts += ["", _by_layer(chosen, columns, number_text), Text(legend, style="dim")]
+        alike = _between(comparison, number)
         if alike:
             parts += ["", _similar(alike), Text(_SIMILAR, style="dim")]
         if not distances and not differences and not alike:
@@ -61,16 +69,12 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
     return Group(*parts)
 
 
-def _between(comparison: Run, other: Run) -> list[Row]:
-    """The CKA of hidden states of the first model with those of `other`."""
-    if SIMILARITY.name not in comparison.tables:
-        return []
+def _between(comparison: Run, number: int) -> list[Row]:
+    """The CKA of hidden states of the first model with those of run `number`."""
     return [
         row
-        for row in comparison.table(SIMILARITY.name).to_pylist()
-        if row["other_model"] == other.manifest.model_id
-        and row["estimator"] == "cka"
-        and row["value"] is not None
+        for row in _rows(comparison, SIMILARITY.name, number)
+        if row["estimator"] == "cka" and row["value"] is not None
     ]
 
 
@@ -125,25 +129,20 @@ def _flow(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _is_delay(row: Row) -> bool:
-    """Whether it is of a delay of memory that is shown."""
-    delays = {f"{name} exact" for name in _DELAYS}
-    return row["of_table"] == MEMORY_SUMMARY.name and row["metric"] in delays
-
-
-def _memory(rows: Sequence[Row]) -> Table:
-    """Exact memory by layer: the delays that hold half and 90% of the rank."""
+def _by_layer(
+    rows: Sequence[Row], columns: Mapping[str, str], number_text: Callable[[float | None], str]
+) -> Table:
+    """Some metrics of both layers, side by side; columns: headings by metric."""
     found: dict[tuple[int, int], dict[str, Row]] = {}
     for row in rows:
-        pair = row["layer"], row["other_layer"]
-        found.setdefault(pair, {})[row["metric"].removesuffix(" exact")] = row
+        found.setdefault((row["layer"], row["other_layer"]), {})[row["metric"]] = row
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("layer", "other", *(h for name in _DELAYS.values() for h in (name, "other's"))):
+    for heading in ("layer", "other", *(h for name in columns.values() for h in (name, "other's"))):
         table.add_column(heading, justify="right", no_wrap=True)
     for pair, metrics in sorted(found.items()):
         cells = [
-            _steps(metrics[name][side]) if name in metrics else "-"
-            for name in _DELAYS
+            number_text(metrics[name][side]) if name in metrics else "-"
+            for name in columns
             for side in ("value", "other_value")
         ]
         table.add_row(*map(str, pair), *cells)
@@ -168,6 +167,10 @@ def _similar(rows: Sequence[Row]) -> Table:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _three_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _steps(value: float | None) -> str:

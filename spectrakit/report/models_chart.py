@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.report.chart_style import figure_style
+from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.heat_map import Side, heat_map
 from spectrakit.tables.similarity_schema import SIMILARITY
 
@@ -25,24 +27,27 @@ _TITLES = {
 }
 
 
-def models_figure(comparison: Run) -> alt.VConcatChart:
-    """A row of heat maps for each other model, from the `similarity` table of a comparison."""
+def models_figure(runs: Sequence[Run], comparison: Run) -> alt.VConcatChart:
+    """A row of heat maps for each run but the first, from the `similarity` table of a comparison.
+
+    runs: those that were compared, in their order.
+    """
     rows = comparison.table(SIMILARITY.name).to_pylist()
-    others = dict.fromkeys(row["other_model"] for row in rows)
-    parts = [_of_model(comparison, other, rows) for other in others]
+    names = [run_label(run, number) for number, run in enumerate(runs)]
+    parts = [
+        _of_run([row for row in rows if row["other_run"] == number], names[0], names[number])
+        for number in dict.fromkeys(row["other_run"] for row in rows)
+    ]
     title = "Similarity of hidden states, at the tokens that end at the same character"
     return alt.vconcat(*parts, spacing=24, **figure_style(title, [f"{len(rows)} pairs of depths"]))
 
 
-def _of_model(comparison: Run, other: str, rows: list[Row]) -> alt.HConcatChart:
-    of = [row for row in rows if row["other_model"] == other]
-    own_depths = 1 + max(row["depth"] for row in of)
-    other_depths = 1 + max(row["other_depth"] for row in of)
-    x = Side(f"depth of {comparison.manifest.model_id}", own_depths)
-    y = Side(f"depth of {other}", other_depths)
+def _of_run(rows: list[Row], first: str, other: str) -> alt.HConcatChart:
+    x = Side(f"depth of {first}", 1 + max(row["depth"] for row in rows))
+    y = Side(f"depth of {other}", 1 + max(row["other_depth"] for row in rows))
     charts = []
-    for estimator in dict.fromkeys(row["estimator"] for row in of):
-        chosen = [row for row in of if row["estimator"] == estimator]
+    for estimator in dict.fromkeys(row["estimator"] for row in rows):
+        chosen = [row for row in rows if row["estimator"] == estimator]
         cells = [
             (row["depth"], row["other_depth"], row["value"])
             for row in chosen

@@ -56,7 +56,7 @@ def similarity_figure(run: Run) -> alt.VConcatChart:
         AnalysisError: the run compared no depths of its model.
     """
     table = run.table(SIMILARITY.name)
-    rows = table.filter(table["other_model"].is_null()).select(_READ).to_pylist()
+    rows = table.filter(table["other_run"].is_null()).select(_READ).to_pylist()
     if not rows:
         raise AnalysisError(f"{run.manifest.model_id} has no similarities to draw")
     depths = max(row["other_depth"] for row in rows) + 1

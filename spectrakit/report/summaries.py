@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from spectrakit.tables import SPECTRUM_SUMMARY
+from spectrakit.tables.arrow_arrays import numpy_array
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from spectrakit.tables import Run
 
 Row: TypeAlias = "dict[str, Any]"
@@ -21,10 +24,45 @@ def layer_summaries(run: Run, domain: str | None = None) -> list[Row]:
         return []
     table = run.table(SPECTRUM_SUMMARY.name)
     # A few rows of very many: taken one by one, since pyarrow.compute takes 60 ms to import.
-    whole = np.flatnonzero(np.isnan(table.column("head").to_numpy())).tolist()
+    whole = np.flatnonzero(np.isnan(numpy_array(table.column("head")))).tolist()
     names = table.column_names
     rows = [{name: table.column(name)[index].as_py() for name in names} for index in whole]
     return [row for row in rows if domain in {None, row["domain"]}]
+
+
+class LayerExponents(NamedTuple):
+    """The Lyapunov exponents of a layer, per step.
+
+    timescale: of the largest, in steps. mean: of all, as often as they occur. observed: whether
+    they are means over tokens; else they are log|lambda|.
+    """
+
+    layer: int
+    largest: float
+    mean: float
+    smallest: float
+    timescale: float
+    observed: bool
+
+
+def layer_exponents(lyapunov: pa.Table) -> list[LayerExponents]:
+    """Of every layer in a `lyapunov` table, in their order."""
+    layers = lyapunov["layer"].to_numpy()
+    found = []
+    for layer in np.unique(layers):
+        part = lyapunov.filter(layers == layer)
+        exponents, copies = (part[name].to_numpy() for name in ("exponent", "multiplicity"))
+        found.append(
+            LayerExponents(
+                int(layer),
+                largest=float(exponents.max()),
+                mean=float((exponents * copies).sum() / copies.sum()),
+                smallest=float(exponents.min()),
+                timescale=float(part["timescale_steps"].to_numpy()[exponents.argmax()]),
+                observed=part["tokens"].null_count == 0,
+            )
+        )
+    return found
 
 
 def median_rate(summary: Row) -> float:

@@ -27,11 +27,20 @@ def interval(successes: np.ndarray, sources: np.ndarray) -> tuple[float, float]:
     """Both ends of the 95 % interval. successes: (n,) of bool, n > 0. sources: (n,)."""
     share = float(successes.mean())
     size = effective_size(successes, sources)
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    z = _quantile()
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * (share * (1 - share) / size + z**2 / (4 * size**2)) ** 0.5
     # It always holds the share itself; not so its rounding, at 0 and 1.
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def standard_error(low: float, high: float) -> float:
+    """The one whose normal interval is as wide as this 95 % interval."""
+    return (high - low) / (2 * _quantile())
+
+
+def _quantile() -> float:
+    return NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def effective_size(successes: np.ndarray, sources: np.ndarray) -> float:

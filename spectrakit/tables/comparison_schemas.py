@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from spectrakit.tables.columns import Column, TableSchema
 
+REASONS = {
+    "no-value": "one of the two has none",
+    "opposite-infinities": "one is infinite, the other minus that",
+    "no-bound": "there is a difference, and no bound is known on how far the values may be off",
+    "no-standard-error": "there is a difference, and the runs keep no spread of what the values "
+    "are means of",
+}
+"""Why a difference of summaries, or its uncertainty, is missing."""
+_REASONS = "; ".join(f"{code}: {meaning}" for code, meaning in REASONS.items())
+
 _OTHER = (
     Column("other_model_id", "string", "The model it is compared with."),
     Column("other_revision", "string", "Its commit or content hash."),
@@ -17,8 +27,6 @@ _PAIR = (
     Column("other_layer", "int32", "Index of the other model's layer at the nearest depth.",
            nullable=True),
 )  # fmt: skip
-_REASON = Column("reason", "string", "Why there is no difference; null where there is one.",
-                 nullable=True)  # fmt: skip
 
 DECAY_DISTANCE = TableSchema(
     "decay_distance",
@@ -43,7 +51,8 @@ DECAY_DISTANCE = TableSchema(
         Column("gone_at_once", "float64", "Share of its eigenvalues that are zero: an infinite "
                "decay rate.", "fraction"),
         Column("other_gone_at_once", "float64", "The same of the other.", "fraction"),
-        _REASON,
+        Column("reason", "string", "Why there is no distance; null where there is one.",
+               nullable=True),
     ),
 )  # fmt: skip
 
@@ -61,6 +70,6 @@ SUMMARY_DIFFERENCE = TableSchema(
         Column("uncertainty", "float64", "Of the difference: the bounds of both added up, or the "
                "root of the sum of squares where both are standard errors; 0 where both are exact; "
                "null where their tables say nothing of it.", nullable=True),
-        _REASON,
+        Column("reason", "string", f"Why something is missing. {_REASONS}.", nullable=True),
     ),
 )  # fmt: skip

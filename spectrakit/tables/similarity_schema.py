@@ -37,8 +37,11 @@ SIMILARITY = TableSchema(
                "leaves the l-th."),
         Column("other_depth", "int32", "The same of the other; never less than `depth` within one "
                "model."),
-        Column("other_model", "string", "The model of the other depth; null for the same model.",
-               nullable=True),
+        Column("other_model_id", "string", "The model of the other depth; null, like its revision "
+               "and run, where both depths are of one model.", nullable=True),
+        Column("other_revision", "string", "Its commit or content hash.", nullable=True),
+        Column("other_run", "int32", "Which of the runs that were compared it is of: 1 for the "
+               "second on the command line, and so on.", nullable=True),
         Column("estimator", "string", f"{_ESTIMATORS}."),
         _optional("value", "The estimate; unbiased ones may lie a little below 0."),
         _optional("null_mean", "Its mean over permutations of the tokens of one of the two."),

@@ -262,5 +262,6 @@ def test_a_trained_model_has_a_value_for_every_pair(model):
     np.testing.assert_allclose(np.diagonal(cka), 1, rtol=1e-6)
     filled = {column.name for column in SIMILARITY.columns if found[column.name].notna().any()}
     assert {column.name for column in SIMILARITY.columns} - filled == {
-        "other_model", "group_tokens", "bandwidth", "permutations", "reason",
+        "other_model_id", "other_revision", "other_run", "group_tokens", "bandwidth",
+        "permutations", "reason",
     }  # fmt: skip

@@ -90,8 +90,9 @@ def test_where_there_is_no_value_the_picture_says_why():
 def test_two_models_are_not_drawn_as_one():
     sink = MemorySink(Manifest(model_id="org/model", revision="5c0ffee12345", mode="data"))
     columns = {
-        "depth": 0, "other_depth": 0, "other_model": "another", "estimator": "cka", "value": 0.5,
-        "tokens": 9, "tokens_seen": 9, "token_set": "all", "width": 8, "other_width": 8,
+        "depth": 0, "other_depth": 0, "other_model_id": "another", "other_run": 1,
+        "estimator": "cka", "value": 0.5, "tokens": 9, "tokens_seen": 9, "token_set": "all",
+        "width": 8, "other_width": 8,
     }  # fmt: skip
     sink.append(SIMILARITY, SIMILARITY.table(columns, rows=1))
     with pytest.raises(AnalysisError, match="no similarities to draw"):
