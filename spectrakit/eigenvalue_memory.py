@@ -27,6 +27,7 @@ from spectrakit.dynamics.eigenvalue_sets import EIGENVALUE_SETS, EigenvalueSet, 
 from spectrakit.dynamics.finite_past import memory_of_rows
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.errors import UsageError
+from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
 from spectrakit.tables.memory_schema import MEMORY_FUNCTION
@@ -61,6 +62,7 @@ def eigenvalue_memory(
     out: Path | None = None,
     figures: bool = False,
     command: str = "",
+    progress: Progress | None = None,
 ) -> Run:
     """The spectra and memory functions of named sets of `size` real state dimensions.
 
@@ -77,7 +79,8 @@ def eigenvalue_memory(
     with ExitStack() as stack:
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         with one_thread():
-            _see(systems, size, Tee([kept] if writer is None else [kept, writer]), request)
+            tee = Tee([kept] if writer is None else [kept, writer])
+            _see(systems, size, tee, request, progress or Silent())
         if writer is not None and figures and MEMORY_FUNCTION.name in kept.run.tables:
             from spectrakit.report.eigenvalue_set_chart import eigenvalue_set_figure
             from spectrakit.report.figures import render_all
@@ -123,19 +126,23 @@ def _recurrence(chosen: EigenvalueSet, size: int, step: float | None, seed: int)
     )
 
 
-def _see(systems: Sequence[_System], size: int, sink: Sink, request: Request) -> None:
+def _see(
+    systems: Sequence[_System], size: int, sink: Sink, request: Request, progress: Progress
+) -> None:
     analyses = (Spectrum(sink, request), Memory(sink, request))
     index = 0
-    for system in systems:
-        layer = Layer(index, system.name, system.of.name)
-        for analysis in analyses:
-            analysis.see(layer, system.recurrence, None)
-        _write_layer(sink, layer, size, system.of.note)
-        index += 1
-        if system.of.name == "legs" and system.step is not None:
-            layer = Layer(index, f"s4 legs, dt {system.step:g}", "legs")
-            _write_s4(sink, layer, size, system.step, request.memory)
+    with progress.task("looking at their memory", total=len(systems), unit="system") as task:
+        for system in systems:
+            layer = Layer(index, system.name, system.of.name)
+            for analysis in analyses:
+                analysis.see(layer, system.recurrence, None)
+            _write_layer(sink, layer, size, system.of.note)
             index += 1
+            if system.of.name == "legs" and system.step is not None:
+                layer = Layer(index, f"s4 legs, dt {system.step:g}", "legs")
+                _write_s4(sink, layer, size, system.step, request.memory)
+                index += 1
+            task.advance(1)
     for analysis in analyses:
         analysis.finish()
 
@@ -143,7 +150,7 @@ def _see(systems: Sequence[_System], size: int, sink: Sink, request: Request) ->
 def _write_s4(sink: Sink, layer: Layer, size: int, step: float, options: MemoryOptions) -> None:
     """The memory of S4's HiPPO-LegS from its impulse responses, or why they do not tell it."""
     # The slowest eigenvalue is exp(-step): after so many tokens nothing is left in float64.
-    tokens = max(options.horizon, math.ceil(40 / step))
+    tokens = math.ceil(40 / step)
     if tokens * size > _MOST_NUMBERS:
         _write_layer(sink, layer, size, f"{tokens} x {size} numbers are too many", "failed")
         return

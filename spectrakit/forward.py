@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.residual_stream import depths_of
-from spectrakit.errors import UsageError
+from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.memory import check_states
 from spectrakit.planning import Compat, Dtype, Randomized
 from spectrakit.tokens import TokenBatch, TokenOptions, token_batches
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spectrakit.analyses.running import RunningAnalyses
     from spectrakit.architectures import Layer, RunnableModel
+    from spectrakit.architectures.base import DrivenModel, MixerInput, MixerOutput, StatesSeen
     from spectrakit.dynamics import Gauge
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
@@ -119,7 +120,27 @@ def _see_batch(
 
     # What lies behind a text is padding that no token before it sees, so `valid` is not needed.
     runnable.run(ids, on_layer, on_states=on_states if analyses.wants_states else None)
-    analyses.end_batch(lambda watch: runnable.run(ids, on_states=watch), valid)
+    analyses.end_batch(_BatchAgain(runnable, ids, forward.compat), valid)
+
+
+@dataclass(frozen=True)
+class _BatchAgain:
+    """A batch that has been run: see `Rerun`."""
+
+    runnable: RunnableModel
+    ids: Tensor
+    compat: Compat | None
+
+    def __call__(self, on_states: StatesSeen) -> None:
+        self.runnable.run(self.ids, on_states=on_states)
+
+    def mixers(self, on_input: MixerInput, on_output: MixerOutput) -> None:
+        if self.compat is not None:  # whose layers are whole blocks
+            raise UsageError("--compat shows no mixers alone", hint="leave --compat out")
+        if not hasattr(self.runnable, "run_mixers"):
+            message = f"{type(self.runnable).__name__} does not show its mixers alone"
+            raise UnsupportedError(message, hint="--drive blocks")
+        cast("DrivenModel", self.runnable).run_mixers(self.ids, on_input, on_output)
 
 
 def resolve_device(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory import check_memory
-from spectrakit.plugins import Registered, plugins
+from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.dynamics import Recurrence
     from spectrakit.planning import Dtype
+    from spectrakit.registry import Registered
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
     torch = lazy_import("torch")

@@ -182,24 +182,30 @@ def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
 def _write_layers(
     sink: Sink, model: Model, plan: Plan, seen: Mapping[int, tuple[Mode, str]]
 ) -> None:
-    for planned in plan.layers:
-        layer = planned.layer
-        mode, gauge = seen.get(layer.index, (None, None))
-        row = {
-            "layer": layer.index,
-            "path": layer.path,
-            "kind": layer.kind,
-            "operator": None if layer.mixer is None else layer.mixer.operator,
-            "mode": mode,
-            "gauge": gauge,
-            "heads": layer.heads,
-            "channels": layer.channels,
-            "state_size": layer.state_size,
-            "status": planned.status,
-            "reason": planned.reason,
-            "bytes_read": _bytes_read(model, planned, plan.source),
-        }
-        sink.append(LAYERS, LAYERS.table(row, rows=1))
+    rows = [_layer_row(model, planned, plan.source, seen) for planned in plan.layers]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    sink.append(LAYERS, LAYERS.table(columns))
+
+
+def _layer_row(
+    model: Model, planned: LayerPlan, source: Source, seen: Mapping[int, tuple[Mode, str]]
+) -> dict[str, object]:
+    layer = planned.layer
+    mode, gauge = seen.get(layer.index, (None, None))
+    return {
+        "layer": layer.index,
+        "path": layer.path,
+        "kind": layer.kind,
+        "operator": None if layer.mixer is None else layer.mixer.operator,
+        "mode": mode,
+        "gauge": gauge,
+        "heads": layer.heads,
+        "channels": layer.channels,
+        "state_size": layer.state_size,
+        "status": planned.status,
+        "reason": planned.reason,
+        "bytes_read": _bytes_read(model, planned, source),
+    }
 
 
 def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:

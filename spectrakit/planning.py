@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from spectrakit.analyses.running import any_needs_forward
+from spectrakit.analyses.running import any_needs_forward, reruns_the_model
 from spectrakit.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def plan_layers(
     """Decide for every layer whether it will be analysed, or why not.
 
     data_asked: whether there is a text to run the model on. analyses: by name; those that look at
-    hidden states need a forward pass.
+    hidden states need a forward pass, and those that run the model again get one where it runs.
 
     Raises UnsupportedError where none can be, UsageError for an unknown mode, and for one that does
     not have what an analysis looks at.
@@ -73,7 +73,9 @@ def plan_layers(
     readable = [layer for layer in model.layers if layer.mixer is not None]
     in_weights = [layer for layer in readable if layer.in_weights]
     if mode == "auto":
-        mode = "weights" if in_weights and not data_asked and not forward else "data"
+        reruns = any(map(reruns_the_model, analyses)) and any(layer.runs for layer in readable)
+        enough = in_weights and not data_asked and not forward and not reruns
+        mode = "weights" if enough else "data"
     elif mode == "weights" and data_asked:
         raise UsageError("weights mode reads no text", hint="--mode data, or leave the text out")
     elif mode == "weights" and forward:

@@ -82,11 +82,32 @@ def test_a_run_is_written_with_its_picture(tmp_path):
 
 def test_a_past_that_does_not_fit_is_a_reason_and_no_picture(tmp_path):
     options = MemoryOptions(horizon=1 << 26, past="horizon")
-    run = eigenvalue_memory(["lin"], 8, [], options, out=tmp_path / "run", figures=True)
+    out = tmp_path / "run"
+    run = eigenvalue_memory(["s4d-lin"], 8, [1e-9], options, out=out, figures=True)
     (row,) = run.table("memory_summary").to_pylist()
     assert "do not fit in memory" in row["reason"]
+    assert "the infinite past where poles decay" in row["reason"]
     assert "memory_function" not in run.tables
     assert not (tmp_path / "run" / "memory.png").exists()
+
+
+def test_a_past_that_would_take_hours_is_a_reason():
+    options = MemoryOptions(horizon=1 << 17, past="horizon")
+    run = eigenvalue_memory(["s4d-lin"], 1024, [1e-9], options)
+    (row,) = run.table("memory_summary").to_pylist()
+    assert "would take hours: take a horizon of 32" in row["reason"]
+
+
+def test_a_past_that_is_longer_than_the_memory_costs_no_more_than_that():
+    options = MemoryOptions(horizon=1 << 30, past="horizon")
+    run = eigenvalue_memory(["s4d-lin", "legs"], 8, [1e-2], options)
+    infinite = eigenvalue_memory(["s4d-lin", "legs"], 8, [1e-2], MemoryOptions(horizon=1 << 30))
+    (lin, s4d, s4), (endless, *_) = (named(found).values() for found in (run, infinite))
+    assert [summary["past"] for _, summary in (lin, s4d, s4)] == ["horizon"] * 3
+    assert endless[1]["past"] == "infinite"
+    for column in ("rank", "capacity_within", "mean_delay"):
+        assert lin[1][column] == pytest.approx(endless[1][column], rel=1e-9)
+        assert s4[1][column] == pytest.approx(s4d[1][column], rel=1e-8)
 
 
 @pytest.mark.parametrize(("names", "size", "steps", "message"), [

@@ -218,7 +218,9 @@ def test_nan_on_one_token_is_reported_at_the_first_layer_that_saw_it(tiny_mamba_
     save_file(weights, tmp_path / "m" / "model.safetensors")
     (tmp_path / "t.txt").write_text("a quiet place")
     source = TokenOptions(text=str(tmp_path / "t.txt"))
-    with pytest.raises(AnalysisError, match=r"layer 0 .*: a decay rate is NaN on some token"):
+    with pytest.raises(
+        AnalysisError, match=r"layer 0 .*: a decay rate is NaN: sequence 0 of its batch, token 2"
+    ):
         sk.analyze(str(tmp_path / "m"), source=source)
 
 

@@ -7,9 +7,8 @@ afterwards: keep sums, not tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
 from spectrakit.analyses.memory_options import MemoryOptions
@@ -21,13 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Layer
-    from spectrakit.architectures.base import StatesSeen
+    from spectrakit.architectures.base import MixerInput, MixerOutput, StatesSeen
     from spectrakit.dynamics import Domain, Recurrence
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
-
-#: Runs the batch once more and shows its residual stream, which may be changed on the way.
-Rerun: TypeAlias = "Callable[[StatesSeen], None]"
 
 
 @dataclass(frozen=True)
@@ -90,8 +86,24 @@ class StatesAnalysis(Analysis, Protocol):
         """All depths of a batch have been shown."""
 
 
+class Rerun(Protocol):
+    """A batch that can be run again, as often as an analysis needs."""
+
+    def __call__(self, on_states: StatesSeen) -> None:
+        """Show the residual stream, which may be changed on the way."""
+
+    def mixers(self, on_input: MixerInput, on_output: MixerOutput) -> None:
+        """Show what every mixer is handed, which may be changed, and what it makes of it.
+
+        Raises UnsupportedError where the model does not show its mixers alone.
+        """
+
+
 class RerunAnalysis(Analysis, Protocol):
-    """An analysis that asks what a change of the residual stream does, in data mode."""
+    """An analysis that asks what a change inside the model does, in data mode.
+
+    One that has `see` too finds something in weights alone, but more in a model that runs.
+    """
 
     def see_rerun(self, rerun: Rerun, valid: Tensor) -> None:
         """Run the batch again, as often as needed; called when its own pass has ended."""

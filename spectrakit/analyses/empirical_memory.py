@@ -1,27 +1,34 @@
-"""What a model, or each block of it, remembers of its input: measured as a black box.
+"""What a model, or each block or mixer of it, remembers of its input: measured as a black box.
 
-The model runs again on every batch, with its residual stream replaced, at one depth, by a white
-signal u_t along one direction:
+The model runs again on every batch, with a white signal u_t in place of its residual stream or of
+what its mixers are handed (`spectrakit.analyses.white_drive`). Then u_{t-tau} is read back,
+linearly, from the residual stream behind or from the mixers' outputs
+(`spectrakit.representations.delay_regression`).
 
-    x_t = s (e_0 + g u_t e_1)        u_t uniform on [-sqrt 3, sqrt 3], so that <u^2> = 1
+    drive="model"    the embeddings are driven, and read back at every depth
+    drive="blocks"   every block in turn, and read back behind it
+    drive="mixers"   every mixer without its block's norm and residual, all of them in one pass,
+                     each by a signal of its own: what one takes of another is noise to it
 
-e_0 is the direction of the mean of what was there and e_1 a random one at a right angle to it, s
-the root mean square length: the first keeps a norm that divides by the length from taking u_t away.
-Then u_{t-tau} is read back, linearly, from the residual stream behind
-(`spectrakit.representations.delay_regression`). Where the signal enters there is delay 0 alone;
-what is found of older inputs is what mixers brought there. `drive="model"` drives the embeddings
-and reads at every depth; `drive="blocks"` drives every block in turn and reads behind it. The
-measure is our own: arXiv 2510.00563 defines the memory function of a linear recurrence, which this
-equals where a model is one.
+Where the signal enters the residual stream there is delay 0 alone; what is found of older inputs is
+what mixers brought there. Weights mode has the mixers whose recurrence weights alone determine; as
+they are linear, their response to an impulse says what they make of the signal.
+
+The measure is our own: arXiv 2510.00563 defines the memory function of a linear recurrence, which
+this equals where a model or mixer is one and shows as many outputs as it has states.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.white_drive import WhiteDrive, white
+from spectrakit.dynamics import ConstantInput, ConstantOutput
 from spectrakit.dynamics.delays import Delays
+from spectrakit.dynamics.impulse_response import convolved, impulse_response
+from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.representations.delay_regression import DelayRegression, TooFewSamplesError
 from spectrakit.representations.spread import lengths
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
@@ -31,16 +38,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.analyses.base import Request, Rerun
+    from spectrakit.architectures import Layer
+    from spectrakit.dynamics import Recurrence
     from spectrakit.tables import Sink
 else:
     torch = lazy_import("torch")
 
-#: Features a read-out has at most: wider streams are projected on so many random directions.
+#: Features a read-out has at most: wider outputs are projected on so many random directions.
 MOST_FEATURES = 256
-#: g: how far the signal moves the stream, over its mean.
-_GAIN = 0.5
 #: Delays per doubling.
 _PER_OCTAVE = 8
+#: Sequences and tokens of the signal in weights mode, which has no text to take them from.
+_SEQUENCES, _TOKENS = 16, 4096
+
+
+class Route(NamedTuple):
+    """Where the signal enters and where it is read: two depths, or a mixer's input and output."""
+
+    driven_depth: int | None = None
+    depth: int | None = None
+    layer: int | None = None
 
 
 class EmpiricalMemory:
@@ -52,33 +69,58 @@ class EmpiricalMemory:
     def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink
         self._seed = request.seed
-        self._blocks = request.empirical_memory.drive == "blocks"
+        self._drive = request.empirical_memory.drive
         self._generator = torch.Generator().manual_seed(request.seed)
-        #: By the depth where the signal enters.
-        self._drives: dict[int, _Drive] = {}
-        #: By the depths where the signal enters and where it is read.
-        self._regressions: dict[tuple[int, int], DelayRegression] = {}
+        #: By the depth where the signal enters, or by the mixer's layer.
+        self._places: dict[int, WhiteDrive] = {}
+        self._regressions: dict[Route, DelayRegression] = {}
+        #: Why there is nothing of a layer.
+        self._reasons: dict[Route, str] = {}
         self._projections: dict[int, Tensor] = {}
         self._sequences = 0
+
+    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
+        """Drive a recurrence that weights alone determine; a running model shows its mixers itself.
+
+        Raises UsageError where more than the mixers is to be driven, and there are weights alone.
+        """
+        if valid is not None:
+            return
+        if self._drive != "mixers":
+            message = f"weights alone do not show what --drive {self._drive} would drive"
+            raise UsageError(message, hint="--drive mixers, or --mode data where the model runs")
+        route = Route(layer=layer.index)
+        write, read = recurrence.input_map, recurrence.output_map
+        if not isinstance(write, ConstantInput) or not isinstance(read, ConstantOutput):
+            self._reasons[route] = f"weights alone do not fix B and C ({recurrence.mode} mode)"
+            return
+        heads, _, inputs = write.weight.shape
+        direction = WhiteDrive.standard(heads * inputs, self._seed).direction
+        response = self._features(impulse_response(recurrence, direction, _TOKENS))
+        signal = white((_SEQUENCES, _TOKENS), self._generator)
+        self._add(route, convolved(response, signal), signal)
 
     def see_rerun(self, rerun: Rerun, valid: Tensor) -> None:
         """Drive the sequences that fill the batch's whole length with a white signal.
 
-        Raises AnalysisError where a token's state is NaN or Inf.
+        Raises AnalysisError where a token's state is NaN or Inf, UnsupportedError where the mixers
+        are to be driven and the model does not show them alone.
         """
         whole = valid.all(1)
         if bool(whole.any()):
-            self._see_whole(rerun, whole, valid)
+            if self._drive == "mixers":
+                self._drive_mixers(rerun, whole)
+            else:
+                self._drive_stream(rerun, whole, valid.shape)
         self._sequences += len(valid)
 
-    def _see_whole(self, rerun: Rerun, whole: Tensor, valid: Tensor) -> None:
-        drawn = torch.rand(valid.shape, generator=self._generator, dtype=torch.float64)
-        inputs = (2 * drawn - 1) * 3**0.5
-        last = self._driven(rerun, inputs, whole, entry=0)
-        for entry in range(1, last) if self._blocks else ():
-            self._driven(rerun, inputs, whole, entry)
+    def _drive_stream(self, rerun: Rerun, whole: Tensor, shape: tuple[int, ...]) -> None:
+        signal = white(shape, self._generator)
+        last = self._drive_depth(rerun, signal, whole, entry=0)
+        for entry in range(1, last) if self._drive == "blocks" else ():
+            self._drive_depth(rerun, signal, whole, entry)
 
-    def _driven(self, rerun: Rerun, inputs: Tensor, whole: Tensor, entry: int) -> int:
+    def _drive_depth(self, rerun: Rerun, signal: Tensor, whole: Tensor, entry: int) -> int:
         """Run with the signal at depth `entry`; the deepest depth there is."""
         last = 0
 
@@ -86,42 +128,68 @@ class EmpiricalMemory:
             nonlocal last
             last = depth
             if depth == entry:
-                if depth not in self._drives:
-                    self._drives[depth] = _Drive.of(states[whole].flatten(0, 1), self._seed)
-                states = self._drives[depth].stream(inputs, states)
-            looked_at = whole.to(states.device).unsqueeze(1).expand(inputs.shape)
+                if depth not in self._places:
+                    stream = states[whole].flatten(0, 1)
+                    self._places[depth] = WhiteDrive.of_stream(stream, self._seed)
+                states = self._places[depth].vectors(signal, states)
+            looked_at = whole.to(states.device).unsqueeze(1).expand(signal.shape)
             check_finite(depth, lengths(states.float()), looked_at, self._sequences)
-            if entry <= depth and (depth <= entry + 1 or not self._blocks):
-                regression = self._regression((entry, depth), inputs.shape[1])
-                regression.add(self._features(states[whole]), inputs[whole.cpu()])
+            if entry <= depth and (depth <= entry + 1 or self._drive == "model"):
+                self._add(Route(entry, depth), self._features(states[whole]), signal[whole.cpu()])
             return states if depth == entry else None
 
         rerun(on_states)
         return last
 
+    def _drive_mixers(self, rerun: Rerun, whole: Tensor) -> None:
+        """Run with a signal at every mixer; before the first time, see what the model hands it."""
+        signals: dict[int, Tensor] = {}
+
+        def measure(layer: Layer, hidden: Tensor) -> None:
+            handed = hidden[whole].flatten(0, 1)
+            self._places[layer.index] = WhiteDrive.of_mixer(handed, self._seed)
+
+        def on_input(layer: Layer, hidden: Tensor) -> Tensor:
+            signals[layer.index] = white(hidden.shape[:2], self._generator)
+            return self._places[layer.index].vectors(signals[layer.index], hidden)
+
+        def on_output(layer: Layer, output: Tensor) -> None:
+            output, signal = output[whole], signals.pop(layer.index)[whole.cpu()]
+            if not bool(output.isfinite().all()):
+                message = f"layer {layer.index}: its mixer, driven alone, gives NaN or Inf"
+                raise AnalysisError(message, hint="--dtype float32")
+            self._add(Route(layer=layer.index), self._features(output), signal)
+
+        if not self._places:
+            rerun.mixers(measure, lambda *_: None)
+        rerun.mixers(on_input, on_output)
+
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
         self._sequences += other._sequences
-        for depths, regression in other._regressions.items():
-            if depths in self._regressions:
-                self._regressions[depths].merge(regression)
+        self._reasons |= other._reasons
+        for route, regression in other._regressions.items():
+            if route in self._regressions:
+                self._regressions[route].merge(regression)
             else:
-                self._regressions[depths] = regression
+                self._regressions[route] = regression
 
     def finish(self) -> None:
-        """Write what is recovered at each depth and delay."""
-        for depths in sorted(self._regressions):
-            self.sink.append(EMPIRICAL_MEMORY, EMPIRICAL_MEMORY.table(self._columns(*depths)))
+        """Write what is recovered at each delay, of every place that was read."""
+        routes = [*self._regressions, *self._reasons]  # of one kind: depths, or layers
+        for route in sorted(routes, key=lambda route: [at for at in route if at is not None]):
+            columns = route._asdict() | self._recovered(route)
+            self.sink.append(EMPIRICAL_MEMORY, EMPIRICAL_MEMORY.table(columns))
 
-    def _columns(self, entry: int, depth: int) -> dict[str, object]:
-        regression = self._regressions[entry, depth]
-        delays = list(regression.delays)
-        columns: dict[str, object] = {"driven_depth": entry, "depth": depth, "delay": delays}
+    def _recovered(self, route: Route) -> dict[str, object]:
+        if route in self._reasons:
+            return {"delay": [0], "reason": self._reasons[route]}
+        regression = self._regressions[route]
+        columns: dict[str, object] = {"delay": list(regression.delays)}
         try:
             found = regression.recovered()
         except TooFewSamplesError as error:
-            nothing = dict.fromkeys(("value", "threshold", "samples", "dimension"))
-            return columns | nothing | {"reason": f"too few tokens: {error}"}
+            return columns | {"reason": f"too few tokens: {error}"}
         return columns | {
             "value": found.value.numpy(),
             "threshold": found.threshold,
@@ -130,43 +198,20 @@ class EmpiricalMemory:
             "reason": None,
         }
 
-    def _regression(self, depths: tuple[int, int], tokens: int) -> DelayRegression:
-        if depths not in self._regressions:
-            delays = Delays(max(1, tokens // 2), _PER_OCTAVE).kept.tolist()
-            self._regressions[depths] = DelayRegression(delays, self._seed)
-        return self._regressions[depths]
+    def _add(self, route: Route, features: Tensor, signal: Tensor) -> None:
+        if route not in self._regressions:
+            delays = Delays(max(1, signal.shape[1] // 2), _PER_OCTAVE).kept.tolist()
+            self._regressions[route] = DelayRegression(delays, self._seed)
+        self._regressions[route].add(features, signal)
 
-    def _features(self, states: Tensor) -> Tensor:
-        width = states.shape[-1]
+    def _features(self, vectors: Tensor) -> Tensor:
+        """What is read of vectors (..., E): all of it, or projections (..., MOST_FEATURES)."""
+        width = vectors.shape[-1]
         if width <= MOST_FEATURES:
-            return states
+            return vectors
         if width not in self._projections:
             generator = torch.Generator().manual_seed(self._seed)
             drawn = torch.randn(width, MOST_FEATURES, generator=generator) / width**0.5
-            self._projections[width] = drawn.to(states.device, torch.float32)
-        return states.float() @ self._projections[width]
-
-
-class _Drive:
-    """The signal's place in the stream: offset (E,) and direction (E,)."""
-
-    def __init__(self, offset: Tensor, direction: Tensor) -> None:
-        self.offset = offset
-        self.direction = direction
-
-    @classmethod
-    def of(cls, embedded: Tensor, seed: int) -> _Drive:
-        """From embedded tokens (tokens, E)."""
-        embedded = embedded.float()
-        length = embedded.square().sum(-1).mean().sqrt()
-        mean = embedded.mean(0)
-        offset = mean / mean.norm().clamp(min=1e-12)
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randn(len(mean), generator=generator).to(offset.device)
-        across = drawn - (drawn @ offset) * offset
-        return cls(length * offset, _GAIN * length * across / across.norm())
-
-    def stream(self, inputs: Tensor, states: Tensor) -> Tensor:
-        """x_t for u (B, T), as `states` are stored."""
-        u = inputs.to(self.offset.device, torch.float32).unsqueeze(-1)
-        return (self.offset + u * self.direction).to(states.dtype)
+            self._projections[width] = drawn.to(vectors.device)
+        wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        return wide @ self._projections[width].to(wide.dtype)

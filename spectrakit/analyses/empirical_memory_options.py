@@ -7,13 +7,14 @@ from typing import Literal, TypeAlias, get_args
 
 from spectrakit.errors import UsageError
 
-#: Where the signal enters: at the embeddings, or at each block in turn (a pass for every block).
-Drive: TypeAlias = Literal["model", "blocks"]
+#: Where the signal enters: at the embeddings, at each block in turn (a pass for every block), or at
+#: every mixer, without its block's norm and residual (one pass for all).
+Drive: TypeAlias = Literal["model", "blocks", "mixers"]
 
 
 @dataclass(frozen=True)
 class EmpiricalMemoryOptions:
-    """drive: what is measured, the model as a whole or every block by itself."""
+    """drive: what is measured, the model as a whole, every block or every mixer by itself."""
 
     drive: Drive = "model"
 

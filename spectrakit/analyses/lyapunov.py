@@ -54,7 +54,7 @@ class Lyapunov:
             if recurrence.starts is not None:
                 valid = valid & ~recurrence.starts
             seen = self._seen.setdefault(layer.index, _LayerProduct(layer, recurrence))
-            with adding(layer):
+            with adding(layer, recurrence, valid):
                 seen.growth.add(recurrence.operator, valid)
         elif layer.index not in self._written:
             self._written.add(layer.index)

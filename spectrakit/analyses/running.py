@@ -64,6 +64,11 @@ def any_needs_forward(names: Iterable[str]) -> bool:
     return any(needs_forward(registry[name]) for name in names)
 
 
+def reruns_the_model(name: str) -> bool:
+    """Whether the analysis of this name runs the model again, where there is one to run."""
+    return hasattr(plugins().register().analyses[name], "see_rerun")
+
+
 class RunningAnalyses:
     """Shows every analysis what it looks at, and remembers how each layer was seen."""
 

@@ -89,6 +89,11 @@ LayerSeen: TypeAlias = "Callable[[Layer, Observation], None]"
 #: Called with the residual stream (B, T, E) at each depth: 0 where it enters the first block, l
 #: where it leaves the l-th. What it returns takes the stream's place; None leaves it as it is.
 StatesSeen: TypeAlias = "Callable[[int, Tensor], Tensor | None]"
+#: Called with each layer whose mixer is about to run and what the mixer is handed, (B, T, E), which
+#: the block's norm has gone over. What it returns takes its place; None leaves it as it is.
+MixerInput: TypeAlias = "Callable[[Layer, Tensor], Tensor | None]"
+#: Called with what the mixer made of that, (B, T, its width).
+MixerOutput: TypeAlias = "Callable[[Layer, Tensor], None]"
 
 
 class RunnableModel(Protocol):
@@ -128,6 +133,18 @@ class LanguageModel(RunnableModel, Protocol):
 
         tokens: (B, T) of ids. places: (B, K), of the tokens whose successors are asked for. Scores
         are (B, K, V), up to what keeps their order (a temperature, a soft cap).
+
+        Raises UsageError where the sequences are longer than the model can take.
+        """
+
+
+class DrivenModel(RunnableModel, Protocol):
+    """A runnable model whose mixers can be driven alone; none need have this member."""
+
+    def run_mixers(self, tokens: Tensor, on_input: MixerInput, on_output: MixerOutput) -> None:
+        """One forward pass over token ids (B, T) that shows the mixer of every readable layer.
+
+        A mixer is what a layer moves information with, without the block's norm and residual.
 
         Raises UsageError where the sequences are longer than the model can take.
         """

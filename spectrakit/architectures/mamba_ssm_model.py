@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.mamba_ssm_initial import initial_mamba_ssm
 from spectrakit.architectures.written_out import (
     ForwardPass,
     WrittenOutModel,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch.nn import functional
 
     from spectrakit.architectures.base import Layer
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Observation
 else:
@@ -86,10 +88,14 @@ class MambaSSMModel(WrittenOutModel):
     """Embedding, blocks of a mixer (and an MLP), and a final norm; the head is not computed."""
 
     def __init__(
-        self, layers: Sequence[Layer], weights: Mapping[str, Tensor], backbone: Backbone
+        self,
+        layers: Sequence[Layer],
+        weights: Mapping[str, Tensor],
+        backbone: Backbone,
+        initial: Initial | None = None,
     ) -> None:
         """`weights` are by their names in the file; every layer's mixer is one written out."""
-        super().__init__(layers, weights)
+        super().__init__(layers, weights, initial)
         self.backbone = backbone
 
     @property
@@ -166,4 +172,4 @@ def load_mamba_ssm_model(
     """
     around = backbone.shapes(layers)
     weights = read_written_out(checkpoint, layers, around, device, dtype, precise=_PRECISE)
-    return MambaSSMModel(layers, weights, backbone)
+    return MambaSSMModel(layers, weights, backbone, initial_mamba_ssm(checkpoint))

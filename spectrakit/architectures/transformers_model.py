@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.driven_mixers import mixers_watched
 from spectrakit.architectures.layer_watch import LayerWatch
 from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.residual_stream import stream_watched
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from spectrakit.architectures.base import Layer, LayerSeen, StatesSeen
+    from spectrakit.architectures.base import (
+        Layer,
+        LayerSeen,
+        MixerInput,
+        MixerOutput,
+        StatesSeen,
+    )
     from spectrakit.architectures.taps import Source, Tap
     from spectrakit.checkpoints import Checkpoint
 else:
@@ -72,6 +79,18 @@ class TransformersModel:
                 "so their recurrence was not seen"
             )
             raise AnalysisError(message, hint="report this with the transformers version")
+
+    def run_mixers(self, tokens: Tensor, on_input: MixerInput, on_output: MixerOutput) -> None:
+        """See `DrivenModel.run_mixers`; the mixers are the modules of the layers.
+
+        Raises UnsupportedError where one takes or gives anything but vectors (B, T, E).
+        """
+        device = next(self.model.parameters()).device
+        with (
+            self._watched(LayerWatch(None, None)),  # for its faster scans; nobody looks
+            mixers_watched(self.model, self.layers, on_input, on_output),
+        ):
+            self._forward(tokens.to(device))
 
     def logits(self, tokens: Tensor, places: Tensor) -> Tensor | None:
         """See `LanguageModel.logits`; None for a model of a class that has no language head."""

@@ -12,6 +12,7 @@ mixer's own `from_input` is the forward pass of its layer:
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.architectures.base import Layer, LayerSeen, StatesSeen
+    from spectrakit.architectures.base import (
+        Layer,
+        LayerSeen,
+        MixerInput,
+        MixerOutput,
+        StatesSeen,
+    )
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Observation
     from spectrakit.mixers.base import WrittenOutMixer
@@ -36,10 +44,20 @@ else:
 class WrittenOutModel(ABC):
     """A model of `layers`, whose mixers are `WrittenOutMixer`, and of the `weights` around them."""
 
-    def __init__(self, layers: Sequence[Layer], weights: Mapping[str, Tensor]) -> None:
-        """`weights` are by their names in the file."""
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        weights: Mapping[str, Tensor],
+        initial: Initial | None = None,
+    ) -> None:
+        """`weights` are by their names in the file.
+
+        initial: what each was before training, as the model's own library draws it; None where that
+        is not known.
+        """
         self.layers = tuple(layers)
         self.weights = weights
+        self.initial = initial
 
     @property
     @abstractmethod
@@ -53,6 +71,11 @@ class WrittenOutModel(ABC):
         The residual stream goes through `passing.stream` where it enters the first block and where
         it leaves each one; every layer's mixer is run by `passing.mixed`.
         """
+
+    def is_norm(self, name: str) -> bool:
+        """Whether the weight called so belongs to a norm, by the name of its module."""
+        module = name.rpartition(".")[0].rpartition(".")[2]
+        return "norm" in module or re.match(r"ln(\d|_)", module) is not None
 
     def run(
         self,
@@ -68,9 +91,16 @@ class WrittenOutModel(ABC):
         if valid is not None and not bool((valid[:, :-1] >= valid[:, 1:]).all()):
             message = "this model is run by its equations, which take no padding before the text"
             raise UnsupportedError(message, hint="pad after the text, or run texts one by one")
+        self._pass(tokens, ForwardPass(self, on_layer, on_states))
+
+    def run_mixers(self, tokens: Tensor, on_input: MixerInput, on_output: MixerOutput) -> None:
+        """See `DrivenModel.run_mixers`."""
+        self._pass(tokens, ForwardPass(self, on_input=on_input, on_output=on_output))
+
+    def _pass(self, tokens: Tensor, passing: ForwardPass) -> None:
         device = next(iter(self.weights.values())).device
         with torch.no_grad(), quiet_transformers():  # whose scans give advice
-            self.hidden_states(tokens.to(device), ForwardPass(self, on_layer, on_states))
+            self.hidden_states(tokens.to(device), passing)
 
     def scanned(self, layer: Layer, observation: Observation) -> Tensor:  # noqa: ARG002
         """The outputs y (B, T, H, P) of a layer's recurrence, token by token.
@@ -88,10 +118,14 @@ class ForwardPass:
         model: WrittenOutModel,
         on_layer: LayerSeen | None = None,
         on_states: StatesSeen | None = None,
+        on_input: MixerInput | None = None,
+        on_output: MixerOutput | None = None,
     ) -> None:
         self._model = model
         self._on_layer = on_layer
         self._on_states = on_states
+        self._on_input = on_input
+        self._on_output = on_output
         self._depth = 0
 
     def stream(self, residual: Tensor) -> Tensor:
@@ -109,6 +143,9 @@ class ForwardPass:
 
         given: what the mixer takes beside its parameters (another layer's values), by role.
         """
+        if self._on_input is not None:
+            changed = self._on_input(layer, hidden)
+            hidden = hidden if changed is None else changed
         weights = self._model.weights
         p = {role: weights[name] for role, name in layer.parameters.items() if name in weights}
         mixer: WrittenOutMixer = layer.mixer  # type: ignore[assignment]
@@ -122,6 +159,8 @@ class ForwardPass:
             observation = replace(observation, outputs=output)
         if self._on_layer is not None:
             self._on_layer(layer, observation)
+        if self._on_output is not None:
+            self._on_output(layer, output)
         return output
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spectrakit.cli import options
-from spectrakit.cli.console import print_data, print_json, tell
+from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
 from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def memory(
         out=out or Path(f"memory-{'-'.join(names)}-n{n}"),
         figures=figures,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
+        progress=terminal_progress(),
     )
     if json:
         print_json(_document(run))

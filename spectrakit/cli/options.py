@@ -97,7 +97,7 @@ AllCurves = Annotated[
 ]
 Driven = Annotated[
     Drive,
-    typer.Option(help="What empirical_memory measures: the model, or each of its blocks."),
+    typer.Option(help="What empirical_memory measures: the model, its blocks or its mixers."),
 ]
 Estimators = Annotated[
     str | None,

@@ -15,6 +15,10 @@ made orthogonal to all before it, twice. A pole outside the unit circle runs bac
 the zero of the all-pass section of q's pole: over an infinite past v is orthogonal as it comes out,
 the Takenaka-Malmquist cascade.
 
+Of a past that is much longer than the memory only the last tokens are made. Where all poles decay,
+those before the last t change MF by a share of |A^t|_F^2 / (1 - |A^t|_F^2) at most, A being
+input-balanced: that is the share of the basis over an infinite past which lies beyond them.
+
 H systems, K poles, T tokens of past.
 """
 
@@ -23,6 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit.dynamics.input_balanced import takenaka_malmquist
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.dynamics.many_inputs import with_conjugates
 from spectrakit.dynamics.memory_function import MemoryFunction, joined
@@ -47,32 +52,62 @@ _HORIZON: Past = "horizon"
 #: Numbers of the bases that are made at once: 128 MiB of float64.
 _BLOCK_NUMBERS = 1 << 24
 
+#: Tokens per state from which on it is looked whether they all matter, and states up to which.
+_WORTH_A_LOOK, _MOST_LOOKED_AT = 32, 1024
+#: What may lie beyond the tokens that matter, of the memory of all delays times the delay.
+_ROUNDING = 1e-13
+
 
 def memory_of_past(poles: Poles, delays: Delays) -> MemoryFunction:
     """Of the last `delays.horizon` inputs."""
-    states = poles.log_modulus.shape[1]
-    count = max(1, _BLOCK_NUMBERS // max(1, states * delays.horizon))
-    blocks = (slice(first, first + count) for first in range(0, len(poles.log_modulus), count))
-    # Every delay of a block at a time: of all systems together they would not fit in memory.
-    return joined(
-        [
-            memory_of_rows(_squared_rows(past_basis(poles.of(b), delays.horizon)), delays)
-            for b in blocks
-        ]
-    )
+    states = max(1, poles.log_modulus.shape[1])
+    lasting = lasting_tokens(poles, delays.horizon)
+    parts, systems = [], []
+    for tokens in lasting.unique().tolist():
+        count = max(1, _BLOCK_NUMBERS // (states * tokens))
+        # Every delay of a block at a time: of all systems together they would not fit in memory.
+        for block in (lasting == tokens).nonzero().squeeze(-1).split(count):
+            rows = _squared_rows(past_basis(poles.of(block), tokens))
+            parts.append(memory_of_rows(rows, delays))
+            systems.append(block)
+    return joined(parts).of(torch.cat(systems).argsort())
+
+
+def lasting_tokens(poles: Poles, tokens: int) -> Tensor:
+    """How many of the last `tokens` inputs each system has memory of, to rounding: (H,).
+
+    All of them where a pole does not decay.
+    """
+    lasting = torch.full(poles.counts.shape[:1], tokens)
+    states = max(1, poles.counts.shape[1])
+    if tokens <= _WORTH_A_LOOK * states or states > _MOST_LOOKED_AT:
+        return lasting
+    for block in poles.decaying.cpu().nonzero().squeeze(-1).split(_BLOCK_NUMBERS // states**2):
+        for doublings, power in enumerate(
+            takenaka_malmquist(poles.of(block)).squarings(tokens.bit_length() - 1)
+        ):
+            length = 2**doublings
+            beyond = power.abs().square().sum((-2, -1)).cpu()
+            forgotten = (length * beyond <= _ROUNDING) & (lasting[block] > length)
+            lasting[block[forgotten]] = length
+            if bool((lasting[block] <= length).all()):
+                break
+    return lasting
 
 
 def memory_of_rows(memory: Tensor, delays: Delays) -> MemoryFunction:
-    """From MF at every delay of the past: (H, T), T being the horizon or more."""
+    """From MF at every delay of the past: (H, T); where T is below the horizon, the rest is 0."""
+    tokens = memory.shape[-1]
     whole = memory.cumsum(-1)
-    position = torch.arange(memory.shape[-1], device=memory.device)
+    position = torch.arange(tokens, device=memory.device)
     rank = whole[:, -1].round()
     kept = delays.kept.to(memory.device)
+    known, at = kept < tokens, kept.clamp(max=tokens - 1)
     return MemoryFunction(
         delays=kept,
-        memory=memory[:, kept],
-        below=(whole - memory)[:, kept],
-        within=whole[:, delays.horizon - 1],
+        memory=memory[:, at] * known,
+        below=torch.where(known, (whole - memory)[:, at], whole[:, -1:]),
+        within=whole[:, min(delays.horizon, tokens) - 1],
         rank=rank,
         capacity=whole[:, -1],
         mean_delay=(memory * position).sum(-1) / rank.clamp(min=1),

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
-from spectrakit.dynamics.finite_past import memory_of_columns, memory_of_past
+from spectrakit.dynamics.diagonal_products import Diagonal
+from spectrakit.dynamics.finite_past import (
+    lasting_tokens,
+    memory_of_columns,
+    memory_of_past,
+)
 from spectrakit.dynamics.many_inputs import input_balanced
 from spectrakit.dynamics.maps import ConstantInput
 from spectrakit.dynamics.memory_function import (
@@ -28,11 +33,7 @@ from spectrakit.dynamics.memory_function import (
 )
 from spectrakit.dynamics.operators import Dense, DiagonalDecay
 from spectrakit.dynamics.poles import Poles
-from spectrakit.dynamics.rounded_memory import (
-    IN_EIGENBASIS,
-    readings_through_noise,
-    rounded_readings,
-)
+from spectrakit.dynamics.rounded_memory import readings_through_noise, rounded_readings
 from spectrakit.dynamics.shift import ShiftRegister
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ _NOT_DIAGONALISED = (DiagonalPlusLowRank, Dense, ShiftRegister)
 
 #: Numbers of one system's basis over a finite past, at most: 2 GiB of complex numbers.
 _MOST_NUMBERS = 1 << 27
+#: Products that a layer's bases take, at most: about an hour of one processor.
+_MOST_WORK = 1 << 35
 
 
 class NoMemoryFunctionError(ValueError):
@@ -93,20 +96,21 @@ def fixed_memory(
     operator = recurrence.operator
     cyclic = isinstance(operator, _NOT_DIAGONALISED)
     poles = (Poles.every if cyclic else Poles.distinct)(operator.eigenvalues())
-    if not isinstance(operator, IN_EIGENBASIS):
+    if not isinstance(operator, Diagonal):
         precisions = ()
     infinite = poles.decaying if past == "infinite" else torch.zeros_like(poles.decaying)
     if bool(infinite.all()):
         readings = rounded_readings(poles, precisions) if precisions else None
         exact, *rounded = memory_of_poles(poles, delays, readings)
         return FixedMemory(exact, dict(zip(precisions, rounded, strict=True)), 1)
-    _check_size(poles.log_modulus.shape[1], delays)
-    finite = memory_of_past(poles.of(~infinite), delays)
+    rest = poles.of(~infinite)
+    _check_size(poles.log_modulus.shape[1], lasting_tokens(rest, delays.horizon))
+    finite = memory_of_past(rest, delays)
     if not bool(infinite.any()):
         return FixedMemory(finite, {}, 1)
-    (rest,) = memory_of_poles(poles.of(infinite), delays)
+    (decaying,) = memory_of_poles(poles.of(infinite), delays)
     order = torch.cat([infinite.nonzero(), (~infinite).nonzero()]).squeeze(-1).argsort()
-    return FixedMemory(joined([rest, finite]).of(order), {}, 1)
+    return FixedMemory(joined([decaying, finite]).of(order), {}, 1)
 
 
 def _lacks_its_inputs(recurrence: Recurrence) -> bool:
@@ -139,15 +143,27 @@ def _of_many_inputs(
             readings = readings_through_noise(found.coordinates, poles.weight, precisions)
         exact, *rounded = memory_of_realisation(found.system, delays, readings)
         return FixedMemory(exact, dict(zip(precisions, rounded, strict=True)), inputs)
-    _check_size(operator.state_size * inputs, delays)
+    _check_size(operator.state_size * inputs, torch.tensor([delays.horizon]))
     return FixedMemory(memory_of_columns(eigenvalues, weight[0], delays), {}, inputs)
 
 
-def _check_size(states: int, delays: Delays) -> None:
-    if states * delays.horizon > _MOST_NUMBERS:
-        fits = _MOST_NUMBERS // states
+def _check_size(states: int, tokens: Tensor) -> None:
+    """Raise NoMemoryFunctionError where pasts of so many `tokens` (H,) take too much.
+
+    Each is a basis of states x tokens numbers, in which each column meets all others.
+    """
+    longest, work = int(tokens.max()), states**2 * int(tokens.sum())
+    why = "a pole does not decay, or the past is finite and shorter than the memory"
+    if states * longest > _MOST_NUMBERS:
         message = (
-            f"a pole does not decay or the past is finite, and {states} x {delays.horizon} numbers "
-            f"do not fit in memory: take a horizon of {fits} at most"
+            f"{why}, and {states} x {longest} numbers do not fit in memory: take a horizon of "
+            f"{_MOST_NUMBERS // states} at most, or the infinite past where poles decay"
+        )
+        raise NoMemoryFunctionError(message)
+    if work > _MOST_WORK:
+        message = (
+            f"{why}, and {len(tokens)} x {states}^2 x {longest} products would take hours: take a "
+            f"horizon of {_MOST_WORK // (states**2 * len(tokens))} at most, or the infinite past "
+            "where poles decay"
         )
         raise NoMemoryFunctionError(message)

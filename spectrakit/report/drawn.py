@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError
 from spectrakit.tables import SPECTRUM, SPECTRUM_SUMMARY, Manifest, MemorySink, Sink, TableSchema
-from spectrakit.tables.memory_schema import MEMORY_FUNCTION
+from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.tables.memory_schema import MEMORY_SUMMARY
 from spectrakit.tables.probe_schema import PROBE
 from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
 from spectrakit.tables.similarity_schema import SIMILARITY
@@ -45,14 +48,16 @@ class Drawn:
             self._kept.append(schema, table)
 
     def figures(self) -> dict[str, bytes]:
-        """The pictures by file name; none where no analysis left a table that is drawn."""
+        """The pictures by file name; none where no analysis left anything to draw."""
         from spectrakit.report.figures import render_all
 
         run = self._kept.run
         found: dict[str, bytes] = {}
         for name, table, file, function in _PICTURES:
-            if table in run.tables:
-                draw = getattr(import_module(f"spectrakit.report.{file}"), function)
+            if table not in run.tables:
+                continue
+            draw = getattr(import_module(f"spectrakit.report.{file}"), function)
+            with suppress(AnalysisError):  # its table has reasons alone
                 drawn = render_all(draw(run), "png", "svg")
                 found |= {f"{name}.{kind}": content for kind, content in drawn.items()}
         return found
@@ -62,7 +67,13 @@ class Drawn:
 #: this room that draw it; what is not drawn is not imported.
 _PICTURES = (
     ("spectrum", SPECTRUM_SUMMARY.name, "charts", "spectrum_figure"),
-    ("memory", MEMORY_FUNCTION.name, "memory_chart", "memory_figure"),
+    ("memory", MEMORY_SUMMARY.name, "memory_chart", "memory_figure"),
+    (
+        "empirical_memory",
+        EMPIRICAL_MEMORY.name,
+        "empirical_memory_chart",
+        "empirical_memory_figure",
+    ),
     ("similarity", SIMILARITY.name, "similarity_chart", "similarity_figure"),
     ("propagation", PROPAGATION.name, "propagation_chart", "propagation_figure"),
     ("perturbation", PERTURBATION.name, "perturbation_chart", "perturbation_figure"),

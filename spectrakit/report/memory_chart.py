@@ -1,17 +1,18 @@
-"""What the layers of a model remember, by delay.
+"""What the layers of a model remember, by delay; of softmax attention, how many keys differ.
 
-+--------------------------+--------------------------+
-| a curve per layer:       | the mean of the layers,  |
-| MF by delay, log axes    | by how the state is kept |
-+--------------------------+--------------------------+
++--------------------------+--------------------------+------------------+
+| a curve per layer:       | the mean of the layers,  | keys by layer,   |
+| MF by delay, log axes    | by how the state is kept | and their rank   |
++--------------------------+--------------------------+------------------+
 
 A head that holds several inputs (S5, LRU) remembers more than one of them: its curve starts above
-one. The right half is there where a run says what rounding leaves.
+one. The second part is there where a run says what rounding leaves, the third where there is
+softmax attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,9 @@ import numpy as np
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
 from spectrakit.report.chart_style import data, figure_style, run_title
+from spectrakit.report.key_kernel_chart import key_ranks, key_ranks_chart
 from spectrakit.report.numbers import humanise
-from spectrakit.tables.memory_schema import MEMORY_FUNCTION
+from spectrakit.tables.memory_schema import MEMORY_FUNCTION, MEMORY_SUMMARY
 
 if TYPE_CHECKING:
     import altair as alt
@@ -40,20 +42,29 @@ PRECISIONS = ("exact", "float32", "float16", "bfloat16")
 
 
 def memory_figure(run: Run) -> alt.HConcatChart:
-    """The curves of a run's `memory_function` table.
+    """The curves of a run's `memory_function` table, and the ranks in its `memory_summary`.
 
     Raises:
-        AnalysisError: no layer of the run has a memory function.
+        AnalysisError: no layer of the run has a memory function or a key kernel.
     """
-    rows = layer_curves(run)
-    if not rows:
+    rows = layer_curves(run) if MEMORY_FUNCTION.name in run.tables else []
+    summaries = run.table(MEMORY_SUMMARY.name) if MEMORY_SUMMARY.name in run.tables else None
+    ranks = [] if summaries is None else key_ranks(summaries.to_pylist())
+    if not rows and not ranks:
         raise AnalysisError(f"{run.manifest.model_id} has no memory functions to draw")
-    exact = [row for row in rows if row["precision"] == "exact"]
-    axes = Axes(exact)
-    charts = [_by_layer(exact, axes)]
-    if len({row["precision"] for row in rows}) > 1:
-        charts.append(_by_precision(rows, axes))
-    return alt.hconcat(*charts, spacing=36, **figure_style(run_title(run), _subtitle(exact)))
+    charts: list[alt.Chart | alt.LayerChart] = []
+    subtitle: list[str] = []
+    if rows:
+        exact = [row for row in rows if row["precision"] == "exact"]
+        axes = Axes(exact)
+        charts.append(_by_layer(exact, axes))
+        if len({row["precision"] for row in rows}) > 1:
+            charts.append(_by_precision(rows, axes))
+        subtitle += _subtitle(exact)
+    if ranks:
+        charts.append(key_ranks_chart(ranks))
+        subtitle += [_OF_KEYS]
+    return alt.hconcat(*charts, spacing=36, **figure_style(run_title(run), subtitle))
 
 
 def layer_curves(run: Run) -> list[Row]:
@@ -68,8 +79,12 @@ def layer_curves(run: Run) -> list[Row]:
 class Axes:
     """The log axes that all curves of a picture share: delay + 1, so that there is a delay 0."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        seen = [row["delay"] for row in rows if row["memory"] >= FLOOR]
+    def __init__(
+        self, rows: Sequence[Row], title: str = "memory function", floor: float = FLOOR
+    ) -> None:
+        self.title = title
+        self.floor = floor
+        seen = [row["delay"] for row in rows if row["memory"] >= floor]
         self.last = max(1, *seen) if seen else 1
         self.highest = max(1.0, *(row["memory"] for row in rows))
 
@@ -78,7 +93,7 @@ class Axes:
         found: Records = []
         for row in rows:
             if row["delay"] <= self.last:
-                memory = max(row["memory"], FLOOR / 2)
+                memory = max(row["memory"], self.floor / 2)
                 at = {"x": row["delay"] + 1, "memory": float(f"{memory:.4g}")}
                 found.append({"series": row[series], **at})
         return found
@@ -93,7 +108,7 @@ class Axes:
             "x:Q",
             title="delay (tokens)",
             scale=alt.Scale(type="log", domain=[1, self.last + 1], nice=False),
-            axis=alt.Axis(values=[mark + 1 for mark in marks], labelExpr=f"{names} : ''"),
+            axis=alt.Axis(values=[mark + 1 for mark in marks], labelExpr=f"{names} : ''", zindex=1),
         )
 
     @property
@@ -101,22 +116,27 @@ class Axes:
         """Memory."""
         return alt.Y(
             "memory:Q",
-            title="memory function",
-            scale=alt.Scale(type="log", domain=[FLOOR, 1.05 * self.highest], nice=False),
-            axis=alt.Axis(values=[10.0**k for k in range(-4, 5)], format="~g"),
+            title=self.title,
+            scale=alt.Scale(type="log", domain=[self.floor, 1.05 * self.highest], nice=False),
+            axis=alt.Axis(values=[10.0**k for k in range(-4, 5)], format="~g", zindex=1),
         )
 
 
-def _by_layer(rows: list[Row], axes: Axes) -> alt.Chart:
-    layers = sorted({row["layer"] for row in rows})
-    colour = alt.Color(
+def place_colour(title: str, places: Collection[int]) -> alt.Color:
+    """The colours of curves of `places`, layers or depths, which are the series: by their order."""
+    first, last = min(places), max(places)
+    return alt.Color(
         "series:Q",
-        title="layer",
-        scale=alt.Scale(scheme="viridis", domain=[layers[0], max(layers[-1], layers[0] + 1)]),
+        title=title,
+        scale=alt.Scale(scheme="viridis", domain=[first, max(last, first + 1)]),
         legend=alt.Legend(gradientLength=140, gradientThickness=10, format="d", tickMinStep=1)
-        if len(layers) > 1
+        if len(places) > 1
         else None,
     )
+
+
+def _by_layer(rows: list[Row], axes: Axes) -> alt.Chart:
+    colour = place_colour("layer", {row["layer"] for row in rows})
     chart: alt.Chart = (
         alt.Chart(data(axes.records(rows, "layer")))
         .mark_line(strokeWidth=1.5, clip=True, opacity=0.85)
@@ -150,6 +170,9 @@ def _by_precision(rows: list[Row], axes: Axes) -> alt.Chart:
     )
     title = "Mean of the layers, by the precision of the state"
     return chart.properties(width=_WIDTH, height=_HEIGHT, title=title)
+
+
+_OF_KEYS = "softmax attention keeps every key: how many of those compared are different"
 
 
 def _subtitle(rows: list[Row]) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spectrakit.report.empirical_memory_report import empirical_memory_report
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
 from spectrakit.tables.similarity_schema import SIMILARITY
@@ -40,12 +40,6 @@ _GAINS = (
     "next"
 )
 
-_DRIVEN = (
-    "a white input in place of the residual stream at depth `driven`, read back at `depth`: the "
-    "share recovered of the token itself and of the one before; the last delay with more than "
-    "unrelated signals reach, and the sum up to there"
-)
-
 
 def states_report(run: Run) -> RenderableType:
     """The lines of `similarity`, `propagation` and others, for those that `run` has."""
@@ -59,8 +53,7 @@ def states_report(run: Run) -> RenderableType:
             columns = columns_of(run.table(table.name).to_pylist())
             parts += [_table(columns), Text(legend, style="dim"), ""]
     if EMPIRICAL_MEMORY.name in run.tables:
-        rows = run.table(EMPIRICAL_MEMORY.name).to_pylist()
-        parts += [_recovered(rows), Text(_DRIVEN, style="dim"), ""]
+        parts += [*empirical_memory_report(run), ""]
     return Group(*parts)
 
 
@@ -99,35 +92,6 @@ def _gains(rows: Iterable[Row]) -> dict[str, dict[int, float]]:
             name = "gain" if row["lag"] == 0 else "of the next"
             found.setdefault(name, {})[row["depth"]] = row["relative_gain"]
     return found
-
-
-def _recovered(rows: Iterable[Row]) -> Table:
-    """A line for each depth where a signal enters and each where it is read back."""
-    found: dict[tuple[int, int], list[Row]] = {}
-    for row in rows:
-        found.setdefault((row["driven_depth"], row["depth"]), []).append(row)
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("driven", "depth", "now", "before", "last delay", "sum"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("note")
-    for depths, by_delay in sorted(found.items()):
-        table.add_row(*map(str, depths), *_curve(by_delay))
-    return table
-
-
-def _curve(rows: list[Row]) -> list[str]:
-    """Cells of one curve, whose delays are every one at first and then further apart."""
-    if rows[0]["value"] is None:
-        return [*["-"] * 4, rows[0]["reason"]]
-    values = {row["delay"]: row["value"] for row in rows}
-    above = [row["delay"] for row in rows if row["value"] > row["threshold"]]
-    first = [f"{values[delay]:.3g}" if delay in values else "-" for delay in (0, 1)]
-    if not above:
-        return [*first, "-", "-", ""]
-    delays = [delay for delay in sorted(values) if delay <= above[-1]]
-    wide = [after - delay for delay, after in pairwise(delays)] + [1]
-    total = sum(values[delay] * width for delay, width in zip(delays, wide, strict=True))
-    return [*first, str(above[-1]), f"{total:.3g}", ""]
 
 
 def _table(columns: Mapping[str, Mapping[int, float]]) -> Table:

@@ -34,6 +34,8 @@ else:
 NULL_SIGNALS = 32
 #: The ridge, as a share of the features' mean variance.
 RIDGE = 1e-9
+#: What rounding leaves of the variance of a feature that is constant, as a share of its square.
+_ROUNDING = 1e-14
 #: Standard deviations of the null above its mean that count as memory.
 _DEVIATIONS = 4.0
 
@@ -100,11 +102,13 @@ class DelayRegression:
             message = f"{count} samples for {features} read-outs"
             raise TooFewSamplesError(message)
         covariance, cross, _ = fit.centred()
-        ridge = RIDGE * covariance.diagonal().mean()
+        ridge = RIDGE * covariance.diagonal().mean().clamp(min=0)
+        ridge = ridge + _ROUNDING * fit.xx.diagonal().mean() / fit.count
         values, vectors = torch.linalg.eigh(covariance)
-        kept = values.clamp(min=0) / (values.clamp(min=0) + ridge).clamp(min=1e-300)
-        dimension = float(kept.sum())
-        solved = vectors @ ((vectors.T @ cross) / (values.clamp(min=0) + ridge).unsqueeze(-1))
+        values = values.clamp(min=0)
+        ridged = (values + ridge).clamp(min=1e-300)  # features may be nothing but zeros
+        dimension = float((values / ridged).sum())
+        solved = vectors @ ((vectors.T @ cross) / ridged.unsqueeze(-1))
         unexplained = held_out.error(fit, solved) / held_out.centred()[2]
         shrink = (fit.count - dimension - 1) / (fit.count - 1)
         value = 1 - unexplained * shrink

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import spectrakit as sk
 from spectrakit.plugins import plugins
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Architecture, Layer, RunnableModel
+    from spectrakit.architectures.base import DrivenModel
     from spectrakit.mixers import Observation
     from spectrakit.testing.examples import CheckpointExample
 
@@ -91,6 +92,12 @@ class CheckpointBench:
 
         self.runnable.run(tokens, on_states=on_states)
         return seen
+
+    @property
+    def driven(self) -> DrivenModel | None:
+        """The model, where it shows its mixers alone."""
+        model = self.runnable
+        return cast("DrivenModel", model) if hasattr(model, "run_mixers") else None
 
 
 def analysed(run: sk.Run) -> list[int]:

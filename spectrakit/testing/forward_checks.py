@@ -128,6 +128,40 @@ def shows_the_residual_stream(bench: CheckpointBench) -> None:
         require_close("tokens before a change", last[:, :at], plain[-1][:, :at], FLOAT32)
 
 
+def shows_its_mixers_alone(bench: CheckpointBench) -> None:
+    """`run_mixers`, if there is one, shows every layer; another input changes later outputs."""
+    if bench.driven is None:  # its mixers cannot be driven
+        return
+    at = bench.tokens.shape[1] // 2
+    handed: dict[int, Tensor] = {}
+    made: list[dict[int, Tensor]] = []
+
+    def as_it_is(layer: Layer, hidden: Tensor) -> None:
+        require_equal("axes of a mixer's input", hidden.shape[:2], bench.tokens.shape)
+        handed[layer.index] = hidden.clone()
+
+    def changed(layer: Layer, hidden: Tensor) -> Tensor:  # noqa: ARG001  (of a changed layer below)
+        instead = handed[layer.index].clone()
+        instead[:, at] = instead[:, at].flip(-1)
+        return instead
+
+    def keep(layer: Layer, output: Tensor) -> None:
+        require_equal("axes of a mixer's output", output.shape[:2], bench.tokens.shape)
+        made[-1][layer.index] = output.clone()
+
+    for on_input in (as_it_is, changed):
+        made.append({})
+        bench.driven.run_mixers(bench.tokens, on_input, keep)
+    plain, driven = made
+    readable = [layer.index for layer in bench.model.layers if layer.mixer is not None]
+    require_equal("layers whose mixer is shown", [sorted(handed), sorted(plain)], [readable] * 2)
+    for index in readable:
+        change = (driven[index] - plain[index]).abs().amax((0, 2))
+        require(bool((change[at:] > 0).any()), f"layer {index} does not go on with a changed input")
+        what = f"output of layer {index} before a change of its input"
+        require_close(what, driven[index][:, :at], plain[index][:, :at], FLOAT32)
+
+
 def memory_is_linear_in_tokens(bench: CheckpointBench) -> None:
     """No table of T x T is kept."""
     half = bench.observe(bench.tokens[:, : bench.tokens.shape[1] // 2])
@@ -166,6 +200,7 @@ FORWARD_CHECKS = (
     is_deterministic,
     holds_one_layer_at_a_time,
     shows_the_residual_stream,
+    shows_its_mixers_alone,
     memory_is_linear_in_tokens,
     data_mode_writes_every_spectrum,
 )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from spectrakit._threads import one_thread
 from spectrakit.errors import UsageError
-from spectrakit.plugins import PluginInfo, plugins
+from spectrakit.plugins import plugins
 from spectrakit.testing.examples import CheckpointExample
 from spectrakit.testing.suite import Result, checks, run_checks
 
 if TYPE_CHECKING:
+    from spectrakit.registry import PluginInfo
     from spectrakit.testing.examples import Example
 
 

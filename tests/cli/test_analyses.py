@@ -19,10 +19,9 @@ def test_all_of_them_fill_their_tables_and_draw_their_pictures(command, tmp_path
     run = read_run(tmp_path / "run")
     expected = {"spectrum_summary", "spectrum_histogram", "lyapunov", "decay_kernel",
                 "memory_summary", "similarity", "propagation", "layers"}  # fmt: skip
-    pictures = {"spectrum", "similarity", "propagation"}
+    pictures = {"spectrum", "similarity", "propagation", "memory"}
     if model != "tiny-llama":  # attention keeps every key, and has no memory function
         expected.add("memory_function")
-        pictures.add("memory")
     if model == "tiny-mamba":
         expected |= {"spectrum"} & set(run.tables)
     assert expected <= set(run.tables)
@@ -141,7 +140,7 @@ def test_two_models_are_compared_where_their_tokens_end_together(command, tmp_pa
     run = read_run(tmp_path / "both")
     assert {"comparison.png", "similarity.png"} <= set(run.manifest.files)
     rows = run.table("similarity").to_pylist()
-    assert {row["other_model"] for row in rows} == {"tiny-llama"}
+    assert {row["other_model_id"] for row in rows} == {"tiny-llama"}
     assert {row["tokens_seen"] for row in rows} == {512}
     cka = {(r["depth"], r["other_depth"]): r["value"] for r in rows if r["estimator"] == "cka"}
     assert len(cka) == 16
@@ -167,6 +166,18 @@ def test_a_model_as_a_black_box_has_a_line_for_each_depth(command):
     assert set(numbers) == {"0", "1", "2", "3"}
     assert float(numbers["0"][0]) > 0.99
     assert float(numbers["0"][1]) < 0.1 < 0.9 < float(numbers["1"][1])  # the mixer's convolution
+
+
+def test_mixers_alone_have_a_line_for_each_layer_and_a_picture(command, tmp_path):
+    words = ("--analyses", "empirical_memory", "--drive", "mixers", "--seq-len", "128")
+    done = command("analyze", "tiny-mamba2", *words, "--out", "run", "--max-tokens", "4096")
+    assert done.code == 0, done.err
+    lines = [line.split() for line in done.out.splitlines()]
+    numbers = {line[0]: line[2:4] for line in lines if len(line) == 6 and line[1] == "mamba2"}
+    assert set(numbers) == {"0", "1", "2"}
+    assert all(float(value) > 0.9 for both in numbers.values() for value in both)
+    files = set(read_run(tmp_path / "run").manifest.files)
+    assert files == {"empirical_memory.png", "empirical_memory.svg"}
 
 
 def test_memory_of_two_runs_is_shown_side_by_side(command):

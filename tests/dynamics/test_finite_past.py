@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from spectrakit.dynamics.delays import Delays
-from spectrakit.dynamics.finite_past import memory_of_columns, memory_of_past, past_basis
+from spectrakit.dynamics.finite_past import (
+    lasting_tokens,
+    memory_of_columns,
+    memory_of_past,
+    past_basis,
+)
 from spectrakit.dynamics.memory_function import memory_of_poles
 from spectrakit.dynamics.poles import Poles
 from tests.dynamics.exact_memory import by_gramian, eigenvalues
@@ -28,6 +33,8 @@ CASES = {
     "all kinds": ([0.01, -0.01, 0.02, -3.0, 0.0], [0.0, 0.0, 1.0, math.pi, 0.5], 150, 200),
     "around one": (1e-3 * (STEPS - 8), None, 256, 400),
     "complex, longer": ([-1e-4] * 6, TURNS, 64, 120),
+    "decayed long ago": ([-0.2, -0.5, -3.0], None, 600, 200),
+    "complex, decayed long ago": ([-0.3, -0.31], [0.5, 2.0], 900, 200),
 }
 
 
@@ -70,6 +77,39 @@ def test_a_delay_line_that_is_longer_and_one_that_is_shorter_than_the_past():
     poles = Poles.every(type(line)(line.log_modulus, multiplicity=6))
     assert memory_of_past(poles, Delays(9, 8)).memory[0].tolist() == [1.0] * 6 + [0.0] * 3
     assert memory_of_past(poles, Delays(4, 8)).memory[0].tolist() == [1.0] * 4
+
+
+SLOW = torch.tensor(
+    [[-0.01, -0.3, -0.31], [-2.0, -3.0, -1e4], [-1e-5, -0.5, -0.6], [0.0, -0.5, -0.6]]
+).double()
+
+
+@pytest.mark.parametrize("phase", [None, torch.tensor([0.4, 0.0, 2.0]).double()])
+def test_tokens_that_are_forgotten_are_not_needed(phase, monkeypatch):
+    phases = None if phase is None else phase.expand_as(SLOW)
+    poles = Poles.distinct(type(eigenvalues([0.0]))(SLOW, phases))
+    tokens = 1 << 13
+    lasting = lasting_tokens(poles, tokens).tolist()
+    assert lasting[0] in (2048, 4096)
+    assert lasting[1] in (8, 16)
+    assert lasting[2:] == [tokens, tokens]  # remembered for 10^5 tokens, and for ever
+    found = memory_of_past(poles, Delays(tokens))
+    monkeypatch.setattr("spectrakit.dynamics.finite_past._WORTH_A_LOOK", tokens)
+    assert lasting_tokens(poles, tokens).tolist() == [tokens] * 4
+    whole = memory_of_past(poles, Delays(tokens))
+    for name in ("memory", "below", "within", "rank", "capacity", "mean_delay"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), atol=1e-11)
+    assert found.past == whole.past
+    assert found.horizon == whole.horizon
+
+
+@pytest.mark.parametrize("decay", [1e-3, 0.1, 1.0])
+def test_what_lasts_is_all_but_rounding(decay):
+    """Of one pole, |lambda|^(2 t) of the memory is beyond t tokens."""
+    poles = Poles.distinct(eigenvalues([-decay]))
+    (tokens,) = lasting_tokens(poles, 1 << 20).tolist()
+    beyond = [length * math.exp(-2 * decay * length) for length in (tokens, tokens / 2)]
+    assert beyond[0] <= 1e-13 < beyond[1]
 
 
 def test_systems_in_blocks_are_the_systems(monkeypatch):

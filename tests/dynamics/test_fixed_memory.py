@@ -129,6 +129,11 @@ def test_a_finite_past_may_be_asked_for():
 
 
 def test_a_past_that_does_not_fit_is_refused_beforehand():
-    rates = torch.rand(1, 64, dtype=torch.float64)
+    rates = 1e-9 * torch.rand(1, 64, dtype=torch.float64)
     with pytest.raises(NoMemoryFunctionError, match="a horizon of 2097152 at most"):
         fixed_memory(recurrence(DiagonalDecay(-rates)), Delays(1 << 30), past="horizon")
+    # So many channels take so much longer: 2^35 / (64^2 x 512) = 2^14.
+    with pytest.raises(NoMemoryFunctionError, match="hours: take a horizon of 16384 at most"):
+        fixed_memory(
+            recurrence(DiagonalDecay(-rates.expand(512, 64))), Delays(1 << 15), past="horizon"
+        )

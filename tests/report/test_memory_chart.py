@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.memory_rows import write_key_ranks
 from spectrakit.eigenvalue_memory import eigenvalue_memory
 from spectrakit.errors import AnalysisError
 from spectrakit.report.eigenvalue_set_chart import eigenvalue_set_figure
@@ -73,6 +74,38 @@ def test_a_run_of_heads_alone_has_no_picture():
     }))  # fmt: skip
     with pytest.raises(AnalysisError, match="no memory functions"):
         memory_figure(sink.run)
+
+
+def with_keys(sink, layers, heads=2):
+    for layer in layers:
+        ranks = [64.0 - 8 * layer - head for head in range(heads)]
+        write_key_ranks(
+            sink, {"layer": layer, "mode": "data"}, range(heads), ranks, 64.0, samples=4
+        )
+
+
+def test_keys_of_attention_and_how_many_of_them_are_different():
+    sink = MemorySink(Manifest(model_id="me/llama", revision="r", mode="data"))
+    with_keys(sink, range(3))
+    keys, ranks, heads = rows_of(memory_figure(sink.run))
+    assert [row["keys"] for row in keys] == [64, 64, 64]
+    assert [row["keys"] for row in ranks] == [63.5, 55.5, 47.5]
+    assert [row["keys"] for row in heads] == [64, 63, 56, 55, 48, 47]
+    svg = render(memory_figure(sink.run), "svg")
+    assert b"NaN" not in svg
+    assert {"Keys that attention can tell apart", "keys", "layer"} <= set(words(svg))
+
+
+def test_a_hybrid_has_keys_beside_its_curves():
+    run, sink = made(), MemorySink(Manifest(model_id="me/jamba", revision="r", mode="data"))
+    sink.append(
+        MEMORY_FUNCTION, run.table(MEMORY_FUNCTION.name).drop_columns(["model_id", "revision"])
+    )
+    with_keys(sink, [1])
+    figure = memory_figure(sink.run)
+    assert len(rows_of(figure)) == 5  # curves, precisions, and three of the keys
+    said = words(render(figure, "svg"))
+    assert {"Memory of each layer", "Keys that attention can tell apart"} <= set(said)
 
 
 def test_sets_are_told_apart_by_colour_and_their_steps_by_dash():

@@ -128,6 +128,19 @@ MUTANTS = {
         CHECKPOINT, "shows_the_residual_stream", "model.py", NORMED,
         f"{NORMED}\n            normed = normed + 1e-3 * normed.roll(-1, 1)",
     ),
+    "a mixer that is driven in vain": (
+        CHECKPOINT, "shows_its_mixers_alone", "model.py",
+        "normed = shown(on_input", "shown(on_input",
+    ),
+    "a mixer whose output is not shown": (
+        CHECKPOINT, "shows_its_mixers_alone", "model.py",
+        "if on_output is not None:", "if on_output is not None and layer.index == 0:",
+    ),
+    "a mixer that sees ahead": (
+        CHECKPOINT, "shows_its_mixers_alone", "model.py",
+        "normed = shown(on_input, layer, normed)",
+        "normed = shown(on_input, layer, normed)\n            normed = normed + normed.roll(-1, 1)",
+    ),
     "layers counted from one": (
         CHECKPOINT, "lists_its_layers", "architecture.py", "Layer(index,", "Layer(index + 1,",
     ),

@@ -1,0 +1,94 @@
+"""What is read back of a white signal, by delay: a curve for each depth, block or mixer.
+
+Log axes. In the grey at the bottom curves are noise: read-outs of unrelated signals reach as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spectrakit._lazy import lazy_import
+from spectrakit.errors import AnalysisError
+from spectrakit.report.chart_style import ABSENT, data, figure_style, run_title
+from spectrakit.report.memory_chart import Axes, place_colour
+from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from spectrakit.report.summaries import Row
+    from spectrakit.tables import Run
+else:
+    alt = lazy_import("altair")
+
+_WIDTH, _HEIGHT = 480, 340
+_GREY = "grey: what unrelated signals reach"
+
+#: What a curve is of, the column that says which one, and how the picture puts it.
+_KINDS = {
+    "model": ("depth", "depth", "in place of the embeddings, read back from the residual stream"),
+    "blocks": (
+        "block",
+        "driven_depth",
+        "into a block, read back from the residual stream behind it",
+    ),
+    "mixers": ("layer", "layer", "into a mixer alone, read back from its output"),
+}
+
+
+def empirical_memory_figure(run: Run) -> alt.LayerChart:
+    """The curves of a run's `empirical_memory` table, without those of where the signal enters.
+
+    Raises:
+        AnalysisError: nothing could be read back, for lack of tokens or of a recurrence.
+    """
+    rows = [row for row in run.table(EMPIRICAL_MEMORY.name).to_pylist() if _is_behind(row)]
+    if not rows:
+        raise AnalysisError(f"{run.manifest.model_id} has no empirical memory to draw")
+    name, column, where = _KINDS[_drive(rows)]
+    threshold = float(np.median([row["threshold"] for row in rows]))
+    # A little of the noise, not all of it.
+    last = max((row["delay"] for row in rows if row["value"] > row["threshold"]), default=1)
+    curves = [
+        {"place": row[column], "delay": row["delay"], "memory": row["value"]}
+        for row in rows
+        if row["delay"] <= 2 * last
+    ]
+    axes = Axes(curves, "R² of the read-out", floor=threshold / 4)
+    lines = (
+        alt.Chart(data(axes.records(curves, "place")))
+        .mark_line(strokeWidth=1.5, clip=True, opacity=0.85)
+        .encode(
+            x=axes.x,
+            y=axes.y,
+            color=place_colour(name, {row["place"] for row in curves}),
+            detail="series:N",
+        )
+    )
+    noise = (
+        alt.Chart(data([{"memory": axes.floor, "noise": threshold}]))
+        .mark_rect(color=ABSENT, opacity=0.8)
+        .encode(y=axes.y, y2="noise")
+    )
+    subtitle = [
+        f"share of the variance of a white input {where}, so many tokens later",
+        f"linear read-outs fitted to {rows[0]['samples']:,} tokens and scored on others; {_GREY}",
+    ]
+    style = figure_style(run_title(run), subtitle)
+    return alt.LayerChart(layer=[lines, noise], width=_WIDTH, height=_HEIGHT, **style)
+
+
+def _is_behind(row: Row) -> bool:
+    """Whether there is a value, of somewhere behind where the signal enters."""
+    at_entry = row["layer"] is None and row["depth"] == row["driven_depth"]
+    return row["value"] is not None and not at_entry
+
+
+def _drive(rows: Sequence[Row]) -> str:
+    """Which of `_KINDS` the rows are of; a model of one block is one either way."""
+    if rows[0]["layer"] is not None:
+        return "mixers"
+    return "model" if all(row["driven_depth"] == 0 for row in rows) else "blocks"
