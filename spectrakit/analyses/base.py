@@ -8,7 +8,7 @@ afterwards: keep sums, not tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
 from spectrakit.analyses.memory_options import MemoryOptions
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from spectrakit.dynamics import Domain, Recurrence
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
+
+#: Whether `--analyses all` has an analysis: wherever it has something to see, only where there are
+#: tokens too, or only where it is named.
+InAll: TypeAlias = Literal["always", "data mode", "never"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class Request:
 
 
 class Analysis(Protocol):
-    """One run of an analysis over one model; it sees at least one of what is below."""
+    """One run of an analysis over one model; it sees at least one of what is below.
+
+    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant.
+    """
 
     #: Unique name among all plugins, as `--analyses` takes it: "spectrum".
     name: ClassVar[str]

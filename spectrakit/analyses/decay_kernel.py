@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request
+    from spectrakit.analyses.base import InAll, Request
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Recurrence
     from spectrakit.tables import Sink
@@ -48,7 +48,7 @@ class DecayKernel:
 
     name: ClassVar[str] = "kernel"
     #: Weights alone tell B and C of few layers.
-    all_in_data_mode_only: ClassVar[bool] = True
+    in_all: ClassVar[InAll] = "data mode"
 
     def __init__(self, sink: Sink, request: Request) -> None:  # noqa: ARG002
         self.sink = sink

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request, Rerun
+    from spectrakit.analyses.base import InAll, Request, Rerun
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Recurrence
     from spectrakit.tables import Sink
@@ -64,7 +64,7 @@ class EmpiricalMemory:
     """The `empirical_memory` analysis. It runs the model again, so only when it is named."""
 
     name: ClassVar[str] = "empirical_memory"
-    only_when_named: ClassVar[bool] = True
+    in_all: ClassVar[InAll] = "never"
 
     def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink

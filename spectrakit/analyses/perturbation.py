@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request, Rerun
+    from spectrakit.analyses.base import InAll, Request, Rerun
     from spectrakit.tables import Sink
 else:
     np = lazy_import("numpy")
@@ -42,7 +42,7 @@ class Perturbation:
 
     name: ClassVar[str] = "perturbation"
     #: It runs the model twice.
-    only_when_named: ClassVar[bool] = True
+    in_all: ClassVar[InAll] = "never"
 
     def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink

@@ -29,7 +29,7 @@ from spectrakit.tables.probe_schema import PROBE
 if TYPE_CHECKING:
     import numpy as np
 
-    from spectrakit.analyses.base import Request
+    from spectrakit.analyses.base import InAll, Request
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
     from spectrakit.tasks import Prompt
@@ -42,7 +42,7 @@ class Probe:
 
     name: ClassVar[str] = "probe"
     #: It runs the model on prompts of a task.
-    only_when_named: ClassVar[bool] = True
+    in_all: ClassVar[InAll] = "never"
 
     def __init__(self, sink: Sink, request: Request) -> None:
         """Make the prompts, so that what cannot be asked is known before the model is loaded.

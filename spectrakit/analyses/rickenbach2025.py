@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request
+    from spectrakit.analyses.base import InAll, Request
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import DiscreteEigenvalues, Recurrence
     from spectrakit.tables import Sink
@@ -41,7 +41,7 @@ class Rickenbach2025:
     """The `rickenbach2025` analysis; `--compat rickenbach2025` adds it."""
 
     name: ClassVar[str] = "rickenbach2025"
-    only_when_named: ClassVar[bool] = True
+    in_all: ClassVar[InAll] = "never"
 
     def __init__(self, sink: Sink, request: Request) -> None:  # noqa: ARG002
         self.sink = sink

@@ -11,14 +11,13 @@ from spectrakit.plugins import plugins
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.analyses.base import Analysis, Request, Rerun
+    from spectrakit.analyses.base import Analysis, InAll, Request, Rerun
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Mode, Recurrence
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
-#: Asks for every analysis but those that run only when named (`only_when_named = True`) and, in
-#: weights mode, those that find little there (`all_in_data_mode_only = True`).
+#: Asks for every analysis that says so by `in_all`, or says nothing.
 ALL = "all"
 
 
@@ -46,11 +45,11 @@ def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple
 
 
 def _is_of_all(analysis: type[Analysis], *, forward: bool) -> bool:
-    """Whether "all" has it: `only_when_named` and, without a forward pass, others stay out."""
-    if getattr(analysis, "only_when_named", False):
-        return False
-    in_data_mode_only = getattr(analysis, "all_in_data_mode_only", False)
-    return forward or not (needs_forward(analysis) or in_data_mode_only)
+    """Whether "all" has it, with a forward pass or without."""
+    in_all: InAll = getattr(analysis, "in_all", "always")
+    if in_all == "always":
+        return forward or not needs_forward(analysis)
+    return in_all == "data mode" and forward
 
 
 def needs_forward(analysis: type[Analysis]) -> bool:
