@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
 from spectrakit.analyses.broken_tokens import first_broken_token
 from spectrakit.errors import AnalysisError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from torch import Tensor
 
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Recurrence
+else:
+    np = lazy_import("numpy")
+    torch = lazy_import("torch")
 
 
 @contextmanager
@@ -22,12 +28,12 @@ def adding(layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> Iterat
     """Add what a layer showed, on one thread: sums are many small operations.
 
     Raises AnalysisError that names the layer, and the token where there is one, where they meet
-    what is no number.
+    what is no number, or a matrix that cannot be decomposed.
     """
     try:
         with one_thread():
             yield
-    except FloatingPointError as error:
+    except (FloatingPointError, np.linalg.LinAlgError, torch.linalg.LinAlgError) as error:
         message = f"layer {layer.index} ({layer.path}): {error}"
         found = None if valid is None else first_broken_token(recurrence, valid)
         if found is not None:

@@ -7,6 +7,9 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit.dynamics import ScaledOutput
+from spectrakit.mixers.attention_scores import Scores
+from spectrakit.mixers.softmax_attention import ScoreOutput
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +32,7 @@ def first_broken_token(recurrence: Recurrence, valid: Tensor) -> tuple[int, int]
     tensors = [tensor for part in parts for tensor in _tensors(part)]
     # Of attention, queries and keys before what is made of them: a NaN behind a causal mask is one
     # still, and the normaliser has it at every token.
-    scored = [t.transpose(1, 2) for t in tensors if t.dim() == 4 and t.shape[::2] == valid.shape]
+    scored = [tensor.transpose(1, 2) for tensor in _scored(recurrence)]
     others = [t for t in tensors if t.shape[:2] == valid.shape]
     for chosen in (scored, others):
         broken = torch.zeros_like(valid)
@@ -40,6 +43,15 @@ def first_broken_token(recurrence: Recurrence, valid: Tensor) -> tuple[int, int]
             sequence, token = broken.nonzero()[0].tolist()
             return sequence, token
     return None
+
+
+def _scored(recurrence: Recurrence) -> list[Tensor]:
+    """The queries (B, H, T, K) and keys (B, G, T, K) of attention; none of other layers."""
+    read = recurrence.output_map
+    read = read.inner if isinstance(read, ScaledOutput) else read
+    if isinstance(read, ScoreOutput) and isinstance(read.scores, Scores):
+        return [read.scores.query, read.scores.key]
+    return []
 
 
 def _is_broken(tensor: Tensor) -> Tensor:

@@ -23,12 +23,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from spectrakit._lazy import lazy_import
-from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.finite_states import check_finite, check_mixer_finite
 from spectrakit.analyses.white_drive import WhiteDrive, white
 from spectrakit.dynamics import ConstantInput, ConstantOutput
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.impulse_response import convolved, impulse_response
-from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.errors import UsageError
 from spectrakit.representations.delay_regression import DelayRegression, TooFewSamplesError
 from spectrakit.representations.spread import lengths
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
@@ -127,13 +127,13 @@ class EmpiricalMemory:
         def on_states(depth: int, states: Tensor) -> Tensor | None:
             nonlocal last
             last = depth
+            looked_at = whole.to(states.device).unsqueeze(1).expand(signal.shape)
+            check_finite(depth, lengths(states.float()), looked_at, self._sequences)
             if depth == entry:
                 if depth not in self._places:
                     stream = states[whole].flatten(0, 1)
                     self._places[depth] = WhiteDrive.of_stream(stream, self._seed)
                 states = self._places[depth].vectors(signal, states)
-            looked_at = whole.to(states.device).unsqueeze(1).expand(signal.shape)
-            check_finite(depth, lengths(states.float()), looked_at, self._sequences)
             if entry <= depth and (depth <= entry + 1 or self._drive == "model"):
                 self._add(Route(entry, depth), self._features(states[whole]), signal[whole.cpu()])
             return states if depth == entry else None
@@ -145,7 +145,13 @@ class EmpiricalMemory:
         """Run with a signal at every mixer; before the first time, see what the model hands it."""
         signals: dict[int, Tensor] = {}
 
+        def check(what: str, layer: Layer, vectors: Tensor) -> None:
+            looked_at = whole.to(vectors.device).unsqueeze(1).expand(vectors.shape[:2])
+            norms = lengths(vectors.float())
+            check_mixer_finite(what, layer, norms, looked_at, self._sequences)
+
         def measure(layer: Layer, hidden: Tensor) -> None:
+            check("is handed", layer, hidden)
             handed = hidden[whole].flatten(0, 1)
             self._places[layer.index] = WhiteDrive.of_mixer(handed, self._seed)
 
@@ -154,11 +160,9 @@ class EmpiricalMemory:
             return self._places[layer.index].vectors(signals[layer.index], hidden)
 
         def on_output(layer: Layer, output: Tensor) -> None:
-            output, signal = output[whole], signals.pop(layer.index)[whole.cpu()]
-            if not bool(output.isfinite().all()):
-                message = f"layer {layer.index}: its mixer, driven alone, gives NaN or Inf"
-                raise AnalysisError(message, hint="--dtype float32")
-            self._add(Route(layer=layer.index), self._features(output), signal)
+            check("gives, driven alone,", layer, output)
+            signal = signals.pop(layer.index)[whole.cpu()]
+            self._add(Route(layer=layer.index), self._features(output[whole]), signal)
 
         if not self._places:
             rerun.mixers(measure, lambda *_: None)

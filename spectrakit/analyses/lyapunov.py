@@ -75,7 +75,7 @@ class Lyapunov:
             seen = self._seen[index]
             if seen.growth.tokens == 0:
                 message = f"layer {index}: no token has a token before it, so nothing was counted"
-                raise AnalysisError(message, hint="longer text, or a larger --seq-len")
+                raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
             self._write(seen, seen.growth.exponents().times(seen.width))
 
     def _write(self, of: _LayerProduct, found: LyapunovExponents) -> None:

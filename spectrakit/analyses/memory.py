@@ -104,7 +104,7 @@ class Memory:
             seen = self._observed.get(index) or self._attention[index]
             if seen.tokens == 0:
                 message = f"layer {index}: no token was counted"
-                raise AnalysisError(message, hint="longer text, or a larger --seq-len")
+                raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
             if isinstance(seen, _Observed):
                 seen.write(self.sink, curves=self.options.curves)
             else:

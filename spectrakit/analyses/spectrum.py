@@ -100,7 +100,7 @@ class Spectrum:
             seen = self._seen[index]
             if seen.sketch.is_empty:
                 message = f"layer {index}: no token has a token before it, so nothing was counted"
-                raise AnalysisError(message, hint="longer text, or a larger --seq-len")
+                raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
             sketch = seen.by_head()
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
             self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))

@@ -12,7 +12,7 @@ In nominal mode B is not known, and is taken to be the same at every token, in g
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.dynamics.delays import Delays
-    from spectrakit.dynamics.memory_function import AskedPast
+    from spectrakit.dynamics.memory_function import AskedPast, Past
     from spectrakit.dynamics.recurrence import Recurrence
     from spectrakit.dynamics.rounded_memory import Precision
 else:
@@ -98,19 +98,36 @@ def fixed_memory(
     poles = (Poles.every if cyclic else Poles.distinct)(operator.eigenvalues())
     if not isinstance(operator, Diagonal):
         precisions = ()
-    infinite = poles.decaying if past == "infinite" else torch.zeros_like(poles.decaying)
-    if bool(infinite.all()):
+    if past == "horizon":
+        return FixedMemory(_of_horizon(poles, delays), {}, 1)
+    if bool(poles.decaying.all()):
         readings = rounded_readings(poles, precisions) if precisions else None
         exact, *rounded = memory_of_poles(poles, delays, readings)
         return FixedMemory(exact, dict(zip(precisions, rounded, strict=True)), 1)
-    rest = poles.of(~infinite)
-    _check_size(poles.log_modulus.shape[1], lasting_tokens(rest, delays.horizon))
-    finite = memory_of_past(rest, delays)
-    if not bool(infinite.any()):
-        return FixedMemory(finite, {}, 1)
-    (decaying,) = memory_of_poles(poles.of(infinite), delays)
-    order = torch.cat([infinite.nonzero(), (~infinite).nonzero()]).squeeze(-1).argsort()
-    return FixedMemory(joined([decaying, finite]).of(order), {}, 1)
+    return FixedMemory(_in_two_ways(poles, delays, poles.decaying), {}, 1)
+
+
+def _of_horizon(poles: Poles, delays: Delays) -> MemoryFunction:
+    """Over a past of the horizon for all systems."""
+    # One that has forgotten what lies before the horizon remembers as if its past had no end.
+    forgetful = poles.decaying & (lasting_tokens(poles, delays.horizon) < delays.horizon)
+    found = _in_two_ways(poles, delays, forgetful)
+    asked: Past = "horizon"
+    return replace(found, past=(asked,) * len(found.past))
+
+
+def _in_two_ways(poles: Poles, delays: Delays, infinite: Tensor) -> MemoryFunction:
+    """Over an infinite past for those systems of (H,), and over one of the horizon for others."""
+    parts, order = [], []
+    if bool(infinite.any()):
+        parts += memory_of_poles(poles.of(infinite), delays)
+        order.append(infinite.nonzero())
+    if not bool(infinite.all()):
+        rest = poles.of(~infinite)
+        _check_size(poles.log_modulus.shape[1], lasting_tokens(rest, delays.horizon))
+        parts.append(memory_of_past(rest, delays))
+        order.append((~infinite).nonzero())
+    return joined(parts).of(torch.cat(order).squeeze(-1).argsort())
 
 
 def _lacks_its_inputs(recurrence: Recurrence) -> bool:

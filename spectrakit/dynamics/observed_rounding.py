@@ -27,7 +27,6 @@ from spectrakit.dynamics.rounded_memory import rounding_variance
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from scipy import linalg
     from torch import Tensor
 
     from spectrakit.dynamics.operators import TransitionOperator
@@ -35,7 +34,11 @@ if TYPE_CHECKING:
 else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
-    linalg = lazy_import("scipy.linalg")
+
+#: Of the variance of the noise in a direction, over that of the entries it lies in: what is less is
+#: not known in float64, and counts as so much. It takes a signal erased to nothing whose noise is
+#: left, and what is written beside that is then said to be forgotten rather than known.
+_FLOOR = 1e-13
 
 
 class CarriedNoise(NamedTuple):
@@ -93,13 +96,12 @@ def whitened_by(
     deviation = np.sqrt(np.diagonal(covariance).real)
     deviation = np.where(deviation > 0, deviation, 1)
     # Of unit diagonal: entries may differ in size by any factor, and one that is never written has
-    # no noise. S is no less than the diagonal that the last rounding adds.
+    # no noise.
     correlation = covariance / np.outer(deviation, deviation)
     np.fill_diagonal(correlation, 1)
-    root = np.linalg.cholesky(correlation)
+    noise, axes = np.linalg.eigh(correlation)
     columns = (columns / deviation).reshape(-1, len(deviation))
-    solved = linalg.solve_triangular(root, columns.conj().T, lower=True, check_finite=False)
-    whitened: np.ndarray = solved.conj().T
+    whitened: np.ndarray = columns @ axes / np.sqrt(noise.clip(min=_FLOOR))
     return whitened
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import spectrakit as sk
 from spectrakit import catalog
+from spectrakit.analyses.adding import adding
 from spectrakit.analyses.broken_tokens import first_broken_token
+from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     Contraction,
     DeltaRule,
@@ -100,3 +104,35 @@ def test_every_analysis_names_layer_and_token(with_a_broken_letter, analysis):
     said = r"^layer 0 \(backbone\.layers\.0\.mixer\): .*: sequence 0 of its batch, token 2\n"
     with pytest.raises(AnalysisError, match=said):
         sk.analyze(str(with_a_broken_letter / "m"), analyses=analysis, source=source, mode="data")
+
+
+@pytest.mark.parametrize(
+    ("drive", "vectors"),
+    [("model", "the residual stream"), ("mixers", "what the mixer of layer 0 is handed")],
+)
+def test_a_black_box_that_is_handed_no_numbers_names_the_token(
+    with_a_broken_letter, drive, vectors
+):
+    source = TokenOptions(text=str(with_a_broken_letter / "t.txt"), max_tokens=8, seq_len=8)
+    with pytest.raises(AnalysisError, match=rf"^{vectors} is NaN.*: sequence 0, token 2\n"):
+        sk.analyze(
+            str(with_a_broken_letter / "m"), analyses="empirical_memory", source=source,
+            mode="data", empirical_memory=EmpiricalMemoryOptions(drive=drive),
+        )  # fmt: skip
+
+
+def test_as_many_heads_as_tokens_are_no_attention():
+    """Sequence and token are told from head and width by the layer, not by its shapes."""
+    valid = torch.ones(2, 6, dtype=torch.bool)
+    decay = torch.zeros(2, 6, 6, STATES)
+    decay[1, 3, 5] = math.nan
+    broken = recurrence(DiagonalDecay(decay))
+    assert first_broken_token(broken, valid) == (1, 3)
+
+
+def test_a_matrix_that_cannot_be_decomposed_names_the_layer():
+    with (
+        pytest.raises(AnalysisError, match=r"layer 3 \(a\): Matrix is not positive definite"),
+        adding(Layer(3, "a", "mamba"), recurrence(FINE), None),
+    ):
+        np.linalg.cholesky(-np.eye(2))

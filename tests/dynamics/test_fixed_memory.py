@@ -19,7 +19,9 @@ from spectrakit.dynamics import (
 )
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.eigenvalue_sets import legs_system
+from spectrakit.dynamics.finite_past import memory_of_rows, past_basis
 from spectrakit.dynamics.fixed_memory import NoMemoryFunctionError, fixed_memory
+from spectrakit.dynamics.poles import Poles
 
 DELAYS = Delays(1 << 12)
 RATES = torch.tensor([[0.1, 0.2, 0.2], [0.5, 0.1, 0.3]], dtype=torch.float64)
@@ -137,3 +139,16 @@ def test_a_past_that_does_not_fit_is_refused_beforehand():
         fixed_memory(
             recurrence(DiagonalDecay(-rates.expand(512, 64))), Delays(1 << 15), past="horizon"
         )
+
+
+def test_over_a_horizon_beyond_their_memory_decaying_systems_need_no_basis_of_it():
+    """The same as the whole basis gives; the third one, which does not forget, has no other way."""
+    rates = torch.cat([RATES, torch.tensor([[0.3, 0.1, 0.0]], dtype=torch.float64)])
+    operator = DiagonalDecay(-rates)
+    found = fixed_memory(recurrence(operator), DELAYS, past="horizon").exact
+    assert found.past == ("horizon",) * 3
+    basis = past_basis(Poles.distinct(operator.eigenvalues()), DELAYS.horizon)
+    whole = memory_of_rows(basis.abs().square().sum(-1), DELAYS)
+    # Below a delay between powers of two, capacity is shared out over an infinite past.
+    for name, apart in (("below", 1e-4), *((each, 1e-9) for each in ("memory", "within", "rank"))):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name), rtol=0, atol=apart)

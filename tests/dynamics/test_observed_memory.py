@@ -214,6 +214,22 @@ def test_a_diagonal_rule_written_as_a_delta_rule_is_rounded_alike(name):
     np.testing.assert_allclose(found["float16"], expected["float16"], atol=1e-10)
 
 
+@pytest.mark.parametrize("left", [1e-3, 1e-9, 0.0])
+def test_a_signal_that_is_erased_while_its_noise_stays_is_no_trouble(left):
+    """The noise is then singular to float64: what lies beside it may be lost, not invented."""
+    key = torch.full((1, TOKENS, HEADS, STATES), STATES**-0.5, dtype=torch.float64)
+    gain = torch.ones(1, TOKENS, HEADS, dtype=torch.float64)
+    nothing = torch.zeros(1, TOKENS, HEADS, STATES, dtype=torch.float64)
+    operator = DiagonalPlusRankOne.decay_then_erase(nothing, gain, key)
+    written = gain.clone()
+    written[:, 9:] = left
+    one = recurrence(operator, OuterProduct(key, gain=written))
+    found = observed_memories(one, 0, TOKENS - 1, precisions=("float32",))
+    assert np.isfinite(found["float32"]).all()
+    assert (found["float32"] <= found["exact"] + 1e-9).all()
+    assert (found["float32"] >= 0).all()
+
+
 def test_the_noise_of_a_mixed_state_does_not_depend_on_a_gauge():
     torch.manual_seed(0)
     operator, write = OPERATORS["delta"](), OuterProduct(keys())
