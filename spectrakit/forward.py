@@ -10,7 +10,7 @@ from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.memory import check_states
 from spectrakit.planning import Compat, Dtype, Randomized
-from spectrakit.tokens import TokenBatch, TokenOptions, token_batches
+from spectrakit.tokens import TokenBatch, TokenOptions, check_tokens, token_batches
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
     from spectrakit.progress import Progress
+    from spectrakit.prompts import PromptRunner
 else:
     torch = lazy_import("torch")
 
@@ -57,8 +58,11 @@ def see_forward(
 ) -> None:
     """Show the analyses each batch, as a forward pass over the tokens goes through the model.
 
-    Then run the prompts of those that have some; the text is left out where no other is there.
+    Then run the prompts of those that have some, which are looked at before all else; the text is
+    left out where no other is there.
     """
+    if analyses.wants_text:
+        check_tokens(forward.source, model)
     runnable = model.load(forward.device, forward.dtype)
     if forward.randomize is not None:
         from spectrakit.architectures.random_weights import randomize
@@ -68,14 +72,23 @@ def see_forward(
         from spectrakit.architectures.rickenbach2025 import as_released
 
         runnable = as_released(runnable)
+    runner = _prompt_runner(model, runnable, forward, progress) if analyses.wants_prompts else None
+    if runner is not None:
+        analyses.check_prompts(runner)
     if analyses.wants_text:
         _see_text(model, runnable, forward, analyses, progress)
-    if analyses.wants_prompts:
-        from spectrakit.prompts import PromptRunner
-        from spectrakit.tokenization import encoder
+    if runner is not None:
+        analyses.see_prompts(runner)
 
-        encode = encoder(forward.source.tokenizer, model)
-        analyses.see_prompts(PromptRunner(runnable, encode, forward.source.batch_size, progress))
+
+def _prompt_runner(
+    model: Model, runnable: RunnableModel, forward: Forward, progress: Progress
+) -> PromptRunner:
+    from spectrakit.prompts import PromptRunner
+    from spectrakit.tokenization import encoder
+
+    encode = encoder(forward.source.tokenizer, model)
+    return PromptRunner(runnable, encode, forward.source.batch_size, progress)
 
 
 def _see_text(

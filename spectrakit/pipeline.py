@@ -35,6 +35,7 @@ from spectrakit.planning import (
     Randomized,
     Source,
     data_mode_if_random,
+    may_run,
     plan_layers,
     randomized_revision,
 )
@@ -78,14 +79,14 @@ def analyze(
     """Analyse one model and return its tables.
 
     name: what `open_checkpoint` takes, or a `Model`. mode: "weights" reads a few megabytes, "data"
-    runs the model over `source`; "auto" is weights where any layer has a spectrum there (and data
-    where `source` is given). dtype: of the forward pass. gauge: of the states whose eigenvalues are
-    taken, where a layer's read-out is normalised; None leaves each layer in its own (dsf for
-    softmax and linear attention). compat: "rickenbach2025" shows the layers as the released
-    analysis of arXiv 2510.09379 does, and adds its table. randomize: draws these weights
-    anew before the forward pass, as a control. seed: of all that is random. memory, similarity,
-    propagation, empirical_memory, probe: what the analyses of these names are told. out: the run
-    folder to write; None keeps the tables in memory.
+    runs the model over `source`; "auto" is weights where any layer has a spectrum there and no
+    analysis needs more (and data where `source` is given). dtype: of the forward pass. gauge: of
+    the states whose eigenvalues are taken, where a layer's read-out is normalised; None leaves each
+    layer in its own (dsf for softmax and linear attention). compat: "rickenbach2025" shows the
+    layers as the released analysis of arXiv 2510.09379 does, and adds its table. randomize: draws
+    these weights anew before the forward pass, as a control. seed: of all that is random. memory,
+    similarity, propagation, empirical_memory, probe: what the analyses of these names are told.
+    out: the run folder to write; None keeps the tables in memory.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
@@ -96,7 +97,8 @@ def analyze(
         progress = progress or Silent()
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        analyses = analysis_names(analyses, forward=mode != "weights")
+        mode = data_mode_if_random(model, mode, randomize)
+        analyses = analysis_names(analyses, forward=may_run(model, mode))
         request = Request(
             _domains(domains),
             seed,
@@ -108,7 +110,6 @@ def analyze(
         )
         if compat is not None:
             analyses = analysis_names((*analyses, _known_compat(compat)))
-        mode = data_mode_if_random(mode, randomize)
         plan = plan_layers(model, mode, data_asked=source is not None, analyses=analyses)
         forward = None
         if plan.source == "data":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Where the recurrences come from: a model's weights, or its forward pass over tokens.
 Source: TypeAlias = Literal["weights", "data"]
-#: What the user asked for; "auto" is weights where any layer has a spectrum there.
+#: What the user asked for; "auto" is weights where any layer has a spectrum there, or nothing runs.
 AskedMode: TypeAlias = Literal["auto", "weights", "data"]
 #: What the forward pass may be computed in.
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -51,6 +51,16 @@ class Plan:
         return tuple(plan.layer for plan in self.layers if plan.status == "analysed")
 
 
+def can_run(model: Model) -> bool:
+    """Whether data mode can show any layer of `model`; a bare state dict cannot be run."""
+    return any(layer.runs for layer in model.layers if layer.mixer is not None)
+
+
+def may_run(model: Model, mode: AskedMode) -> bool:
+    """Whether there may be a forward pass in this mode, and so analyses of one."""
+    return mode == "data" or (mode == "auto" and can_run(model))
+
+
 def plan_layers(
     model: Model,
     mode: AskedMode,
@@ -73,14 +83,11 @@ def plan_layers(
     readable = [layer for layer in model.layers if layer.mixer is not None]
     in_weights = [layer for layer in readable if layer.in_weights]
     if mode == "auto":
-        reruns = any(map(reruns_the_model, analyses)) and any(layer.runs for layer in readable)
-        enough = in_weights and not data_asked and not forward and not reruns
+        wanted = bool(forward) or any(map(reruns_the_model, analyses))
+        enough = in_weights and not data_asked and not (wanted and can_run(model))
         mode = "weights" if enough else "data"
-    elif mode == "weights" and data_asked:
-        raise UsageError("weights mode reads no text", hint="--mode data, or leave the text out")
-    elif mode == "weights" and forward:
-        message = f"{forward[0]} looks at hidden states, which weights mode does not have"
-        raise UsageError(message, hint="--mode data")
+    if mode == "weights":
+        _check_weights_suffice(model, forward, data_asked=data_asked)
     analysed = in_weights if mode == "weights" else readable
     name = model.checkpoint.model_id
     if not analysed:
@@ -93,13 +100,35 @@ def plan_layers(
     return Plan(mode, tuple(_plan_layer(layer, layer in analysed) for layer in model.layers))
 
 
-def data_mode_if_random(mode: AskedMode, randomize: Randomized | None) -> AskedMode:
+def _check_weights_suffice(model: Model, forward: Sequence[str], *, data_asked: bool) -> None:
+    """Raise UsageError where a text, or the analyses `forward`, need the model to run."""
+    runs = can_run(model)
+    if data_asked:
+        hint = "--mode data, or leave the text out" if runs else "leave the text out"
+        raise UsageError("weights mode reads no text", hint=hint)
+    if forward and runs:
+        message = f"{forward[0]} looks at hidden states, which weights mode does not have"
+        raise UsageError(message, hint="--mode data")
+    if forward:
+        name = model.checkpoint.model_id
+        message = f"{forward[0]} looks at hidden states, and {name} cannot be run here"
+        raise UsageError(message, hint=f"leave {' and '.join(forward)} out")
+
+
+def data_mode_if_random(model: Model, mode: AskedMode, randomize: Randomized | None) -> AskedMode:
     """`mode`, or data mode where weights that are drawn anew leave it open.
 
-    Raises UsageError for weights mode, which reads those of the file.
+    Raises UsageError for weights mode, which reads those of the file, UnsupportedError for a model
+    that cannot be run.
     """
     if randomize is None:
         return mode
+    if not can_run(model):
+        message = (
+            f"weights are drawn anew for a forward pass alone, and {model.checkpoint.model_id} "
+            "cannot be run here"
+        )
+        raise UnsupportedError(message, hint="leave --randomize out")
     if mode == "weights":
         raise UsageError("weights are drawn anew for a forward pass alone", hint="--mode data")
     return "data"

@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -98,6 +99,18 @@ class Plugins:
             names = ", ".join(dict.fromkeys(info.distribution for info in self.plugins))
             message = f"there is no plugin {name!r}; there are {names}"
             raise UsageError(message, hint="spectrakit plugins list")
+        return found
+
+    def distribution_of(self, error: BaseException) -> str | None:
+        """That of the plugin whose code `error` came from or through last; None if of none."""
+        packages = {
+            getattr(module, "__name__", "").partition(".")[0]: info.distribution
+            for info, module in self._modules
+        }
+        found = None
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            package = frame.f_globals.get("__name__", "").partition(".")[0]
+            found = packages.get(package, found)
         return found
 
     def examples(self, info: PluginInfo) -> tuple[Example, ...]:

@@ -36,6 +36,23 @@ class PromptRunner:
     batch_size: int
     progress: Progress
 
+    def check_lengths(
+        self, prompts: Sequence[Prompt], hint: Callable[[], str] = lambda: "shorter prompts"
+    ) -> None:
+        """Raise UsageError where a prompt and its answer are longer than the model can take.
+
+        hint: what to try then; asked for only where it is needed.
+        """
+        most = getattr(self.model, "most_tokens", None)
+        if most is None:
+            return
+        longest = max(len(self._tokens(p.text)) + len(self._tokens(p.answer)) for p in prompts)
+        if longest > most:
+            message = (
+                f"a prompt and its answer have {longest:,} tokens, the model takes {most:,} at most"
+            )
+            raise UsageError(message, hint=hint())
+
     def last_states(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], list[Tensor]]]:
         """The residual stream at each prompt's last token, batch by batch.
 
@@ -45,9 +62,8 @@ class PromptRunner:
         Raises UsageError where a prompt and its answer are longer than the model can take, or have
         tokens that it does not know.
         """
+        self.check_lengths(prompts)
         rows = [self._tokens(prompt.text) for prompt in prompts]
-        answers = [self._tokens(prompt.answer) for prompt in prompts]
-        self._check_length(max(len(r) + len(a) for r, a in zip(rows, answers, strict=True)))
         for indices in self._batches(len(prompts), "reading prompts"):
             batch = padded([rows[index] for index in indices], self.model.vocabulary_size)
             ends = torch.from_numpy(batch.valid.sum(1) - 1)
@@ -68,10 +84,10 @@ class PromptRunner:
         """
         if not hasattr(self.model, "logits"):
             return None
+        self.check_lengths(prompts)
         found: list[bool | None] = [None] * len(prompts)
         questions = [self._question(prompt) for prompt in prompts]
         asked = [index for index, question in enumerate(questions) if question.rivals]
-        self._check_length(max(len(question.tokens) for question in questions))
         for indices in self._batches(len(asked), "letting the model answer"):
             batch = [questions[asked[index]] for index in indices]
             tokens = padded([q.tokens for q in batch], self.model.vocabulary_size)
@@ -98,14 +114,6 @@ class PromptRunner:
             message = f"the tokenizer makes no tokens of {text[:20]!r}"
             raise UsageError(message, hint="--tokenizer NAME")
         return tokens
-
-    def _check_length(self, longest: int) -> None:
-        most = getattr(self.model, "most_tokens", None)
-        if most is not None and longest > most:
-            message = (
-                f"a prompt and its answer have {longest:,} tokens, the model takes {most:,} at most"
-            )
-            raise UsageError(message, hint="fewer --pairs")
 
     def _batches(self, count: int, doing: str) -> Iterator[list[int]]:
         with self.progress.task(doing, total=count, unit="prompt") as task:

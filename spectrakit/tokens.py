@@ -89,7 +89,7 @@ def token_batches(
     Raises UsageError where a file, a tokenizer or a token id does not fit, MalformedError where a
     file cannot be read as what it should be.
     """
-    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, model)
+    rows = _rows(options, model)
     left = options.max_tokens
     while left > 0 and (group := list(islice(rows, options.batch_size))):
         kept = []
@@ -98,6 +98,19 @@ def token_batches(
             left -= len(kept[-1])
         kept = [row for row in kept if len(row)]
         yield padded(kept, vocabulary_size)
+
+
+def check_tokens(options: TokenOptions, model: Model) -> None:
+    """Read the first of the tokens, before a model is in memory; not of standard input.
+
+    Raises what `token_batches` raises where the source or the tokenizer is not what it should be.
+    """
+    if options.tokens is not None or options.text != "-":
+        next(_rows(options, model), None)
+
+
+def _rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
+    return _token_rows(options) if options.tokens is not None else _text_rows(options, model)
 
 
 def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, get_args
 
 import pytest
 
 import spectrakit as sk
+from spectrakit.analyses.running import analysis_names
 from spectrakit.architectures import Layer
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.mixers import Mamba
 from spectrakit.model import Model
-from spectrakit.planning import default_folder, plan_layers
+from spectrakit.planning import AskedMode, default_folder, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.registry import PluginInfo
 from spectrakit.tokens import TokenOptions
@@ -97,6 +98,48 @@ def test_auto_takes_data_where_weights_have_no_spectrum_at_all(hybrid):
         assert caught.value.hint == "--mode data"
         with pytest.raises(UnsupportedError, match="A needs tokens"):
             model.recurrence(0)
+
+
+@pytest.fixture
+def still(hybrid, monkeypatch):
+    """A model whose weights have a spectrum and that cannot be run."""
+    with hybrid(Mamba(**SIZES), None) as model:
+        layers = tuple(replace(layer, runs=layer.mixer is None) for layer in model.layers)
+        monkeypatch.setattr(model, "layers", layers)
+        yield model
+
+
+def test_auto_takes_weights_where_nothing_runs(still):
+    run = sk.analyze(still, analyses="all")
+    assert run.manifest.mode == "weights"
+    assert run.manifest.options["analyses"] == list(analysis_names("all", forward=False))
+    assert plan_layers(still, "auto", analyses=["empirical_memory"]).source == "weights"
+    assert plan_layers(still, "auto", data_asked=True).source == "data"
+    with sk.open_checkpoint("tiny-mamba") as model:
+        assert plan_layers(model, "auto", analyses=["similarity"]).source == "data"
+
+
+def test_no_hint_leads_to_a_mode_that_there_is_not(still):
+    for mode in get_args(AskedMode):
+        with pytest.raises(UnsupportedError, match="cannot be run here") as caught:
+            sk.analyze(still, mode=mode, randomize="all")
+        assert caught.value.hint == "leave --randomize out"
+    for mode in ("auto", "weights"):
+        with pytest.raises(UsageError, match="hidden states, and .* cannot be run") as caught:
+            sk.analyze(still, analyses=["spectrum", "probe", "similarity"], mode=mode)
+        assert caught.value.hint == "leave probe and similarity out"
+    with pytest.raises(UsageError, match="reads no text") as caught:
+        sk.analyze(still, mode="weights", source=TokenOptions())
+    assert caught.value.hint == "leave the text out"
+
+
+def test_where_the_model_runs_hints_lead_to_data_mode():
+    with pytest.raises(UsageError, match="a forward pass alone") as caught:
+        sk.analyze("tiny-mamba", mode="weights", randomize="all")
+    assert caught.value.hint == "--mode data"
+    with pytest.raises(UsageError, match="reads no text") as caught:
+        sk.analyze("tiny-mamba", mode="weights", source=TokenOptions())
+    assert caught.value.hint.startswith("--mode data")
 
 
 def test_a_model_without_a_layer_that_can_be_read(hybrid):

@@ -378,6 +378,15 @@ def test_examples_have_names_of_their_own(plugin):
     assert "example 'a' of dist-twice is already provided by dist-twice" in found.error
 
 
+def test_an_error_belongs_to_the_plugin_it_came_through_last(plugin):
+    point = plugin("careless", "def finish():\n    return 1 / 0")
+    plugins = Plugins([point]).register()
+    for raising, owner in ((point.load().finish, "dist-careless"), (lambda: 1 / 0, None)):
+        with pytest.raises(ZeroDivisionError) as caught:
+            raising()
+        assert plugins.distribution_of(caught.value) == owner
+
+
 def test_an_unknown_plugin_says_what_there_is(plugin):
     with pytest.raises(UsageError, match="no plugin 'x'; there are spectrakit, dist-good"):
         Plugins([plugin("good", "")]).register().named("x")

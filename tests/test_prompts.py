@@ -117,7 +117,7 @@ def test_a_prompt_longer_than_the_model_can_take(llama):
         UsageError, match=r"a prompt and its answer have \d+ tokens, .* 512 at m"
     ) as caught:
         next(llama.last_states(task.prompts()))
-    assert caught.value.hint == "fewer --pairs"
+    assert caught.value.hint == "shorter prompts"
 
 
 def test_a_tokenizer_of_another_model(llama):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,3 +174,24 @@ def test_options_that_mean_nothing():
         TokenOptions(text="a", tokens="b")
     with pytest.raises(UsageError, match="--seq-len must be at least 1"):
         TokenOptions(seq_len=0)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"text": "none.txt"},
+        {"text": "latin.txt"},
+        {"text": "empty.txt"},
+        {"tokens": "none.npy"},
+        {"tokenizer": "none.json"},
+    ],
+    ids=str,
+)
+def test_a_bad_source_is_found_before_a_model_is_loaded(source, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("latin.txt").write_bytes(b"\xff\xfe")
+    Path("empty.txt").touch()
+    monkeypatch.setattr(type(model), "load", lambda *_: pytest.fail("the model was loaded"))
+    options = {name: Path(name_) if name == "tokens" else name_ for name, name_ in source.items()}
+    with pytest.raises((UsageError, MalformedError)):
+        sk.analyze(model, mode="data", source=TokenOptions(**options))

@@ -33,7 +33,7 @@ def adding(layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> Iterat
     try:
         with one_thread():
             yield
-    except (FloatingPointError, np.linalg.LinAlgError, torch.linalg.LinAlgError) as error:
+    except (FloatingPointError, np.linalg.LinAlgError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         message = f"layer {layer.index} ({layer.path}): {error}"
         found = None if valid is None else first_broken_token(recurrence, valid)
         if found is not None:

@@ -117,7 +117,11 @@ class RerunAnalysis(Analysis, Protocol):
 
 
 class PromptAnalysis(Analysis, Protocol):
-    """An analysis that asks the model prompts of its own, in data mode."""
+    """An analysis that asks the model prompts of its own, in data mode.
+
+    One that has `check_prompts(runner)` too is asked before the model reads anything, and raises
+    UsageError where its prompts are not such as the model can take.
+    """
 
     def see_prompts(self, runner: PromptRunner) -> None:
         """Run them; called once, when the tokens of the text have been shown."""

@@ -14,27 +14,20 @@ retrieval tells the position. For multi-doc-qa, a model may recognise a passage 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from spectrakit._lazy import lazy_import
+from spectrakit.analyses.probe_prompts import check_lengths, task_prompts
 from spectrakit.analyses.probe_rows import Asked, probe_rows
 from spectrakit.analyses.probe_states import PromptStates
-from spectrakit.errors import AnalysisError, UsageError
-from spectrakit.plugins import plugins
+from spectrakit.errors import AnalysisError
 from spectrakit.representations.probing import cannot_probe, probe
 from spectrakit.tables.probe_schema import PROBE
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from spectrakit.analyses.base import InAll, Request
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
-    from spectrakit.tasks import Prompt
-else:
-    np = lazy_import("numpy")
 
 
 class Probe:
@@ -47,23 +40,18 @@ class Probe:
     def __init__(self, sink: Sink, request: Request) -> None:
         """Make the prompts, so that what cannot be asked is known before the model is loaded.
 
-        Raises UsageError where there is no such task or its prompts are too few, and what the task
-        raises.
+        Raises what `task_prompts` does.
         """
         self.sink = sink
         self._options = options = request.probe
         self._seed = request.seed
-        task = plugins().register().tasks[options.task](options, request.seed)
-        self._prompts = _shuffled(task.prompts(), request.seed)
+        self._prompts = task_prompts(options, request.seed)
         self._states = PromptStates(len(self._prompts), options.memory_bytes, request.seed)
         self._chosen: list[bool | None] | None = None
-        sources = np.array([prompt.source for prompt in self._prompts])
-        if cannot_probe(sources, sources, options.folds) is not None:
-            message = (
-                f"{len(self._prompts)} prompts of {len(np.unique(sources))} sources are too few "
-                f"for {options.folds} folds"
-            )
-            raise UsageError(message, hint="more --prompts, or a longer --task-file")
+
+    def check_prompts(self, runner: PromptRunner) -> None:
+        """Raise UsageError where a prompt is longer than the model can take."""
+        check_lengths(runner, self._prompts, self._options, self._seed)
 
     def see_prompts(self, runner: PromptRunner) -> None:
         """Run the model on the prompts.
@@ -103,10 +91,3 @@ class Probe:
                 )
                 known = {"task": self._options.task, "depth": depth, "features": states.shape[1]}
                 yield from (known | row for row in probe_rows(asked, target, found))
-
-
-def _shuffled(prompts: Iterable[Prompt], seed: int) -> list[Prompt]:
-    """In a random order, so that no place in a batch, whose rounding differs, tells a label."""
-    found = list(prompts)
-    random.Random(seed).shuffle(found)  # noqa: S311  (no secret)
-    return found

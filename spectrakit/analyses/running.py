@@ -120,6 +120,12 @@ class RunningAnalyses:
             if hasattr(analysis, "see_rerun"):
                 analysis.see_rerun(rerun, valid)
 
+    def check_prompts(self, runner: PromptRunner) -> None:
+        """Let those that have prompts look at them, before the model is run on anything."""
+        for analysis in self._analyses:
+            if hasattr(analysis, "check_prompts"):
+                analysis.check_prompts(runner)
+
     def see_prompts(self, runner: PromptRunner) -> None:
         """Run the prompts of those that have some."""
         for analysis in self._analyses:

@@ -12,7 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_json, tell, terminal_progress
-from spectrakit.cli.run_output import run_document, show_run
+from spectrakit.cli.run_output import run_document, show_run, tell_what_is_replaced
 from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ def analyze(
         typer.Option(help="weights reads a few MB; data runs the model; auto chooses."),
     ] = "auto",
     analyses: Annotated[
-        str, typer.Option(help="Analyses to run, by name, separated by commas; or all.")
+        str,
+        typer.Option(
+            help="Analyses to run, by name, separated by commas; or all, which leaves out those "
+            "that run the model again (empirical_memory, perturbation) or ask it prompts (probe), "
+            "and rickenbach2025, which --compat adds. Name them beside it: all,probe."
+        ),
     ] = "spectrum",
     domain: Annotated[
         Literal["discrete", "continuous", "both"],
@@ -81,7 +86,7 @@ def analyze(
     from spectrakit.analyses.propagation_options import PropagationOptions
     from spectrakit.analyses.running import analysis_names
     from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.planning import data_mode_if_random, default_folder
+    from spectrakit.planning import data_mode_if_random, default_folder, may_run
     from spectrakit.tokens import TokenOptions
 
     lengths = options.lengths(seq_len)
@@ -89,8 +94,8 @@ def analyze(
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
     words = [name.strip() for name in analyses.split(",")]
-    names = analysis_names(words, forward=mode != "weights")
-    options.check_analyses(context, names)
+    # Words that mean nothing are refused before a model is opened, which may be far away.
+    options.check_analyses(context, analysis_names(words, forward=mode != "weights"))
     similarity = SimilarityOptions(
         memory_bytes=similarity_memory << 20, without_first=without_first
     )
@@ -100,9 +105,12 @@ def analyze(
     with options.open_model(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
-        mode = data_mode_if_random(mode, randomize)
+        mode = data_mode_if_random(opened, mode, randomize)
+        names = analysis_names(words, forward=may_run(opened, mode))
+        options.check_analyses(context, names)
         source = options.token_source(context, opened, mode, asked, names)
         folder = out or default_folder(opened, source, _settings(context))
+        tell_what_is_replaced(out)
         runs = [
             pipeline.analyze(
                 opened,

@@ -24,7 +24,7 @@ _WAYS_OUT: tuple[type[BaseException], ...] = (
     typer.Abort,
     *(base for base in typer.BadParameter.__mro__ if base.__module__.startswith("typer")),
 )
-_ISSUE = "this is a bug of spectrakit; SPECTRAKIT_DEBUG=1 shows where"
+_INTERRUPTED_LINE = "interrupted: nothing was written"
 
 
 class _Group(TyperGroup):
@@ -40,7 +40,7 @@ class _Group(TyperGroup):
         except SpectrakitError as error:
             self._fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            self._fail("interrupted: nothing was written", _INTERRUPTED)
+            self._fail(_INTERRUPTED_LINE, _INTERRUPTED)
         except MemoryError:
             self._fail("error: out of memory\n  try: a smaller --batch-size or --seq-len", 1)
         except BrokenPipeError:
@@ -51,7 +51,8 @@ class _Group(TyperGroup):
             self._fail(f"error: {scrub(error.strerror or str(error))}", 1)
         except Exception as error:  # noqa: BLE001  (whatever it is, one line and no traceback)
             first_line = scrub(str(error)).strip().partition("\n")[0]
-            self._fail(f"error: {type(error).__name__}: {first_line}\n  {_ISSUE}", 1)
+            whose = f"this is a bug of {_owner(error)}; SPECTRAKIT_DEBUG=1 shows where"
+            self._fail(f"error: {type(error).__name__}: {first_line}\n  {whose}", 1)
 
     @staticmethod
     def _fail(message: str, code: int) -> None:
@@ -59,6 +60,13 @@ class _Group(TyperGroup):
             sys.stderr.write(scrub(traceback.format_exc()))
         sys.stderr.write(message + "\n")
         raise typer.Exit(code) from None
+
+
+def _owner(error: Exception) -> str:
+    """The distribution of the plugin whose code it went through last, or spectrakit."""
+    from spectrakit.plugins import plugins as all_plugins
+
+    return all_plugins().distribution_of(error) or "spectrakit"
 
 
 def _version(asked: bool) -> None:
@@ -113,4 +121,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek still gets its table
     # Arrow's own allocator keeps tens of MB for the few that a run's tables take.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    build_app()()
+    try:
+        build_app()()
+    except KeyboardInterrupt:  # before a command began
+        sys.stderr.write(f"{_INTERRUPTED_LINE}\n")
+        sys.exit(_INTERRUPTED)

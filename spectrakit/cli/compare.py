@@ -12,6 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.run_output import tell_what_is_replaced
 from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def compare(
     from spectrakit.comparison import write_comparison
     from spectrakit.model import HubAccess
     from spectrakit.report.comparison import comparison_report
+    from spectrakit.report.run_settings import other_settings
     from spectrakit.tables import read_run
     from spectrakit.tokens import TokenOptions
 
@@ -88,6 +90,7 @@ def compare(
             progress=terminal_progress(),
         )
 
+    tell_what_is_replaced(out)
     written = write_comparison(
         opened,
         out or _default(runs),
@@ -96,6 +99,9 @@ def compare(
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
     if json:
+        for other in opened[1:]:
+            if settings := other_settings(opened[0], other):
+                tell(f"note: {other.folder} is set otherwise: {settings}")
         print_json(_document(written))
         return
     print_data(comparison_report(opened, written))

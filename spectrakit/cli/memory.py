@@ -11,6 +11,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.run_output import tell_what_is_replaced
 from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def memory(
     from spectrakit.eigenvalue_memory import eigenvalue_memory
 
     names = [name.strip() for name in preset.split(",")]
+    tell_what_is_replaced(out)
     run = eigenvalue_memory(
         names,
         n,

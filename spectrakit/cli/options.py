@@ -261,16 +261,16 @@ def token_source(
 
     Raises UsageError where weights are enough and an option of data mode was given.
     """
-    from spectrakit.planning import plan_layers
+    from spectrakit.planning import can_run, plan_layers
 
     data_asked = asked.text is not None or asked.tokens is not None
-    plan = plan_layers(model, mode, data_asked=data_asked, analyses=analyses)
-    if plan.source == "data":
+    if plan_layers(model, mode, data_asked=data_asked, analyses=analyses).source == "data":
         return asked
     for name in given(context):
         if name in _OF_DATA_MODE:
-            message = f"--{name.replace('_', '-')} is for data mode"
-            raise UsageError(message, hint="add --mode data or --text FILE")
+            option = f"--{name.replace('_', '-')}"
+            hint = "add --mode data or --text FILE" if can_run(model) else f"leave {option} out"
+            raise UsageError(f"{option} is for data mode", hint=hint)
     return None
 
 

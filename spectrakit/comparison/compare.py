@@ -155,7 +155,10 @@ def _differences(first: Run, other: Run) -> Iterator[Row]:
 
 
 def _depth_pairs(own: Mapping[int, object], theirs: Mapping[int, object]) -> list[LayerPair]:
-    """Depths of the residual stream, paired as layers are."""
+    """Depths of the residual stream, or driven blocks, paired as layers are.
+
+    Every depth has rows, also where it has no value: the last one is the model's own.
+    """
     if not own or not theirs:
         return []
     last, other_last = max(own), max(theirs)
@@ -174,7 +177,7 @@ def _pair_differences(
         other = theirs[metric]
         if one.value is None and other.value is None:
             continue
-        difference, reason = _difference(one.value, other.value)
+        difference, reason = _difference(one, other)
         uncertainty = None
         if difference is not None:
             uncertainty, reason = summary.combined(one, other)
@@ -189,9 +192,12 @@ def _pair_differences(
         }
 
 
-def _difference(one: float | None, other: float | None) -> tuple[float | None, str | None]:
+def _difference(first: Number, second: Number) -> tuple[float | None, str | None]:
+    one, other = first.value, second.value
     if one is None or other is None:
         return None, "no-value"
+    if (code := first.unlike(second)) is not None:
+        return None, code
     if math.isinf(one) and math.isinf(other):
         return (0.0, None) if one == other else (None, "opposite-infinities")
     return other - one, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from spectrakit.errors import UsageError
 from spectrakit.forward import resolve_device
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
+from spectrakit.planning import randomized_revision
 from spectrakit.progress import Progress, Silent
 from spectrakit.representations.linear_hsic import LinearHSIC
 from spectrakit.representations.minibatch import MinibatchCKA
@@ -38,11 +39,47 @@ if TYPE_CHECKING:
 
     from spectrakit.analyses.similarity_options import SimilarityOptions
     from spectrakit.architectures import RunnableModel
-    from spectrakit.planning import Dtype
+    from spectrakit.planning import Dtype, Randomized
     from spectrakit.tables import Run, Sink
 else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run took its model: by which tokenizer, and with which weights drawn anew.
+
+    tokenizer: None for the model's own. randomize: None for trained weights; seed: of the others.
+    """
+
+    tokenizer: str | None = None
+    randomize: Randomized | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, run: Run) -> Way:
+        """That of a run of `spectrakit analyze`."""
+        options = run.manifest.options
+        tokenizer = options.get("tokenizer")
+        own = tokenizer == OWN_TOKENIZER
+        return cls(None if own else tokenizer, options.get("randomize"), run.manifest.seed or 0)
+
+    def revision(self, model: Model) -> str:
+        """The revision that rows of the model carry."""
+        revision = model.checkpoint.revision
+        if self.randomize is None:
+            return revision
+        return randomized_revision(revision, self.randomize, self.seed)
+
+    def load(self, model: Model, device: str, dtype: Dtype) -> RunnableModel:
+        """The model, ready to run. Raises what loading and drawing weights raise."""
+        runnable = model.load(device, dtype)
+        if self.randomize is not None:
+            from spectrakit.architectures.random_weights import randomize
+
+            randomize(runnable, model.layers, self.randomize, self.seed)
+        return runnable
 
 
 def compare_runs_models(
@@ -68,14 +105,14 @@ def compare_runs_models(
     """
     with ExitStack() as stack:
         models = [stack.enter_context(_reopened(run, hub)) for run in (first, other)]
-        tokenizers = [_tokenizer_of(run) for run in (first, other)]
+        ways = [Way.of(run) for run in (first, other)]
         compare_models(
             (models[0], models[1]),
             source,
             options,
             sink,
             other_run=number,
-            tokenizers=(tokenizers[0], tokenizers[1]),
+            ways=(ways[0], ways[1]),
             device=device,
             dtype=dtype,
             seed=seed,
@@ -85,10 +122,6 @@ def compare_runs_models(
 
 def _reopened(run: Run, hub: HubAccess) -> Model:
     manifest = run.manifest
-    randomised = manifest.options.get("randomize")
-    if randomised:
-        message = f"the weights of {manifest.model_id} were drawn at random for its run"
-        raise UsageError(message, hint="leave --similarity out")
     model = open_checkpoint(
         name_of(manifest.source),
         cache_dir=hub.cache_dir,
@@ -96,17 +129,11 @@ def _reopened(run: Run, hub: HubAccess) -> Model:
         offline=hub.offline,
         config=manifest.options.get("config"),
     )
-    if model.checkpoint.revision != manifest.revision:
+    if Way.of(run).revision(model) != manifest.revision:
         model.close()
         message = f"{manifest.model_id} is not what it was when it was analysed"
         raise UsageError(message, hint="spectrakit analyze it again")
     return model
-
-
-def _tokenizer_of(run: Run) -> str | None:
-    """The tokenizer that the run was told to take."""
-    name: str | None = run.manifest.options.get("tokenizer")
-    return None if name == OWN_TOKENIZER else name
 
 
 def compare_models(
@@ -116,7 +143,7 @@ def compare_models(
     sink: Sink,
     *,
     other_run: int = 1,
-    tokenizers: tuple[str | None, str | None] = (None, None),
+    ways: tuple[Way, Way] = (Way(), Way()),
     device: str = "auto",
     dtype: Dtype = "float32",
     seed: int = 0,
@@ -126,8 +153,8 @@ def compare_models(
 
     depth is the first model's, other_depth the other's. other_run: the number that the rows of the
     other model are told apart by, where several are compared with the first. `source.max_tokens`
-    counts the tokens that are compared; `source.tokenizer` is of both models, and without it
-    `tokenizers` of each.
+    counts the tokens that are compared; `source.tokenizer` is of both models, and without it that
+    of their `ways`.
 
     Raises UsageError for token files (there is no text to align), and where no token of the two
     ends at the same character; what loading and running the models raises.
@@ -136,13 +163,13 @@ def compare_models(
         raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
     progress = progress or Silent()
     device = resolve_device(device)
-    runnable = [model.load(device, dtype) for model in models]
+    runnable = [way.load(model, device, dtype) for way, model in zip(ways, models, strict=True)]
     generator = torch.Generator().manual_seed(seed)
     linear = LinearHSIC(options.memory_bytes, options.sample_tokens)
     minibatch = MinibatchCKA(options.group_tokens)
     widths: list[list[int]] = []
     with progress.task("comparing the models", total=source.max_tokens, unit="token") as task:
-        for passages in _batches(models, tokenizers, source, options):
+        for passages in _batches(models, ways, source, options):
             features = _aligned_states(models, runnable, passages)
             widths = [[states.shape[1] for states in own] for own in features]
             tokens = len(features[0][0])
@@ -157,10 +184,9 @@ def compare_models(
     if not widths:
         message = "no token of one model ends at the same character as one of the other"
         raise UsageError(message, hint="a longer text, or --tokenizer for one of them")
-    other = models[1].checkpoint
     told = {
-        "other_model_id": other.model_id,
-        "other_revision": other.revision,
+        "other_model_id": models[1].checkpoint.model_id,
+        "other_revision": ways[1].revision(models[1]),
         "other_run": other_run,
     }
     for rows in _rows(widths, options, seed, linear, minibatch):
@@ -187,15 +213,15 @@ def _rows(
 
 def _batches(
     models: tuple[Model, Model],
-    tokenizers: tuple[str | None, str | None],
+    ways: tuple[Way, Way],
     source: TokenOptions,
     options: SimilarityOptions,
 ) -> Iterator[list[AlignedPassage]]:
     """The passages, as many at once as sequences, until `max_tokens` are compared."""
     first = 1 if options.without_first else 0
     encoders = tuple(
-        encoder_with_ends(source.tokenizer or tokenizer, model)
-        for model, tokenizer in zip(models, tokenizers, strict=True)
+        encoder_with_ends(source.tokenizer or way.tokenizer, model)
+        for model, way in zip(models, ways, strict=True)
     )
     passages = (
         passage.behind(first)

@@ -1,17 +1,18 @@
 """Numbers that a run summarises, from tables of any shape, with how far each can be off.
 
 A summary is told apart by where it is (a layer, a depth), and by what else its table has columns
-for: domain, metric, positions.
+for: domain, metric, positions. What it is of besides (a mode, a length of sequences) has to be the
+same in both runs, or their numbers are two quantities.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from spectrakit.report.summaries import layer_exponents
+from spectrakit.report.summaries import drive, layer_exponents
 from spectrakit.representations.proportions import standard_error
 from spectrakit.tables import DECAY_KERNEL, LYAPUNOV, SPECTRUM_SUMMARY
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
@@ -32,19 +33,34 @@ if TYPE_CHECKING:
     from spectrakit.tables import Run
 
 Row: TypeAlias = Mapping[str, Any]
+#: What a number is of, by the code of `REASONS` where that of another run differs.
+Conditions: TypeAlias = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Number:
-    """A value, None where its table has none, and its uncertainty, None where that is not known."""
+    """A value, None where its table has none, and its uncertainty, None where that is not known.
+
+    conditions: what must be the same of two numbers for them to be one quantity.
+    """
 
     value: float | None
     uncertainty: float | None
+    conditions: Conditions = field(default_factory=dict)
+
+    def unlike(self, other: Number) -> str | None:
+        """The code of `REASONS` why the two are not one quantity; None where they are."""
+        own, theirs = self.conditions, other.conditions
+        return next((code for code in own if own[code] != theirs[code]), None)
 
 
 def _as_stored(table: pa.Table) -> Iterable[Row]:
     rows: list[Row] = table.to_pylist()
     return rows
+
+
+def _no_conditions(_row: Row, _options: Mapping[str, object]) -> Conditions:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,8 @@ class SummaryTable:
     place: the column that says where a row belongs. labels: columns that tell rows of a place
     apart. values: names and columns' numbers of a row. kept: which rows are summaries at all.
     errors: whether uncertainties are standard errors, or bounds. rows: of the table, put together
-    where what it holds is finer than a summary.
+    where what it holds is finer than a summary. conditions: of a row, and of the options of its
+    run, what another run's must share.
     """
 
     table: str
@@ -64,6 +81,7 @@ class SummaryTable:
     kept: Callable[[Row], bool]
     errors: Literal["bound", "standard"]
     rows: Callable[[pa.Table], Iterable[Row]] = _as_stored
+    conditions: Callable[[Row, Mapping[str, object]], Conditions] = _no_conditions
 
     def numbers(self, run: Run) -> dict[int, dict[str, Number]]:
         """By place, and then by metric with its labels; empty where the run lacks the table."""
@@ -74,9 +92,10 @@ class SummaryTable:
             if not self.kept(row):
                 continue
             told = [str(row[label]) for label in self.labels if row[label] is not None]
+            conditions = self.conditions(row, run.manifest.options)
             numbers = found.setdefault(row[self.place], {})
             for name, number in self.values(row):
-                numbers[" ".join([name, *told])] = number
+                numbers[" ".join([name, *told])] = replace(number, conditions=conditions)
         return found
 
     def combined(self, one: Number, other: Number) -> tuple[float | None, str | None]:
@@ -132,6 +151,12 @@ def _flow(row: Row) -> Iterator[tuple[str, Number]]:
     yield row["metric"], Number(row["value"], row["standard_error"])
 
 
+def _flow_conditions(row: Row, _options: Mapping[str, object]) -> Conditions:
+    # The tokens of a sequence bound the rank of their covariance.
+    ranks = ("effective_rank", "participation_ratio")
+    return {"other-seq-len": row["seq_len"]} if row["metric"] in ranks else {}
+
+
 _REMEMBERED = (
     "rank", "capacity", "delay_50", "delay_90", "last_delay_0p5", "last_delay_0p1",
     "last_delay_0p01", "mean_delay", "key_kernel_rank",
@@ -145,6 +170,17 @@ def _remembered(row: Row) -> Iterator[tuple[str, Number]]:
     yield f"capacity_within_{row['horizon']}", Number(row["capacity_within"], None)
 
 
+def _memory_conditions(row: Row, options: Mapping[str, object]) -> Conditions:
+    # Only of an infinite past does memory not end where the sequences or the horizon do.
+    past = row["past"]
+    return {
+        "other-mode": row["mode"],
+        "other-past": past,
+        "other-seq-len": options.get("seq_len") if past == "sequence" else None,
+        "other-horizon": None if past == "infinite" else row["horizon"],
+    }
+
+
 def _gains(row: Row) -> Iterator[tuple[str, Number]]:
     lag = row["lag"]
     yield f"gain at lag {lag}", Number(row["gain"], row["standard_error"])
@@ -156,11 +192,33 @@ def _driven(row: Row) -> Iterator[tuple[str, Number]]:
     yield f"value at delay {row['delay']}", Number(row["value"], None)
 
 
+def _driven_block(row: Row) -> Iterator[tuple[str, Number]]:
+    yield f"value behind the driven block at delay {row['delay']}", Number(row["value"], None)
+
+
+def _of_driven_model(empirical_memory: pa.Table) -> Iterable[Row]:
+    """What was read at every depth of a model that was driven where its first block begins."""
+    rows: list[Row] = empirical_memory.to_pylist()
+    return rows if drive(rows) == "model" else ()
+
+
+def _of_driven_blocks(empirical_memory: pa.Table) -> Iterable[Row]:
+    """What was read behind each block that was driven; `driven_depth` is the block, from 0."""
+    rows: list[Row] = empirical_memory.to_pylist()
+    if drive(rows) != "blocks":
+        return ()
+    return [row for row in rows if row["depth"] == row["driven_depth"] + 1]
+
+
 def _told(row: Row) -> Iterator[tuple[str, Number]]:
     # The model's own choice is the same at every depth.
     for name in ("accuracy", "model_accuracy") if row["depth"] == 0 else ("accuracy",):
         low, high = row[f"{name}_low"], row[f"{name}_high"]
         yield name, Number(row[name], None if low is None else standard_error(low, high))
+
+
+def _probe_conditions(row: Row, _options: Mapping[str, object]) -> Conditions:
+    return {"other-items": row["items"]}
 
 
 def _alike(row: Row) -> Iterator[tuple[str, Number]]:
@@ -191,18 +249,23 @@ SUMMARIES = (
     ),
     SummaryTable(
         MEMORY_SUMMARY.name, "layer", ("precision",), _remembered,
-        kept=_of_a_layer, errors="bound",
+        kept=_of_a_layer, errors="bound", conditions=_memory_conditions,
     ),
     SummaryTable(
         PROPAGATION.name, "depth", ("of", "token_set"), _flow,
         kept=lambda row: row["position_low"] is None, errors="standard",
+        conditions=_flow_conditions,
     ),
     SummaryTable(
         PERTURBATION.name, "depth", (), _gains, kept=lambda _: True, errors="standard",
     ),
     SummaryTable(
         EMPIRICAL_MEMORY.name, "depth", (), _driven,
-        kept=lambda row: row["driven_depth"] == 0, errors="standard",
+        kept=lambda _: True, errors="standard", rows=_of_driven_model,
+    ),
+    SummaryTable(
+        EMPIRICAL_MEMORY.name, "driven_depth", (), _driven_block,
+        kept=lambda _: True, errors="standard", rows=_of_driven_blocks,
     ),
     SummaryTable(
         EMPIRICAL_MEMORY.name, "layer", (), _driven,
@@ -211,6 +274,7 @@ SUMMARIES = (
     SummaryTable(
         PROBE.name, "depth", ("task", "target"), _told,
         kept=lambda row: row["gold_position"] is None, errors="standard",
+        conditions=_probe_conditions,
     ),
     SummaryTable(
         SIMILARITY.name, "depth", ("token_set",), _alike,

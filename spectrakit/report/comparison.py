@@ -10,8 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from spectrakit.report.comparison_chart import run_label
+from spectrakit.report.difference_blocks import other_differences, unlike_numbers
 from spectrakit.report.numbers import humanise
+from spectrakit.report.run_settings import other_settings
+from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.tables.propagation_schema import PROPAGATION
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
@@ -47,10 +51,14 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
         distances = _rows(comparison, DECAY_DISTANCE.name, number)
         differences = _rows(comparison, SUMMARY_DIFFERENCE.name, number)
         parts.append(Text(title, style="bold"))
+        if settings := other_settings(runs[0], other):
+            parts.append(Text(f"set otherwise: {settings}"))
         if distances:
             parts += [_spectra(distances, differences), Text(_LEGEND, style="dim")]
-        flow = [row for row in differences if row["of_table"] == "propagation"]
+        shown = {SPECTRUM_SUMMARY.name} if distances else set()
+        flow = [row for row in differences if row["of_table"] == PROPAGATION.name]
         if flow:
+            shown.add(PROPAGATION.name)
             parts += ["", _flow(flow)]
         for columns, number_text, legend in (
             (_DELAYS, _steps, _MEMORY),
@@ -59,7 +67,10 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
         ):
             chosen = [row for row in differences if row["metric"] in columns]
             if chosen:
+                shown |= {row["of_table"] for row in chosen}
                 parts += ["", _by_layer(chosen, columns, number_text), Text(legend, style="dim")]
+        parts += other_differences([row for row in differences if row["of_table"] not in shown])
+        parts += unlike_numbers(differences)
         alike = _between(comparison, number)
         if alike:
             parts += ["", _similar(alike), Text(_SIMILAR, style="dim")]

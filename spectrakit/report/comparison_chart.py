@@ -27,6 +27,8 @@ else:
     alt = lazy_import("altair")
 
 _WIDTH, _HEIGHT = 320, 240
+#: Steps as people write them: 0.3, 20, 5k.
+_STEPS = "datum.value < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 #: Distinguishable without colour vision; the first is the reference.
 _COLOURS = ("#444444", "#d95f02", "#31688e", "#35b779", "#7b3294", "#b8860b")
 
@@ -99,7 +101,7 @@ def _timescales(runs: Sequence[Run], names: Sequence[str], colour: alt.Color) ->
             if 0 < low <= high < math.inf:
                 quartiles.append(where | {"low": low, "high": high})
     y = alt.Y("middle:Q", title="timescale in steps: median and quartiles",
-              scale=alt.Scale(type="log"), axis=alt.Axis(format="~s"))  # fmt: skip
+              scale=alt.Scale(type="log"), axis=alt.Axis(labelExpr=_STEPS))  # fmt: skip
     line = alt.Chart(data(medians)).encode(x=_depth_axis(), color=colour, y=y)
     band = alt.Chart(data(quartiles)).encode(
         x=_depth_axis(), color=colour, y=alt.Y("low:Q"), y2="high:Q"

@@ -5,15 +5,13 @@ Log axes. In the grey at the bottom curves are noise: read-outs of unrelated sig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
 from spectrakit.report.chart_style import ABSENT, data, figure_style, run_title
 from spectrakit.report.memory_chart import Axes, place_colour
+from spectrakit.report.summaries import drive
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ else:
     alt = lazy_import("altair")
 
 _WIDTH, _HEIGHT = 480, 340
-_GREY = "grey: what unrelated signals reach"
+_GREY = "grey: what unrelated signals may reach"
 
 #: What a curve is of, the column that says which one, and how the picture puts it.
 _KINDS = {
@@ -48,8 +46,8 @@ def empirical_memory_figure(run: Run) -> alt.LayerChart:
     rows = [row for row in run.table(EMPIRICAL_MEMORY.name).to_pylist() if _is_behind(row)]
     if not rows:
         raise AnalysisError(f"{run.manifest.model_id} has no empirical memory to draw")
-    name, column, where = _KINDS[_drive(rows)]
-    threshold = float(np.median([row["threshold"] for row in rows]))
+    name, column, where = _KINDS[drive(rows)]
+    threshold = max(row["threshold"] for row in rows)
     # A little of the noise, not all of it.
     last = max((row["delay"] for row in rows if row["value"] > row["threshold"]), default=1)
     curves = [
@@ -85,10 +83,3 @@ def _is_behind(row: Row) -> bool:
     """Whether there is a value, of somewhere behind where the signal enters."""
     at_entry = row["layer"] is None and row["depth"] == row["driven_depth"]
     return row["value"] is not None and not at_entry
-
-
-def _drive(rows: Sequence[Row]) -> str:
-    """Which of `_KINDS` the rows are of; a model of one block is one either way."""
-    if rows[0]["layer"] is not None:
-        return "mixers"
-    return "model" if all(row["driven_depth"] == 0 for row in rows) else "blocks"

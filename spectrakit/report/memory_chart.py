@@ -34,6 +34,8 @@ else:
     alt = lazy_import("altair")
 
 _WIDTH, _HEIGHT = 400, 340
+#: Powers of ten on the axis of delays up to which what lies between them is marked too.
+_FEW_POWERS = 3
 FLOOR = 1e-4
 """Memory below this is drawn as none."""
 
@@ -85,7 +87,10 @@ class Axes:
         self.title = title
         self.floor = floor
         seen = [row["delay"] for row in rows if row["memory"] >= floor]
-        self.last = max(1, *seen) if seen else 1
+        last = max(1, *seen) if seen else 1
+        # The delay at which the last curve has left the picture is still in it, if it is near.
+        after = (row["delay"] for row in rows if last < row["delay"] <= 2 * last)
+        self.last = min(after, default=last)
         self.highest = max(1.0, *(row["memory"] for row in rows))
 
     def records(self, rows: Sequence[Row], series: str) -> Records:
@@ -102,7 +107,9 @@ class Axes:
     def x(self) -> alt.X:
         """Delays."""
         powers = range(int(np.ceil(np.log10(self.last + 1))))
-        marks = [0, *(10**power for power in powers if 10**power <= self.last)]
+        steps = (1, 2, 5) if len(powers) <= _FEW_POWERS else (1,)
+        tens = (step * 10**power for power in powers for step in steps)
+        marks = [0, *(mark for mark in tens if mark <= self.last)]
         names = " : ".join(f"datum.value == {mark + 1} ? '{humanise(mark)}'" for mark in marks)
         return alt.X(
             "x:Q",

@@ -11,6 +11,8 @@ from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.arrow_arrays import numpy_array
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pyarrow as pa
 
     from spectrakit.tables import Run
@@ -63,6 +65,16 @@ def layer_exponents(lyapunov: pa.Table) -> list[LayerExponents]:
             )
         )
     return found
+
+
+def drive(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was driven in a run with these rows of `empirical_memory`: model, blocks or mixers.
+
+    Where the model has one block, that is the model.
+    """
+    if rows[0]["layer"] is not None:
+        return "mixers"
+    return "model" if all(row["driven_depth"] == 0 for row in rows) else "blocks"
 
 
 def median_rate(summary: Row) -> float:

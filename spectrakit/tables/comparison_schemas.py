@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from spectrakit.tables.columns import Column, TableSchema
 
+UNLIKE = {
+    "other-mode": "memory of another mode (static, nominal, data)",
+    "other-past": "memory of another past (infinite, horizon, sequence)",
+    "other-horizon": "memory of a past that ends at another horizon",
+    "other-seq-len": "memory or a rank, which end with the sequence, of sequences of another "
+    "length",
+    "other-items": "accuracies on prompts with another number of items",
+}
+"""Why two numbers are not one quantity, and are not subtracted."""
+
 REASONS = {
     "no-value": "one of the two has none",
+    **UNLIKE,
     "opposite-infinities": "one is infinite, the other minus that",
     "no-bound": "there is a difference, and no bound is known on how far the values may be off",
     "no-standard-error": "there is a difference, and the runs keep no spread of what the values "

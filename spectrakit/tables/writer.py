@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from spectrakit.errors import SpectrakitError
+from spectrakit.errors import OutputError, SpectrakitError
 from spectrakit.tables.folders import (
     MANIFEST,
     FolderLock,
@@ -49,8 +49,8 @@ class RunWriter:
         writer.run.table("spectrum")
 
     Raises:
-        OutputError: no space, not a folder, no permission, or another writer in the folder; the
-            folder is then as it was.
+        OutputError: no space, not a folder, no permission, another writer in the folder, or a file
+            in the place of one of this run's that no run wrote; the folder is then as it was.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -61,6 +61,8 @@ class RunWriter:
         self._tables: dict[str, TableFile] = {}
         self._files: dict[str, WrittenFile] = {}
         self._new_folders: list[Path] = []
+        #: Files of earlier runs, whose place this one takes; None where that cannot be told.
+        self._of_runs: set[str] | None = set()
 
     def __enter__(self) -> Self:
         with plain_errors(self._folder):
@@ -68,6 +70,7 @@ class RunWriter:
             try:
                 self._lock.acquire()
                 sweep(self._folder)
+                self._of_runs = _of_runs(self._folder)
             except BaseException:
                 self._lock.release()
                 remove_if_empty(self._new_folders)
@@ -80,6 +83,7 @@ class RunWriter:
         table = identified(schema, table, self._manifest)
         with plain_errors(self._folder):
             if schema.name not in self._tables:
+                self._refuse_strangers(f"{schema.name}.parquet")
                 stored = stored_schema(schema, self._manifest)
                 self._tables[schema.name] = TableFile(self._folder, schema.name, stored)
             self._tables[schema.name].append(table)
@@ -93,6 +97,7 @@ class RunWriter:
         """
         if not is_plain_name(name) or name == MANIFEST or name.endswith(".parquet"):
             raise ValueError(f"not a name for a file of a run: {name!r}")
+        self._refuse_strangers(name)
         with plain_errors(self._folder):
             self._write(name, content)
         self._files[name] = WrittenFile(name, len(content), hashlib.sha256(content).hexdigest())
@@ -114,6 +119,13 @@ class RunWriter:
                     self._commit()
         finally:
             self._clean_up()
+
+    def _refuse_strangers(self, name: str) -> None:
+        """Raise OutputError where `name` is a file that no run wrote."""
+        path = self._folder / name
+        if path.exists() and self._of_runs is not None and name not in self._of_runs:
+            message = f"{path} is there already, and no run wrote it"
+            raise OutputError(message, hint="choose another folder with --out")
 
     def _write(self, name: str, content: bytes) -> None:
         path = temporary(self._folder, name)
@@ -156,6 +168,12 @@ class RunWriter:
             sweep(self._folder)
         self._lock.release()
         remove_if_empty(self._new_folders)
+
+
+def _of_runs(folder: Path) -> set[str] | None:
+    """The files of earlier runs, finished or not; None where `run.json` is damaged."""
+    found = Journal(folder).read() | _listed(folder)
+    return found if found or not (folder / MANIFEST).exists() else None
 
 
 def _listed(folder: Path) -> set[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from safetensors.torch import save_file
 
 from spectrakit.plugins import plugins
 from spectrakit.tables import read_run
+from tests.support import state_dicts
 
 SMALL = ("--max-tokens", "512", "--seq-len", "128")
 
@@ -40,6 +43,17 @@ def test_all_is_all_but_those_that_must_be_named():
     assert set(analysis_names("all", forward=False)) == {
         "spectrum", "lyapunov", "memory",
     }  # fmt: skip
+
+
+def test_the_help_names_what_all_leaves_out(command):
+    text = " ".join(command("analyze", "--help").out.split())
+    said = text.partition("--analyses <str>")[2].partition("[default:")[0]
+    registry = plugins().register().analyses
+    left_out = {
+        name for name in registry.things if getattr(registry[name], "in_all", "") == "never"
+    }
+    assert left_out
+    assert set(re.findall(r"\w+", said)) & set(registry.things) == left_out
 
 
 @pytest.mark.parametrize("model", ["tiny-mamba", "tiny-mamba2"])
@@ -193,3 +207,37 @@ def test_options_of_a_run_are_for_similarity_alone(command, tmp_path):
     done = command("compare", tmp_path, tmp_path, "--seq-len", "5")
     assert done.code == 2
     assert "--seq-len is for --similarity" in done.err
+
+
+@pytest.fixture
+def weight_file(tmp_path):
+    """S4D layers without the rest of their model."""
+    path = tmp_path / "layers.safetensors"
+    save_file(state_dicts.layers(state_dicts.minimal_s4d), path)
+    return path
+
+
+def test_all_is_weights_mode_where_nothing_runs(command, tmp_path, weight_file):
+    done = command("analyze", weight_file, "--analyses", "all", "--out", "run", "--no-figures")
+    assert done.code == 0, done.err
+    run = read_run(tmp_path / "run")
+    assert run.manifest.mode == "weights"
+    assert {"spectrum_summary", "lyapunov", "memory_function"} <= set(run.tables)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("--randomize", "all"), 3, "leave --randomize out"),
+        (("--randomize", "all", "--mode", "data"), 3, "leave --randomize out"),
+        (("--randomize", "all", "--mode", "weights"), 3, "leave --randomize out"),
+        (("--analyses", "all,probe"), 2, "leave probe out"),
+        (("--analyses", "similarity", "--mode", "weights"), 2, "leave similarity out"),
+        (("--seq-len", "64"), 2, "leave --seq-len out"),
+        (("--mode", "data"), 3, "--mode weights"),
+        (("--text", "-", "--mode", "weights"), 2, "leave the text out"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_sent_in_no_circle(command, weight_file, words, code, hint):
+    done = command("analyze", weight_file, *words)
+    assert (done.code, done.err.splitlines()[-1].strip()) == (code, f"try: {hint}")

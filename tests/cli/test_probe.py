@@ -56,7 +56,7 @@ def test_beside_other_analyses(command, tmp_path):
         (("--analyses", "probe", "--task", "kv"), "there is no task 'kv'"),
         (("--analyses", "probe", "--task", "multi-doc-qa"), "try: --task-file"),
         (("--analyses", "probe", "--prompts", "9"), "too few for 5 folds"),
-        (("--analyses", "probe"), "try: fewer --pairs"),
+        (("--analyses", "probe"), "try: --pairs 3"),
         (("--analyses", "probe", "--mode", "weights"), "try: --mode data"),
     ],
 )
@@ -65,3 +65,13 @@ def test_what_cannot_be_done(command, arguments, says):
     assert done.code == 2
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+def test_prompts_are_looked_at_before_the_text_is_run(command, monkeypatch):
+    def run(*_):
+        raise AssertionError("the text was run")
+
+    monkeypatch.setattr("spectrakit.forward._see_text", run)
+    done = command("analyze", "tiny-llama", "--analyses", "spectrum,probe")
+    assert done.code == 2
+    assert "1,005 tokens, the model takes 512 at most" in done.err

@@ -71,3 +71,26 @@ def test_each_is_shown_with_its_own_numbers(compared, tmp_path):
     svg = (tmp_path / "all" / "similarity.svg").read_text()
     assert "depth of 2. tiny-mamba2" in svg
     assert "depth of 3. tiny-mamba2" in svg
+
+
+def test_trained_weights_are_compared_with_those_that_a_run_drew(command, tmp_path):
+    """A model drawn twice with one seed is one model; the trained one is another."""
+    random = ("--randomize", "all", "--seed", "3")
+    for run, words in {"trained": (), "drawn": random, "again": random}.items():
+        done = command(
+            "analyze", "tiny-mamba2", "--mode", "data", "--no-figures", "--out", run, *SMALL, *words
+        )
+        assert done.code == 0, done.err
+    done = command("compare", "drawn", "again", "trained", "--similarity", "--max-tokens", "256",
+                   "--no-figures", "--out", "all")  # fmt: skip
+    assert done.code == 0, done.err
+    table = read_run(tmp_path / "all").table("similarity").to_pylist()
+    cka = {
+        row["other_run"]: row
+        for row in table
+        if row["estimator"] == "cka" and row["depth"] == row["other_depth"] == 3
+    }
+    assert cka[1]["value"] == pytest.approx(1, abs=1e-6)
+    assert cka[2]["value"] < 0.9
+    drawn = read_run(tmp_path / "again").manifest.revision
+    assert cka[1]["other_revision"] == drawn != cka[2]["other_revision"]

@@ -136,6 +136,26 @@ def test_an_interrupted_first_run_leaves_no_trace(folder, tmp_path, error):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["layers.parquet", "spectrum.png"])
+def test_a_file_of_no_run_is_not_replaced(folder, name):
+    folder.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"{name} is there already, and no run wrote it"):
+        write(folder)
+    assert names(folder) == [name]
+    assert (folder / name).read_text() == "mine"
+
+
+def test_nor_is_it_beside_a_run(folder):
+    with RunWriter(folder, manifest()) as writer:
+        writer.append(LAYERS, LAYERS.table(layer_columns()))
+    (folder / "spectrum.parquet").write_text("mine")
+    with pytest.raises(OutputError, match="spectrum.parquet is there already"):
+        write(folder)
+    assert (folder / "spectrum.parquet").read_text() == "mine"
+    assert set(read_run(folder).tables) == {"layers"}
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_second_run_leaves_the_first_as_it_was(folder, error):
     write(folder)
