@@ -133,7 +133,7 @@ def test_merged_it_is_the_same_as_seen_in_one():
 
 
 def test_outputs_that_are_no_numbers_are_refused():
-    with pytest.raises(AnalysisError, match="layer 0: its mixer, driven alone, gives NaN or Inf"):
+    with pytest.raises(AnalysisError, match="mixer of layer 0 gives, driven alone, is Inf"):
         measured(lambda x: x / 0)
 
 
