@@ -10,7 +10,7 @@ from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.memory import check_states
 from spectrakit.planning import Compat, Dtype, Randomized
-from spectrakit.tokens import TokenBatch, TokenOptions, check_tokens, token_batches
+from spectrakit.tokens import TokenBatch, TokenOptions, check_source, token_batches
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ def see_forward(
     left out where no other is there.
     """
     if analyses.wants_text:
-        check_tokens(forward.source, model)
+        check_source(forward.source)
     runnable = model.load(forward.device, forward.dtype)
     if forward.randomize is not None:
         from spectrakit.architectures.random_weights import randomize

@@ -89,7 +89,7 @@ def token_batches(
     Raises UsageError where a file, a tokenizer or a token id does not fit, MalformedError where a
     file cannot be read as what it should be.
     """
-    rows = _rows(options, model)
+    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, model)
     left = options.max_tokens
     while left > 0 and (group := list(islice(rows, options.batch_size))):
         kept = []
@@ -100,17 +100,15 @@ def token_batches(
         yield padded(kept, vocabulary_size)
 
 
-def check_tokens(options: TokenOptions, model: Model) -> None:
-    """Read the first of the tokens, before a model is in memory; not of standard input.
+def check_source(options: TokenOptions) -> None:
+    """Read the beginning of what is to be read, before a model is; not of standard input.
 
-    Raises what `token_batches` raises where the source or the tokenizer is not what it should be.
+    Raises what `token_batches` raises where a file is not what it should be.
     """
-    if options.tokens is not None or options.text != "-":
-        next(_rows(options, model), None)
-
-
-def _rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
-    return _token_rows(options) if options.tokens is not None else _text_rows(options, model)
+    if options.tokens is not None:
+        next(_token_rows(options), None)
+    elif options.text != "-" and next(text_blocks(options), None) is None:
+        raise _no_text(options)
 
 
 def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
@@ -175,8 +173,11 @@ def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
         empty = False
         yield np.asarray(row, np.int64)
     if empty:
-        message = f"{options.source} holds no text"
-        raise UsageError(message)
+        raise _no_text(options)
+
+
+def _no_text(options: TokenOptions) -> UsageError:
+    return UsageError(f"{options.source} holds no text")
 
 
 def text_blocks(options: TokenOptions) -> Iterator[str]:

@@ -183,7 +183,6 @@ def test_options_that_mean_nothing():
         {"text": "latin.txt"},
         {"text": "empty.txt"},
         {"tokens": "none.npy"},
-        {"tokenizer": "none.json"},
     ],
     ids=str,
 )

@@ -21,7 +21,6 @@ from spectrakit_mamba3.examples import (
 
 import spectrakit as sk
 from spectrakit.errors import MalformedError, UnsupportedError, UsageError
-from spectrakit.tokens import TokenOptions
 
 SOFTPLUS_KEYS = {"rope_fraction": 1.0, "is_outproj_norm": True, "use_bias": True}
 
@@ -68,7 +67,7 @@ def test_a_layer_of_several_ranks_with_a_norm_shows_its_a_alone(tmp_path):
     run = sk.analyze(str(folder), mode="weights")
     assert [row["status"] for row in run.table("layers").to_pylist()] == ["analysed"] * 2
     with pytest.raises(UnsupportedError, match="layer 0: MIMO with a norm") as caught:
-        sk.analyze(str(folder), mode="data", source=TokenOptions(tokenizer="bytes"))
+        sk.analyze(str(folder), mode="data")
     assert caught.value.hint == "--mode weights"
 
 
