@@ -124,7 +124,8 @@ def _in_two_ways(poles: Poles, delays: Delays, infinite: Tensor) -> MemoryFuncti
         order.append(infinite.nonzero())
     if not bool(infinite.all()):
         rest = poles.of(~infinite)
-        _check_size(poles.log_modulus.shape[1], lasting_tokens(rest, delays.horizon))
+        systems, states = rest.log_modulus.shape
+        _check_size(systems, states, delays.horizon)
         parts.append(memory_of_past(rest, delays))
         order.append((~infinite).nonzero())
     return joined(parts).of(torch.cat(order).squeeze(-1).argsort())
@@ -160,27 +161,26 @@ def _of_many_inputs(
             readings = readings_through_noise(found.coordinates, poles.weight, precisions)
         exact, *rounded = memory_of_realisation(found.system, delays, readings)
         return FixedMemory(exact, dict(zip(precisions, rounded, strict=True)), inputs)
-    _check_size(operator.state_size * inputs, torch.tensor([delays.horizon]))
+    _check_size(1, operator.state_size * inputs, delays.horizon)
     return FixedMemory(memory_of_columns(eigenvalues, weight[0], delays), {}, inputs)
 
 
-def _check_size(states: int, tokens: Tensor) -> None:
-    """Raise NoMemoryFunctionError where pasts of so many `tokens` (H,) take too much.
+def _check_size(systems: int, states: int, tokens: int) -> None:
+    """Raise NoMemoryFunctionError where the pasts of so many systems take too much.
 
     Each is a basis of states x tokens numbers, in which each column meets all others.
     """
-    longest, work = int(tokens.max()), states**2 * int(tokens.sum())
     why = "a pole does not decay, or the past is finite and shorter than the memory"
-    if states * longest > _MOST_NUMBERS:
+    if states * tokens > _MOST_NUMBERS:
         message = (
-            f"{why}, and {states} x {longest} numbers do not fit in memory: take a horizon of "
+            f"{why}, and {states} x {tokens} numbers do not fit in memory: take a horizon of "
             f"{_MOST_NUMBERS // states} at most, or the infinite past where poles decay"
         )
         raise NoMemoryFunctionError(message)
-    if work > _MOST_WORK:
+    if systems * states**2 * tokens > _MOST_WORK:
         message = (
-            f"{why}, and {len(tokens)} x {states}^2 x {longest} products would take hours: take a "
-            f"horizon of {_MOST_WORK // (states**2 * len(tokens))} at most, or the infinite past "
+            f"{why}, and {systems} x {states}^2 x {tokens} products would take hours: take a "
+            f"horizon of {_MOST_WORK // (states**2 * systems)} at most, or the infinite past "
             "where poles decay"
         )
         raise NoMemoryFunctionError(message)
