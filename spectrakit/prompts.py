@@ -43,15 +43,9 @@ class PromptRunner:
 
         hint: what to try then; asked for only where it is needed.
         """
-        most = getattr(self.model, "most_tokens", None)
-        if most is None:
-            return
-        longest = max(len(self._tokens(p.text)) + len(self._tokens(p.answer)) for p in prompts)
-        if longest > most:
-            message = (
-                f"a prompt and its answer have {longest:,} tokens, the model takes {most:,} at most"
-            )
-            raise UsageError(message, hint=hint())
+        if getattr(self.model, "most_tokens", None) is not None:
+            longest = max(len(self._tokens(p.text)) + len(self._tokens(p.answer)) for p in prompts)
+            self._check_length(longest, hint)
 
     def last_states(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], list[Tensor]]]:
         """The residual stream at each prompt's last token, batch by batch.
@@ -62,8 +56,9 @@ class PromptRunner:
         Raises UsageError where a prompt and its answer are longer than the model can take, or have
         tokens that it does not know.
         """
-        self.check_lengths(prompts)
         rows = [self._tokens(prompt.text) for prompt in prompts]
+        answers = [self._tokens(prompt.answer) for prompt in prompts]
+        self._check_length(max(len(r) + len(a) for r, a in zip(rows, answers, strict=True)))
         for indices in self._batches(len(prompts), "reading prompts"):
             batch = padded([rows[index] for index in indices], self.model.vocabulary_size)
             ends = torch.from_numpy(batch.valid.sum(1) - 1)
@@ -84,9 +79,9 @@ class PromptRunner:
         """
         if not hasattr(self.model, "logits"):
             return None
-        self.check_lengths(prompts)
         found: list[bool | None] = [None] * len(prompts)
         questions = [self._question(prompt) for prompt in prompts]
+        self._check_length(max(len(question.tokens) for question in questions))
         asked = [index for index, question in enumerate(questions) if question.rivals]
         for indices in self._batches(len(asked), "letting the model answer"):
             batch = [questions[asked[index]] for index in indices]
@@ -100,6 +95,16 @@ class PromptRunner:
             for row, index in enumerate(indices):
                 found[asked[index]] = batch[row].chosen(scores[row])
         return found
+
+    def _check_length(
+        self, longest: int, hint: Callable[[], str] = lambda: "shorter prompts"
+    ) -> None:
+        most = getattr(self.model, "most_tokens", None)
+        if most is not None and longest > most:
+            message = (
+                f"a prompt and its answer have {longest:,} tokens, the model takes {most:,} at most"
+            )
+            raise UsageError(message, hint=hint())
 
     def _question(self, prompt: Prompt) -> _Question:
         begin, answer = self._tokens(prompt.text), self._tokens(prompt.answer)
