@@ -53,6 +53,21 @@ class Forward:
                 raise UsageError(message, hint=" or ".join(filter(None, choices)))
 
 
+def loaded(
+    model: Model, device: str, dtype: Dtype, randomized: Randomized | None, seed: int
+) -> RunnableModel:
+    """The model, ready to run, with these weights drawn anew where some are to be.
+
+    Raises what loading and drawing weights raise.
+    """
+    runnable = model.load(device, dtype)
+    if randomized is not None:
+        from spectrakit.architectures.random_weights import randomize
+
+        randomize(runnable, model.layers, randomized, seed)
+    return runnable
+
+
 def see_forward(
     model: Model, forward: Forward, analyses: RunningAnalyses, progress: Progress
 ) -> None:
@@ -63,11 +78,7 @@ def see_forward(
     """
     if analyses.wants_text:
         check_source(forward.source)
-    runnable = model.load(forward.device, forward.dtype)
-    if forward.randomize is not None:
-        from spectrakit.architectures.random_weights import randomize
-
-        randomize(runnable, model.layers, forward.randomize, forward.seed)
+    runnable = loaded(model, forward.device, forward.dtype, forward.randomize, forward.seed)
     if forward.compat is not None:
         from spectrakit.architectures.rickenbach2025 import as_released
 

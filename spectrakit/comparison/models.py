@@ -21,7 +21,7 @@ from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
 from spectrakit.comparison.aligned_text import AlignedPassage, aligned_passages
 from spectrakit.errors import UsageError
-from spectrakit.forward import resolve_device
+from spectrakit.forward import loaded, resolve_device
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.planning import randomized_revision
@@ -71,15 +71,6 @@ class Way:
         if self.randomize is None:
             return revision
         return randomized_revision(revision, self.randomize, self.seed)
-
-    def load(self, model: Model, device: str, dtype: Dtype) -> RunnableModel:
-        """The model, ready to run. Raises what loading and drawing weights raise."""
-        runnable = model.load(device, dtype)
-        if self.randomize is not None:
-            from spectrakit.architectures.random_weights import randomize
-
-            randomize(runnable, model.layers, self.randomize, self.seed)
-        return runnable
 
 
 def compare_runs_models(
@@ -163,7 +154,10 @@ def compare_models(
         raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
     progress = progress or Silent()
     device = resolve_device(device)
-    runnable = [way.load(model, device, dtype) for way, model in zip(ways, models, strict=True)]
+    runnable = [
+        loaded(model, device, dtype, way.randomize, way.seed)
+        for model, way in zip(models, ways, strict=True)
+    ]
     generator = torch.Generator().manual_seed(seed)
     linear = LinearHSIC(options.memory_bytes, options.sample_tokens)
     minibatch = MinibatchCKA(options.group_tokens)
