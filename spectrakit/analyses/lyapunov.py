@@ -51,8 +51,7 @@ class Lyapunov:
         """Take in one layer's recurrence."""
         if recurrence.mode == "data":
             assert valid is not None  # noqa: S101  (the pipeline's promise in data mode)
-            if recurrence.starts is not None:
-                valid = valid & ~recurrence.starts
+            valid = recurrence.carrying(valid)
             seen = self._seen.setdefault(layer.index, _LayerProduct(layer, recurrence))
             with adding(layer, recurrence, valid):
                 seen.growth.add(recurrence.operator, valid)

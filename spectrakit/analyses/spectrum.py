@@ -62,8 +62,7 @@ class Spectrum:
         """Take in one layer's recurrence."""
         if recurrence.mode == "data":
             assert valid is not None  # noqa: S101  (the pipeline's promise in data mode)
-            if recurrence.starts is not None:
-                valid = valid & ~recurrence.starts
+            valid = recurrence.carrying(valid)
             if layer.index not in self._seen:
                 labels = _labels(layer, recurrence, "discrete")
                 self._seen[layer.index] = _LayerSketch(labels, recurrence)

@@ -53,8 +53,9 @@ class Recurrence:
     input_map, output_map: B_t and C_t; None where weights alone do not determine them.
     feedthrough: D, (H,) or (H, P); one that varies is (B, T, H, P) or broadcasts to it; or None.
     log_normaliser: log nu_t (B, T, H) of a read-out that is normalised; None where it is not.
-    starts: (B, T) of bool, True at tokens whose state before them is empty by definition: their A_t
-    acts on nothing, and no statistic may count it. None where there are none.
+    starts: (B, T) of bool, True at tokens whose state before them is empty, besides the first of each
+    sequence (a document that begins within it, keys that nothing read yet). None where there are
+    none. See `carrying`.
     """
 
     operator: TransitionOperator
@@ -114,6 +115,18 @@ class Recurrence:
                 None if self.output_map is None else ScaledOutput(self.output_map, -log_scale)
             ),
         )
+
+    def carrying(self, valid: Tensor) -> Tensor:
+        """The tokens of `valid` (B, T) whose A_t carries a state; the others are in no statistic.
+
+        A sequence begins from an empty state, so A of its first valid token acts on nothing,
+        whatever the layer is: its value is no part of what the layer computes. The same holds at
+        `starts`.
+        """
+        before = torch.zeros_like(valid)
+        before[:, 1:] = valid[:, :-1]
+        carrying = valid & before
+        return carrying if self.starts is None else carrying & ~self.starts
 
     def at(self, t: int) -> TransitionOperator:
         """A of token `t`: leading axes (batch,), or none where A does not depend on the input."""

@@ -62,9 +62,9 @@ def every(batch, tokens):
 def test_a_channel_layer_has_a_row_per_channel_and_state():
     step, rate = torch.rand(2, 5, 3), torch.tensor([[1.0, 2], [4, 3], [5, 6]])
     found = rows((7, recurrence(SeparableDecay(step, rate), head_axis="channel"), every(2, 5)))
-    mean = step.double().mean((0, 1))
+    mean = step[:, 1:].double().mean((0, 1))
     expected = [
-        (7, None, channel, index, 10, 1, "data", "unnormalised")
+        (7, None, channel, index, 8, 1, "data", "unnormalised")
         for channel in range(3)
         for index in range(2)
     ]
@@ -84,7 +84,7 @@ def test_a_scalar_layer_has_a_row_per_head_for_its_whole_state():
         (0, None, 32), (1, None, 32),
     ]  # fmt: skip
     np.testing.assert_allclose(
-        [row["exponent"] for row in found], log_decay.double().mean((0, 1)), rtol=1e-6
+        [row["exponent"] for row in found], log_decay[:, 1:].double().mean((0, 1)), rtol=1e-6
     )
 
 
@@ -93,7 +93,9 @@ def test_a_delta_layer_has_a_row_per_direction():
     operator = delta(2, 7)
     found = rows((0, recurrence(operator, width=5), every(2, 7)))
     growth = LyapunovSum()
-    growth.add(operator, every(2, 7))
+    carrying = every(2, 7)
+    carrying[:, 0] = False
+    growth.add(operator, carrying)
     assert [(row["head"], row["index"]) for row in found] == [
         (head, index) for head in range(2) for index in range(3)
     ]
@@ -104,9 +106,9 @@ def test_a_delta_layer_has_a_row_per_direction():
 
 
 def test_padding_and_starts_are_left_out():
-    log_decay = torch.tensor([[[-math.inf], [-1.0], [-3.0], [-50.0]]])
-    valid = torch.tensor([[True, True, True, False]])
-    starts = torch.tensor([[True, False, False, False]])
+    log_decay = torch.tensor([[[-math.inf], [-1.0], [-50.0], [-3.0], [-50.0]]])
+    valid = torch.tensor([[True, True, True, True, False]])
+    starts = torch.tensor([[False, False, True, False, False]])
     (row,) = rows((0, recurrence(ScalarDecay(log_decay, 1), starts=starts), valid))
     assert (row["exponent"], row["tokens"]) == (-2, 2)
 
@@ -123,7 +125,7 @@ def test_batches_merged_across_workers_are_one_run():
     worker.finish()
     whole, merged = (sink.run.table("lyapunov").to_pandas() for sink in sinks[:2])
     assert merged["layer"].tolist() == [0] * 6 + [1] * 6
-    assert set(merged["tokens"]) == {27, 18}
+    assert set(merged["tokens"]) == {24, 16}
     np.testing.assert_allclose(merged.pop("exponent"), whole.pop("exponent"), rtol=1e-12)
     np.testing.assert_allclose(
         merged.pop("timescale_steps"), whole.pop("timescale_steps"), rtol=1e-12
@@ -165,9 +167,8 @@ def test_a_nan_names_its_layer():
 
 def test_no_token_at_all_is_an_error():
     operator = ScalarDecay(torch.zeros(1, 1, 1), 1)
-    starts = every(1, 1)
     with pytest.raises(AnalysisError, match="layer 0: no token has a token before it"):
-        rows((0, recurrence(operator, starts=starts), every(1, 1)))
+        rows((0, recurrence(operator), every(1, 1)))
 
 
 def test_there_are_no_continuous_exponents():

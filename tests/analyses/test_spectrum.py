@@ -178,23 +178,24 @@ def test_a_static_layer_is_written_once_however_often_it_is_seen():
 
 
 def test_tokens_whose_transition_acts_on_nothing_are_not_counted():
-    starts = torch.tensor([[True, False, False]])
-    data = replace(
-        recurrence(ScalarDecay(torch.tensor([[[-math.inf], [-0.5], [-0.25]]]), 1), "data",
-                   head_axis="head"),
-        starts=starts,
-    )  # fmt: skip
-    (summary, _) = analysed((0, data, torch.ones(1, 3, dtype=torch.bool)))["spectrum_summary"]
-    assert summary["count"] == 2
+    """The first of a sequence, the first after padding, and those that a layer starts anew at."""
+    log_decay = torch.tensor([[-9.0, -0.5, -9.0, -0.5], [-9.0, -9.0, -0.5, -9.0]]).unsqueeze(-1)
+    plain = recurrence(ScalarDecay(log_decay, 1), "data", head_axis="head")
+    starts = torch.tensor([[False, False, True, False], [False, False, False, False]])
+    valid = torch.tensor([[True, True, True, True], [False, True, True, False]])
+    (summary, _) = analysed((0, replace(plain, starts=starts), valid))["spectrum_summary"]
+    assert summary["count"] == 3
     assert summary["share_modulus_0_0p1"] == 0
+    (summary, _) = analysed((0, plain, valid))["spectrum_summary"]
+    assert summary["count"] == 4
     with pytest.raises(AnalysisError, match="no token has a token before it"):
-        analysed((0, data, starts))
+        analysed((0, plain, torch.tensor([[True, False, True, False]] * 2)))
 
 
 def test_a_modulus_beyond_float64_leaves_the_other_heads_their_mean():
-    log_decay = torch.tensor([[[800.0, -0.5], [-0.5, -0.5]]], dtype=torch.float64)
+    log_decay = torch.tensor([[[0.0, 0], [800, -0.5], [-0.5, -0.5]]]).double()
     data = recurrence(ScalarDecay(log_decay, 1), "data", head_axis="head")
-    rows = analysed((0, data, torch.ones(1, 2, dtype=torch.bool)))["spectrum_summary"]
+    rows = analysed((0, data, torch.ones(1, 3, dtype=torch.bool)))["spectrum_summary"]
     means = {row["head"]: row["mean_modulus"] for row in rows}
     assert means[None] == means[0] == math.inf
     assert means[1] == pytest.approx(math.exp(-0.5), rel=0.01)
@@ -204,13 +205,13 @@ def test_a_modulus_beyond_float64_leaves_the_other_heads_their_mean():
 
 
 def test_growth_at_a_token_leaves_stability_open():
-    data = recurrence(ScalarDecay(torch.tensor([[[0.3], [-0.5]]]), 1), "data", head_axis="head")
-    for row in analysed((0, data, torch.ones(1, 2, dtype=torch.bool)))["spectrum_summary"]:
+    data = recurrence(ScalarDecay(torch.tensor([[[0.0], [0.3], [-0.5]]]), 1), "data", head_axis="head")
+    for row in analysed((0, data, torch.ones(1, 3, dtype=torch.bool)))["spectrum_summary"]:
         assert row["stable"] is None
 
 
 @given(
-    tokens=st.integers(1, 60),
+    tokens=st.integers(2, 60),
     channels=st.integers(1, 6),
     states=st.integers(1, 4),
     seed=st.integers(0, 2**16),
@@ -222,12 +223,18 @@ def test_data_mode_is_the_multiplied_out_distribution_within_its_bounds(
     step = torch.rand(2, tokens, channels) * 3
     rate = torch.rand(channels, states) * 2 + 1e-3
     valid = torch.rand(2, tokens) > 0.3
-    valid[0, 0] = True
+    valid[0, :2] = True
     seen = (3, recurrence(SeparableDecay(step, rate), "data"), valid)
     tables = analysed(seen)
     assert "spectrum" not in tables
     (summary,) = tables["spectrum_summary"]
-    rates = (step.unsqueeze(-1) * rate)[valid].double().flatten().numpy()
+    follows = [
+        (sequence, token)
+        for sequence, token in valid.nonzero().tolist()
+        if token and valid[sequence, token - 1]
+    ]
+    multiplied = step.unsqueeze(-1) * rate
+    rates = torch.stack([multiplied[at] for at in follows]).double().flatten().numpy()
     assert summary["count"] == len(rates) == sum(r["count"] for r in tables["spectrum_histogram"])
     assert summary["spectral_radius"] == pytest.approx(math.exp(-rates.min()), rel=1e-6)
     for name, true in zip(MODULUS_SHARES, share_by_counting(np.exp(-rates)), strict=True):
@@ -246,10 +253,10 @@ def test_heads_are_kept_apart_in_data_mode():
     valid = torch.ones(2, 30, dtype=torch.bool)
     tables = analysed((0, recurrence(operator, "data", "head", width=2), valid))
     by_head = {r["head"]: r for r in tables["spectrum_summary"]}
-    assert by_head[None]["count"] == 2 * 30 * 3 * 8
+    assert by_head[None]["count"] == 2 * 29 * 3 * 8
     for head in range(3):
-        assert by_head[head]["count"] == 2 * 30 * 8
-        exact = np.quantile(-log_decay[..., head], 0.5, method="inverted_cdf")
+        assert by_head[head]["count"] == 2 * 29 * 8
+        exact = np.quantile(-log_decay[:, 1:, head], 0.5, method="inverted_cdf")
         assert by_head[head]["decay_rate_q50"] == pytest.approx(exact, rel=0.0101)
 
 
@@ -259,7 +266,7 @@ def test_complex_data_mode_has_exact_phase_shares():
     valid = torch.tensor([[True, True, True, False]])
     tables = analysed((0, recurrence(DiagonalDecay(log_decay, phase), "data"), valid))
     (summary,) = tables["spectrum_summary"]
-    assert summary["count"] == 6
+    assert summary["count"] == 4
     assert [summary[name] for name in PHASE_SHARES] == [0, 0, 0.5, 0, 0.5]
 
 
