@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.residual_stream import depths_of
@@ -53,6 +53,13 @@ class Forward:
                 raise UsageError(message, hint=" or ".join(filter(None, choices)))
 
 
+class TextRead(NamedTuple):
+    """How much of a text the model was run on: tokens without padding, in so many sequences."""
+
+    tokens: int
+    sequences: int
+
+
 def loaded(
     model: Model, device: str, dtype: Dtype, randomized: Randomized | None, seed: int
 ) -> RunnableModel:
@@ -70,11 +77,11 @@ def loaded(
 
 def see_forward(
     model: Model, forward: Forward, analyses: RunningAnalyses, progress: Progress
-) -> None:
+) -> TextRead | None:
     """Show the analyses each batch, as a forward pass over the tokens goes through the model.
 
     Then run the prompts of those that have some, which are looked at before all else; the text is
-    left out where no other is there.
+    left out where no other is there, and None returned.
     """
     if analyses.wants_text:
         check_source(forward.source)
@@ -86,10 +93,12 @@ def see_forward(
     runner = _prompt_runner(model, runnable, forward, progress) if analyses.wants_prompts else None
     if runner is not None:
         analyses.check_prompts(runner)
+    read = None
     if analyses.wants_text:
-        _see_text(model, runnable, forward, analyses, progress)
+        read = _see_text(model, runnable, forward, analyses, progress)
     if runner is not None:
         analyses.see_prompts(runner)
+    return read
 
 
 def _prompt_runner(
@@ -108,17 +117,19 @@ def _see_text(
     forward: Forward,
     analyses: RunningAnalyses,
     progress: Progress,
-) -> None:
-    seen = 0
+) -> TextRead:
+    tokens = sequences = 0
     depths = depths_of(layer.path for layer in model.layers)
     total = forward.source.max_tokens
     with progress.task("running the model", total=total, unit="token") as task:
         for batch in token_batches(forward.source, model, runnable.vocabulary_size):
             _see_batch(runnable, batch, forward, analyses, depths)
-            seen += int(batch.valid.sum())
+            tokens += int(batch.valid.sum())
+            sequences += len(batch.valid)
             task.advance(int(batch.valid.sum()))
-    if seen == 0:
+    if tokens == 0:
         raise UsageError("there are no tokens to run the model on")
+    return TextRead(tokens, sequences)
 
 
 def _see_batch(

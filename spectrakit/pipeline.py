@@ -9,6 +9,7 @@ Nothing is kept but what the analyses add up.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from spectrakit.analyses.probe_options import ProbeOptions
 from spectrakit.analyses.propagation_options import PropagationOptions
 from spectrakit.analyses.running import RunningAnalyses, analysis_names
 from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.architectures.residual_stream import block_number
 from spectrakit.dynamics import Domain
 from spectrakit.errors import UsageError
 from spectrakit.forward import Forward, resolve_device, see_forward
@@ -42,12 +44,16 @@ from spectrakit.planning import (
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tables.manifest import Recorded
 from spectrakit.tokenization import OWN_TOKENIZER
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Gauge, Mode
+    from spectrakit.forward import TextRead
+
+logger = logging.getLogger("spectrakit")
 
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
@@ -122,12 +128,17 @@ def analyze(
         kept = MemorySink(manifest)
         sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
         running = RunningAnalyses(analyses, sink, request)
+        read = None
         if forward is None:
             see_weights(model, plan, running, progress)
         else:
-            see_forward(model, forward, running, progress)
+            read = see_forward(model, forward, running, progress)
         running.finish()
-        _write_layers(sink, model, plan, running.seen)
+        _write_layers(sink, model, plan, running.seen, read)
+        found = _recorded(read, running.warnings())
+        kept.record(found)
+        if writer is not None:
+            writer.record(found)
         if writer is not None and drawn is not None:
             for file, content in drawn.figures().items():
                 writer.add_file(file, content)
@@ -180,10 +191,24 @@ def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
         yield group
 
 
+def _recorded(read: TextRead | None, warnings: Sequence[str]) -> Recorded:
+    """What the run's manifest says in the end; warnings are given to the user, too."""
+    for line in warnings:
+        logger.warning("%s", line)
+    if read is None:
+        return Recorded(warnings=warnings)
+    return Recorded(read.tokens, read.sequences, warnings)
+
+
 def _write_layers(
-    sink: Sink, model: Model, plan: Plan, seen: Mapping[int, tuple[Mode, str]]
+    sink: Sink,
+    model: Model,
+    plan: Plan,
+    seen: Mapping[int, tuple[Mode, str]],
+    read: TextRead | None,
 ) -> None:
-    rows = [_layer_row(model, planned, plan.source, seen) for planned in plan.layers]
+    counts = {} if read is None else {"tokens": read.tokens, "sequences": read.sequences}
+    rows = [_layer_row(model, planned, plan.source, seen) | counts for planned in plan.layers]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     sink.append(LAYERS, LAYERS.table(columns))
 
@@ -196,6 +221,7 @@ def _layer_row(
     return {
         "layer": layer.index,
         "path": layer.path,
+        "block": block_number(layer.path),
         "kind": layer.kind,
         "operator": None if layer.mixer is None else layer.mixer.operator,
         "mode": mode,

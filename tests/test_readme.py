@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from difflib import unified_diff
 
 import pytest
 
 import spectrakit as sk
 from docs.refresh import ROOT, blocks, refresh
+from docs.shown import differences
 from spectrakit import errors
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,9 +23,8 @@ def test_the_first_screen_is_all_it_takes():
 
 @pytest.mark.slow
 def test_what_it_shows_is_what_comes_out(tmp_path):
-    now = refresh(TEXT, tmp_path)
-    difference = "\n".join(unified_diff(TEXT.splitlines(), now.splitlines(), "README", "now", n=1))
-    assert now == TEXT, f"run `make docs`\n{difference}"
+    different = differences("README.md", TEXT, refresh(TEXT, tmp_path))
+    assert not different, f"run `make docs`\n{different}"
 
 
 def test_it_shows_the_table_of_a_bundled_model():

@@ -50,7 +50,9 @@ class Request:
 class Analysis(Protocol):
     """One run of an analysis over one model; it sees at least one of what is below.
 
-    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant.
+    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant. It may have
+    `warnings() -> Iterable[str]`, asked for after `finish`: what to know before using its numbers,
+    such as a statistic that rests on too few tokens. They are shown, and kept in `run.json`.
     """
 
     #: Unique name among all plugins, as `--analyses` takes it: "spectrum".

@@ -132,6 +132,15 @@ class RunningAnalyses:
             if hasattr(analysis, "see_prompts"):
                 analysis.see_prompts(runner)
 
+    def warnings(self) -> list[str]:
+        """What those that have some say of what they saw: statistics of too few tokens."""
+        return [
+            line
+            for analysis in self._analyses
+            if hasattr(analysis, "warnings")
+            for line in analysis.warnings()
+        ]
+
     def finish(self) -> None:
         """Let each write what had to wait."""
         for analysis in self._analyses:

@@ -38,10 +38,16 @@ def block_of(layer_path: str) -> str:
     return layer_path if found is None else found[0]
 
 
+def block_number(layer_path: str) -> int | None:
+    """3 for "model.layers.3.self_attn": the block's place, from 0; None for a path without one."""
+    number = block_of(layer_path).rpartition(".")[2]
+    return int(number) if number.isdecimal() else None
+
+
 def depths_of(layer_paths: Iterable[str]) -> int:
     """At how many depths there is a residual stream: a block more than the last with a layer."""
-    numbers = [block_of(path).rpartition(".")[2] for path in layer_paths]
-    return 2 + max((int(number) for number in numbers if number.isdecimal()), default=0)
+    numbers = [block_number(path) for path in layer_paths]
+    return 2 + max((number for number in numbers if number is not None), default=0)
 
 
 def _entering(on_states: StatesSeen) -> Callable[..., object]:

@@ -53,8 +53,8 @@ class Recurrence:
     input_map, output_map: B_t and C_t; None where weights alone do not determine them.
     feedthrough: D, (H,) or (H, P); one that varies is (B, T, H, P) or broadcasts to it; or None.
     log_normaliser: log nu_t (B, T, H) of a read-out that is normalised; None where it is not.
-    starts: (B, T) of bool, True at tokens whose state before them is empty, besides the first of each
-    sequence (a document that begins within it, keys that nothing read yet). None where there are
+    starts: (B, T) of bool, True at tokens whose state before them is empty, besides a sequence's
+    first (a document that begins within it, keys that nothing read yet). None where there are
     none. See `carrying`.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -70,6 +70,12 @@ class Manifest:
     options: Mapping[str, Any] = field(default_factory=dict)
     """The options of the analyses, by name, as JSON values."""
     versions: Mapping[str, str] = field(default_factory=installed_versions)
+    tokens: int | None = None
+    """Tokens that the model was run on, without padding; None where no text was read."""
+    sequences: int | None = None
+    """Sequences that those tokens were in."""
+    warnings: Sequence[str] = ()
+    """What to know before using the numbers: statistics of too few tokens, and the like."""
     created_at: str = field(default_factory=_now)
     schema_version: int = SCHEMA_VERSION
     tables: Mapping[str, WrittenFile] = field(default_factory=dict)
@@ -132,6 +138,21 @@ class Manifest:
         for written in (*manifest.tables.values(), *manifest.files.values()):
             _check_types(written)
         return manifest
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is known of a run when its tables are finished: see the `Manifest`'s fields."""
+
+    tokens: int | None = None
+    sequences: int | None = None
+    warnings: Sequence[str] = ()
+
+    def into(self, manifest: Manifest) -> Manifest:
+        """`manifest` with this in it."""
+        return dataclasses.replace(
+            manifest, tokens=self.tokens, sequences=self.sequences, warnings=list(self.warnings)
+        )
 
 
 def _check_types(record: Manifest | WrittenFile) -> None:

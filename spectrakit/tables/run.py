@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from spectrakit.tables.manifest import Manifest
+    from spectrakit.tables.manifest import Manifest, Recorded
 else:
     pa = lazy_import("pyarrow")
 
@@ -73,6 +73,10 @@ class MemorySink:
         """See `Sink.append`."""
         self._schemas.enter(schema)
         self._pieces.setdefault(schema.name, []).append(identified(schema, table, self._manifest))
+
+    def record(self, found: Recorded) -> None:
+        """Put into the manifest what was known only at the end."""
+        self._manifest = found.into(self._manifest)
 
     @property
     def run(self) -> Run:

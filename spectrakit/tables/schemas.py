@@ -95,6 +95,10 @@ LAYERS = TableSchema(
     (
         _LAYER,
         Column("path", "string", "Module path of the layer in the checkpoint."),
+        Column("block", "int32", "Block of the layer, from 0: it reads the residual stream at "
+               "depth `block` of other tables, and what it adds is in the stream at depth "
+               "`block` + 1. A hybrid's block may have several layers, or none. Null where the "
+               "path has no number.", nullable=True),
         Column("kind", "string", "Kind of mixer: mamba, mamba2, softmax_attention, ..."),
         Column("operator", "string", "Structure of the transition operator A_t.", nullable=True),
         Column("mode", "string", "static, nominal or data; null where its recurrence was not "
@@ -107,6 +111,9 @@ LAYERS = TableSchema(
         Column("status", "string", "analysed, needs-data, unsupported or failed."),
         Column("reason", "string", "Why the layer was not analysed.", nullable=True),
         Column("bytes_read", "int64", "Bytes of tensor data read for this layer.", "byte"),
+        Column("tokens", "int64", "Tokens that the model was run on, without padding; null where "
+               "no text was read.", "token", nullable=True),
+        Column("sequences", "int64", "Sequences that those tokens were in.", nullable=True),
     ),
 )  # fmt: skip
 

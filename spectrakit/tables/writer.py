@@ -27,7 +27,7 @@ from spectrakit.tables.folders import (
     sync,
     temporary,
 )
-from spectrakit.tables.manifest import Manifest, WrittenFile
+from spectrakit.tables.manifest import Manifest, Recorded, WrittenFile
 from spectrakit.tables.parquet import TableFile
 from spectrakit.tables.reader import read_manifest, read_run
 from spectrakit.tables.run import Run, SchemaBook, identified, stored_schema
@@ -101,6 +101,10 @@ class RunWriter:
         with plain_errors(self._folder):
             self._write(name, content)
         self._files[name] = WrittenFile(name, len(content), hashlib.sha256(content).hexdigest())
+
+    def record(self, found: Recorded) -> None:
+        """Put into `run.json` what was known only at the end."""
+        self._manifest = found.into(self._manifest)
 
     @property
     def run(self) -> Run:

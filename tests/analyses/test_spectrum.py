@@ -205,7 +205,8 @@ def test_a_modulus_beyond_float64_leaves_the_other_heads_their_mean():
 
 
 def test_growth_at_a_token_leaves_stability_open():
-    data = recurrence(ScalarDecay(torch.tensor([[[0.0], [0.3], [-0.5]]]), 1), "data", head_axis="head")
+    log_decay = torch.tensor([[[0.0], [0.3], [-0.5]]])
+    data = recurrence(ScalarDecay(log_decay, 1), "data", head_axis="head")
     for row in analysed((0, data, torch.ones(1, 3, dtype=torch.bool)))["spectrum_summary"]:
         assert row["stable"] is None
 
