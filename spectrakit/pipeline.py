@@ -43,7 +43,17 @@ from spectrakit.planning import (
 )
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
-from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tables import (
+    LAYERS,
+    SPECTRUM,
+    Manifest,
+    MemorySink,
+    Run,
+    RunWriter,
+    Sink,
+    read_run,
+)
+from spectrakit.tables.layer_order import InLayerOrder
 from spectrakit.tables.manifest import Recorded
 from spectrakit.tokenization import OWN_TOKENIZER
 from spectrakit.tokens import TokenOptions
@@ -127,13 +137,17 @@ def analyze(
         drawn = Drawn(manifest) if writer is not None and figures else None
         kept = MemorySink(manifest)
         sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
-        running = RunningAnalyses(analyses, sink, request)
         read = None
         if forward is None:
+            running = RunningAnalyses(analyses, sink, request)
             see_weights(model, plan, running, progress)
+            running.finish()
         else:
+            ordered = InLayerOrder(sink, unsorted=frozenset({SPECTRUM.name}))
+            running = RunningAnalyses(analyses, ordered, request)
             read = see_forward(model, forward, running, progress)
-        running.finish()
+            running.finish()
+            ordered.flush()
         _write_layers(sink, model, plan, running.seen, read)
         found = _recorded(read, running.warnings())
         kept.record(found)

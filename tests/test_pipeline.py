@@ -105,6 +105,16 @@ def test_data_mode_is_what_the_layers_computed(tiny_mamba_folder):
             assert row[name] == pytest.approx(np.quantile(true, q), rel=0.0102)
 
 
+def test_a_run_says_how_much_it_read(tmp_path):
+    run = sk.analyze("tiny-llama", source=FEW, out=tmp_path / "run")
+    assert (run.manifest.tokens, run.manifest.sequences) == (200, 4)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["tokens"] == 200
+    assert {(row["tokens"], row["sequences"]) for row in rows(run, "layers")} == {(200, 4)}
+    from_weights = sk.analyze("tiny-mamba", out=tmp_path / "weights")
+    assert from_weights.manifest.tokens is None
+    assert {row["tokens"] for row in rows(from_weights, "layers")} == {None}
+
+
 def test_batches_do_not_matter():
     one = sk.analyze("tiny-mamba2", mode="data", source=TokenOptions(
         batch_size=1, seq_len=50, max_tokens=300))  # fmt: skip

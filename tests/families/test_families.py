@@ -94,5 +94,7 @@ def test_every_analysis_sees_every_layer(family, tmp_path):
         readable = {layer.index for layer in model.layers if layer.mixer is not None}
         analyses = ("spectrum", "lyapunov", "kernel")
         run = sk.analyze(model, analyses=analyses, mode="data", source=source)
-    for table in ("spectrum_summary", "lyapunov", "decay_kernel"):
-        assert set(run.table(table)["layer"].to_pylist()) == readable, table
+    for table in ("spectrum_summary", "spectrum_histogram", "lyapunov", "decay_kernel"):
+        layers = run.table(table)["layer"].to_pylist()
+        assert set(layers) == readable, table
+        assert layers == sorted(layers), f"{table} is not in the order of the layers"
