@@ -153,6 +153,8 @@ def analyze(
         kept.record(found)
         if writer is not None:
             writer.record(found)
+        if drawn is not None:
+            drawn.record(found)
         if writer is not None and drawn is not None:
             for file, content in drawn.figures().items():
                 writer.add_file(file, content)

@@ -30,13 +30,16 @@ def tell_what_is_replaced(out: Path | None) -> None:
 def show_run(run: Run, moved: int) -> None:
     """Print what it found, and say what was read: `moved` bytes in all."""
     from spectrakit.report import companions_report, spectrum_report
+    from spectrakit.report.numbers import text_read
 
     print_data(spectrum_report(run))
     print_data(companions_report(run))
     tensors = sum(run.table("layers")["bytes_read"].to_pylist())
+    text = text_read(run.manifest.tokens, run.manifest.sequences)
     tell(
         f"read {format_bytes(tensors)} of these layers' tensors "
-        f"({format_bytes(moved)} with headers and the model's fingerprint); wrote {run.folder}"
+        f"({format_bytes(moved)} with headers and the model's fingerprint)"
+        f"{f' and {text}' if text else ''}; wrote {run.folder}"
     )
 
 
@@ -49,6 +52,9 @@ def run_document(run: Run) -> dict[str, Any]:
         "model_id": manifest.model_id,
         "revision": manifest.revision,
         "mode": manifest.mode,
+        "tokens": manifest.tokens,
+        "sequences": manifest.sequences,
+        "warnings": list(manifest.warnings),
         "folder": str(folder),
         "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
         "figures": [str(folder / file.file) for file in manifest.files.values()],

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
+from spectrakit.report.numbers import text_read
 
 if TYPE_CHECKING:
     import altair as alt
@@ -73,6 +74,12 @@ def run_title(run: Run) -> str:
         name = f"…{name[1 - _LONGEST_NAME :]}"
     kind, dash, digest = run.manifest.revision.rpartition("-")  # "local-" and a hash, or a sha
     return f"{name} @ {kind}{dash}{digest[:8]}"
+
+
+def run_style(run: Run, subtitle: list[str]) -> dict[str, Any]:
+    """`figure_style` of a picture of one run: its name, and how much it read."""
+    read = text_read(run.manifest.tokens, run.manifest.sequences)
+    return figure_style(run_title(run), [*subtitle, *filter(None, [read])])
 
 
 def figure_style(title: str, subtitle: list[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
-from spectrakit.report.chart_style import figure_style, run_title
+from spectrakit.report.chart_style import run_style
 from spectrakit.report.distribution import distribution
 from spectrakit.report.numbers import percent
 from spectrakit.report.plane_chart import plane_chart
@@ -61,7 +61,7 @@ def spectrum_figure(run: Run, domain: str | None = None) -> alt.HConcatChart:
         plane_chart(domain, comparable, window),
         timescale_chart(domain, eigenvalues, layers, summaries),
     )
-    return alt.hconcat(*charts, spacing=28, **figure_style(run_title(run), subtitle))
+    return alt.hconcat(*charts, spacing=28, **run_style(run, subtitle))
 
 
 def _choose(run: Run, domain: str | None) -> tuple[str, Distribution]:

@@ -20,6 +20,8 @@ from spectrakit.tables.similarity_schema import SIMILARITY
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    from spectrakit.tables.manifest import Recorded
 else:
     pc = lazy_import("pyarrow.compute")
 
@@ -46,6 +48,10 @@ class Drawn:
         """See `Sink.append`."""
         if schema != SPECTRUM or _not_in_histogram(table):
             self._kept.append(schema, table)
+
+    def record(self, found: Recorded) -> None:
+        """Put into the manifest what was known only at the end."""
+        self._kept.record(found)
 
     def figures(self) -> dict[str, bytes]:
         """The pictures by file name; none where no analysis left anything to draw."""

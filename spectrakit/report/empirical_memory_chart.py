@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
-from spectrakit.report.chart_style import ABSENT, data, figure_style, run_title
+from spectrakit.report.chart_style import ABSENT, data, run_style
 from spectrakit.report.memory_chart import Axes, place_colour
 from spectrakit.report.summaries import drive
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
@@ -75,7 +75,7 @@ def empirical_memory_figure(run: Run) -> alt.LayerChart:
         f"share of the variance of a white input {where}, so many tokens later",
         f"linear read-outs fitted to {rows[0]['samples']:,} tokens and scored on others; {_GREY}",
     ]
-    style = figure_style(run_title(run), subtitle)
+    style = run_style(run, subtitle)
     return alt.LayerChart(layer=[lines, noise], width=_WIDTH, height=_HEIGHT, **style)
 
 

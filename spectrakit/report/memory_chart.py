@@ -19,7 +19,7 @@ import numpy as np
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
-from spectrakit.report.chart_style import data, figure_style, run_title
+from spectrakit.report.chart_style import data, run_style
 from spectrakit.report.key_kernel_chart import key_ranks, key_ranks_chart
 from spectrakit.report.numbers import humanise
 from spectrakit.tables.memory_schema import MEMORY_FUNCTION, MEMORY_SUMMARY
@@ -66,7 +66,7 @@ def memory_figure(run: Run) -> alt.HConcatChart:
     if ranks:
         charts.append(key_ranks_chart(ranks))
         subtitle += [_OF_KEYS]
-    return alt.hconcat(*charts, spacing=36, **figure_style(run_title(run), subtitle))
+    return alt.hconcat(*charts, spacing=36, **run_style(run, subtitle))
 
 
 def layer_curves(run: Run) -> list[Row]:

@@ -58,3 +58,14 @@ def _significant(value: float) -> str:
     digits = 2 if abs(value) < 100 else _PLAIN_DIGITS
     text = f"{value:.{digits}g}"
     return text if "e" not in text else f"{value:.0f}"
+
+
+def text_read(tokens: int | None, sequences: int | None) -> str:
+    """ "8,192 tokens in 16 sequences"; "" where no text was read."""
+    if tokens is None or sequences is None:
+        return ""
+    return f"{_counted(tokens, 'token')} in {_counted(sequences, 'sequence')}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

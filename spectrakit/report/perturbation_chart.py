@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
-from spectrakit.report.chart_style import ABSENT, data, figure_style, overlapping, run_title
+from spectrakit.report.chart_style import ABSENT, data, overlapping, run_style
 from spectrakit.tables.propagation_schema import PERTURBATION
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def perturbation_figure(run: Run) -> alt.LayerChart:
         ],
         width=_WIDTH,
         height=_HEIGHT,
-        **figure_style(run_title(run), _subtitle(rows)),
+        **run_style(run, _subtitle(rows)),
     )
 
 

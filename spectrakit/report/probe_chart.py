@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
-from spectrakit.report.chart_style import ACCENT, BAR, TEXT, data, figure_style, run_title
+from spectrakit.report.chart_style import ACCENT, BAR, TEXT, data, run_style
 from spectrakit.tables.probe_schema import PROBE
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def probe_figure(run: Run) -> alt.VConcatChart:
         pair = (_over_depth(target, own), _by_position(own))
         charts.append(alt.hconcat(*pair, spacing=40, bounds="flush").resolve_scale(
             color="independent", strokeDash="independent"))  # fmt: skip
-    return alt.vconcat(*charts, spacing=30, **figure_style(run_title(run), _subtitle(rows)))
+    return alt.vconcat(*charts, spacing=30, **run_style(run, _subtitle(rows)))
 
 
 def _subtitle(rows: list[Row]) -> list[str]:

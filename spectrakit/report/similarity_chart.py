@@ -17,9 +17,8 @@ from spectrakit.errors import AnalysisError
 from spectrakit.report.chart_style import (
     BAR,
     data,
-    figure_style,
     fixed,
-    run_title,
+    run_style,
 )
 from spectrakit.report.heat_map import SIDE, Side, heat_map, ticks
 from spectrakit.tables.similarity_schema import SIMILARITY
@@ -71,7 +70,7 @@ def similarity_figure(run: Run) -> alt.VConcatChart:
         parts.append(alt.hconcat(*squares, spacing=_GAP))
     if "procrustes" in of:
         parts.append(_strip(of["procrustes"], depths, len(squares)))
-    return alt.vconcat(*parts, spacing=24, **figure_style(run_title(run), _subtitle(rows)))
+    return alt.vconcat(*parts, spacing=24, **run_style(run, _subtitle(rows)))
 
 
 def _subtitle(rows: list[Row]) -> list[str]:

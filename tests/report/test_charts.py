@@ -12,6 +12,7 @@ import pytest
 from spectrakit.errors import AnalysisError
 from spectrakit.report.charts import spectrum_figure
 from spectrakit.report.figures import render, render_all
+from spectrakit.tables.manifest import Recorded
 from tests.report.synthetic import EVERY, SyntheticRun, mamba
 from tests.tables.samples import ROOT
 
@@ -86,6 +87,13 @@ def test_a_layer_without_eigenvalues_has_a_row_that_says_so():
 def test_what_lies_outside_the_plane_is_named():
     (subtitle,) = spectrum_figure(EVERY["everything"]()).to_dict()["title"]["subtitle"][1:]
     assert re.search(r"; 0\.\d% lie outside the plane that is drawn$", subtitle)
+
+
+def test_a_picture_says_how_much_text_was_read():
+    made = SyntheticRun("m", mode="data").layer([0.1, 0.2], mode="data", exact=False)
+    made.sink.record(Recorded(tokens=1024, sequences=2))
+    *_, last = spectrum_figure(made.run).to_dict()["title"]["subtitle"]
+    assert last == "1,024 tokens in 2 sequences"
 
 
 def test_the_shares_of_each_layer_make_one():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.report.numbers import humanise, near_one, percent, ranges
+from spectrakit.report.numbers import humanise, near_one, percent, ranges, text_read
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,9 @@ def test_a_share_is_only_nothing_or_everything_if_it_is(share):
 )
 def test_ranges(numbers, text):
     assert ranges(numbers) == text
+
+
+def test_what_was_read_is_counted_in_words():
+    assert text_read(8192, 16) == "8,192 tokens in 16 sequences"
+    assert text_read(1, 1) == "1 token in 1 sequence"
+    assert text_read(None, None) == ""
