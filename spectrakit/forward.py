@@ -30,7 +30,10 @@ else:
 
 @dataclass(frozen=True)
 class Forward:
-    """How data mode runs the model, and in which gauge its recurrences are shown: None for the usual."""
+    """How data mode runs the model, and in which gauge its recurrences are shown.
+
+    gauge: None for dsf and retained of attention, and each other layer's own.
+    """
 
     source: TokenOptions
     device: str

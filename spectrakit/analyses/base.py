@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
-#: In which gauges an analysis is shown a layer, where none is asked for: the one it was read in; the
-#: usual one, in which layers are compared (`retained` for attention); each that is written, one
+#: In which gauges an analysis is shown a layer, where none is asked for: the one it was read in;
+#: the usual one, in which layers are compared (`retained` for attention); each that is written, one
 #: after another. Where one is asked for, in that one.
 InGauges: TypeAlias = Literal["own", "usual", "every"]
 
@@ -55,8 +55,8 @@ class Request:
 class Analysis(Protocol):
     """One run of an analysis over one model; it sees at least one of what is below.
 
-    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant. One of recurrences may
-    have `in_gauges: ClassVar[InGauges]`; without it, "own" is meant.
+    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant. An analysis of
+    recurrences may have `in_gauges: ClassVar[InGauges]`; without it, "own" is meant.
     """
 
     #: Unique name among all plugins, as `--analyses` takes it: "spectrum".

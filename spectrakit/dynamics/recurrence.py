@@ -148,9 +148,9 @@ class Recurrence:
         s_t is nu_t, its inverse, or a product of ratios (retained). In the gauge in which the layer
         was read where it has no other: it has no normaliser, or no `log_odds` for that one.
 
-        A token with p_tt = 1 reads nothing from before: lambda_t = 0 in gauge retained, which no s_t
-        makes of a lambda_t > 0. The state is emptied there and s_t begins anew, so the outputs are
-        the layer's where no later token reads what came before that one.
+        A token with p_tt = 1 reads nothing from before: lambda_t = 0 in gauge retained, which no
+        s_t makes of a lambda_t > 0. The state is emptied there and s_t begins anew, so the outputs
+        are the layer's where no later token reads what came before that one.
         """
         read = self.as_read
         if gauge == read.gauge:

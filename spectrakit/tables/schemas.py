@@ -101,8 +101,8 @@ LAYERS = TableSchema(
         Column("mode", "string", "static, nominal or data; null where its recurrence was not "
                "looked at.", nullable=True),
         Column("gauge", "string", "Scaling of the state in which its eigenvalues are compared with "
-               "those of other models: retained for attention, whose spectrum has rows in gauge dsf "
-               "too.", nullable=True),
+               "those of other models: retained for attention, whose spectrum has rows in gauge "
+               "dsf too.", nullable=True),
         Column("heads", "int32", "Number of heads.", nullable=True),
         Column("channels", "int32", "Number of channels.", nullable=True),
         Column("state_size", "int32", "State entries per channel.", nullable=True),
