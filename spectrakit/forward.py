@@ -30,7 +30,10 @@ else:
 
 @dataclass(frozen=True)
 class Forward:
-    """How data mode runs the model, and in which gauge its recurrences are shown."""
+    """How data mode runs the model, and in which gauge its recurrences are shown.
+
+    gauge: None for dsf and retained of attention, and each other layer's own.
+    """
 
     source: TokenOptions
     device: str
@@ -46,7 +49,7 @@ class Forward:
             raise UsageError("--compat has the gauge of what was released", hint="leave one out")
         for what, value, choices in (
             ("dtype", self.dtype, get_args(Dtype)),
-            ("gauge", self.gauge, (None, "dsf", "unnormalised")),
+            ("gauge", self.gauge, (None, "dsf", "retained", "unnormalised")),
         ):
             if value not in choices:
                 message = f"{value!r} is no {what}"
@@ -143,10 +146,7 @@ def _see_batch(
     valid = torch.from_numpy(batch.valid).to(forward.device)
 
     def on_layer(layer: Layer, observation: Observation) -> None:
-        recurrence = observation.recurrence
-        if forward.gauge is not None:
-            recurrence = recurrence.in_gauge(forward.gauge)
-        analyses.see(layer, recurrence, valid)
+        analyses.see(layer, observation.recurrence, valid, forward.gauge)
 
     def on_states(depth: int, states: Tensor) -> None:
         if depth == 0 and analyses.holds_states:

@@ -97,12 +97,12 @@ def analyze(
     name: what `open_checkpoint` takes, or a `Model`. mode: "weights" reads a few megabytes, "data"
     runs the model over `source`; "auto" is weights where any layer has a spectrum there and no
     analysis needs more (and data where `source` is given). dtype: of the forward pass. gauge: of
-    the states whose eigenvalues are taken, where a layer's read-out is normalised; None leaves each
-    layer in its own (dsf for softmax and linear attention). compat: "rickenbach2025" shows the
-    layers as the released analysis of arXiv 2510.09379 does, and adds its table. randomize: draws
-    these weights anew before the forward pass, as a control. seed: of all that is random. memory,
-    similarity, propagation, empirical_memory, probe: what the analyses of these names are told.
-    out: the run folder to write; None keeps the tables in memory.
+    the states whose eigenvalues are taken, where a layer's read-out is normalised; None takes
+    softmax and linear attention in two, dsf and retained, and each other layer in its own. compat:
+    "rickenbach2025" shows the layers as the released analysis of arXiv 2510.09379 does, and adds
+    its table. randomize: draws these weights anew before the forward pass, as a control. seed: of
+    all that is random. memory, similarity, propagation, empirical_memory, probe: what the analyses
+    of these names are told. out: the run folder to write; None keeps the tables in memory.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
@@ -282,7 +282,7 @@ def _manifest(
     if forward is not None:
         options = forward.source
         data = {
-            "gauge": forward.gauge or "each layer's own",
+            "gauge": forward.gauge or "dsf and retained for attention, else each layer's own",
             "compat": forward.compat,
             "randomize": forward.randomize,
             "text": options.source,

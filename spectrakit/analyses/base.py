@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
+#: In which gauges an analysis is shown a layer, where none is asked for: the one it was read in;
+#: the usual one, in which layers are compared (`retained` for attention); each that is written, one
+#: after another. Where one is asked for, in that one.
+InGauges: TypeAlias = Literal["own", "usual", "every"]
+
 #: Whether `--analyses all` has an analysis: wherever it has something to see, only where there are
 #: tokens too, or only where it is named.
 InAll: TypeAlias = Literal["always", "data mode", "never"]
@@ -50,7 +55,8 @@ class Request:
 class Analysis(Protocol):
     """One run of an analysis over one model; it sees at least one of what is below.
 
-    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant. It may have
+    A class may have `in_all: ClassVar[InAll]`; without it, "always" is meant. An analysis of
+    recurrences may have `in_gauges: ClassVar[InGauges]`; without it, "own" is meant. Any may have
     `warnings() -> Iterable[str]`, asked for after `finish`: what to know before using its numbers,
     such as a statistic that rests on too few tokens. They are shown, and kept in `run.json`.
     """
@@ -74,8 +80,9 @@ class RecurrenceAnalysis(Analysis, Protocol):
     def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
         """Take in one layer's recurrence, in the order of the forward pass.
 
-        Called once per layer in weights mode, and once per layer and batch in data mode. Rows that
-        need nothing of later batches may go to the sink already.
+        Called once per layer in weights mode, and once per layer and batch in data mode (for each
+        gauge where `in_gauges` is "every"). Rows that need nothing of later batches may go to the
+        sink already.
 
         valid: (B, T) of bool, False on padding that no statistic may count; None in weights mode.
         """

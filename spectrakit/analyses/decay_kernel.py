@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.base import InAll, Request
+    from spectrakit.analyses.base import InAll, InGauges, Request
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Recurrence
     from spectrakit.tables import Sink
@@ -47,6 +47,7 @@ class DecayKernel:
     """The `kernel` analysis."""
 
     name: ClassVar[str] = "kernel"
+    in_gauges: ClassVar[InGauges] = "usual"
     #: Weights alone tell B and C of few layers.
     in_all: ClassVar[InAll] = "data mode"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request
+    from spectrakit.analyses.base import InGauges, Request
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import HeadAxis, Recurrence
     from spectrakit.tables import Sink
@@ -37,6 +37,7 @@ class Lyapunov:
     """
 
     name: ClassVar[str] = "lyapunov"
+    in_gauges: ClassVar[InGauges] = "usual"
 
     def __init__(self, sink: Sink, request: Request) -> None:
         if "discrete" not in request.domains:

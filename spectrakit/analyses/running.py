@@ -11,9 +11,9 @@ from spectrakit.plugins import plugins
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.analyses.base import Analysis, InAll, Request, Rerun
+    from spectrakit.analyses.base import Analysis, InAll, InGauges, Request, Rerun
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Mode, Recurrence
+    from spectrakit.dynamics import Gauge, Mode, Recurrence
     from spectrakit.prompts import PromptRunner
     from spectrakit.tables import Sink
 
@@ -74,7 +74,7 @@ class RunningAnalyses:
     def __init__(self, names: Sequence[str], sink: Sink, request: Request) -> None:
         registry = plugins().register().analyses
         self._analyses: list[Any] = [registry[name](sink, request) for name in names]
-        #: Mode and gauge of each layer that was shown, by its index.
+        #: Mode and usual gauge of each layer that was shown, by its index.
         self.seen: dict[int, tuple[Mode, str]] = {}
 
     @property
@@ -98,12 +98,25 @@ class RunningAnalyses:
         """Whether any of them has prompts of its own."""
         return any(hasattr(analysis, "see_prompts") for analysis in self._analyses)
 
-    def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
-        """One layer, and in data mode one batch of it."""
-        self.seen[layer.index] = (recurrence.mode, recurrence.gauge)
+    def see(
+        self,
+        layer: Layer,
+        recurrence: Recurrence,
+        valid: Tensor | None,
+        gauge: Gauge | None = None,
+    ) -> None:
+        """One layer, and in data mode one batch of it; gauge: the one asked for, if any."""
+        gauges = recurrence.default_gauges if gauge is None else (gauge,)
+        every = [recurrence.in_gauge(each) for each in gauges]
+        usual = every[-1]
+        own = recurrence if gauge is None else usual
+        self.seen[layer.index] = (usual.mode, usual.gauge)
         for analysis in self._analyses:
             if hasattr(analysis, "see"):
-                analysis.see(layer, recurrence, valid)
+                asked: InGauges = getattr(analysis, "in_gauges", "own")
+                shown = {"own": [own], "usual": [usual], "every": every}[asked]
+                for each in shown:
+                    analysis.see(layer, each, valid)
 
     def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
         """The residual stream at one depth."""

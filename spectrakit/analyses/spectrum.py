@@ -1,7 +1,8 @@
 """Eigenvalue spectra: every distinct eigenvalue from weights, a sketch of them from data.
 
 Weights mode writes `spectrum` as it goes and exact summaries. Data mode pools all valid tokens of
-all batches into one sketch of decay rates per layer and per head, and summarises that. The
+all batches into one sketch of decay rates per layer and per head, and summarises that, in every
+gauge that the layer is shown in. The
 continuous-time A does not depend on tokens: its eigenvalues are written once in either mode.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.adding import adding
+from spectrakit.analyses.query_factor import QueryFactor
 from spectrakit.analyses.sketch import DecaySketch
 from spectrakit.analyses.spectrum_summary import (
     histogram_columns,
@@ -21,19 +23,20 @@ from spectrakit.analyses.spectrum_summary import (
 )
 from spectrakit.dynamics import SeparableDecay
 from spectrakit.errors import AnalysisError
-from spectrakit.tables import SPECTRUM, SPECTRUM_HISTOGRAM, SPECTRUM_SUMMARY
+from spectrakit.tables import QUERY_FACTOR, SPECTRUM, SPECTRUM_HISTOGRAM, SPECTRUM_SUMMARY
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request
+    from spectrakit.analyses.base import InGauges, Request
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import (
         ContinuousEigenvalues,
         DiscreteEigenvalues,
         Domain,
+        Gauge,
         Recurrence,
     )
     from spectrakit.tables import Sink
@@ -49,12 +52,15 @@ class Spectrum:
     """The `spectrum` analysis."""
 
     name: ClassVar[str] = "spectrum"
+    in_gauges: ClassVar[InGauges] = "every"
 
     def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink
         self.domains = request.domains
-        self._seen: dict[int, _LayerSketch] = {}
-        #: Layers whose A is the same for every token: written when first seen.
+        #: By layer and gauge.
+        self._seen: dict[tuple[int, Gauge], _LayerSketch] = {}
+        self._factors: dict[int, QueryFactor] = {}
+        #: Layers of which what is the same for every token has been written: when first seen.
         self._written: set[int] = set()
         self._continuous = False
 
@@ -63,10 +69,13 @@ class Spectrum:
         if recurrence.mode == "data":
             assert valid is not None  # noqa: S101  (the pipeline's promise in data mode)
             valid = recurrence.carrying(valid)
-            if layer.index not in self._seen:
+            key = layer.index, recurrence.gauge
+            if key not in self._seen:
                 labels = _labels(layer, recurrence, "discrete")
-                self._seen[layer.index] = _LayerSketch(labels, recurrence)
-                self._write_continuous(layer, recurrence)
+                self._seen[key] = _LayerSketch(labels, recurrence)
+                if layer.index not in self._written:
+                    self._written.add(layer.index)
+                    self._write_continuous(layer, recurrence)
             if "discrete" in self.domains:
                 self._count(layer, recurrence, valid)
             return
@@ -79,11 +88,16 @@ class Spectrum:
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
-        for index, sketch in other._seen.items():
-            if index in self._seen:
-                self._seen[index].sketch.merge(sketch.sketch)
+        for key, sketch in other._seen.items():
+            if key in self._seen:
+                self._seen[key].sketch.merge(sketch.sketch)
             else:
-                self._seen[index] = sketch
+                self._seen[key] = sketch
+        for index, factor in other._factors.items():
+            if index in self._factors:
+                self._factors[index].merge(factor)
+            else:
+                self._factors[index] = factor
 
     def finish(self) -> None:
         """Write the sketches' histograms and summaries, in the order of the layers.
@@ -95,8 +109,8 @@ class Spectrum:
                 message = "no layer has a continuous-time A"
                 raise AnalysisError(message, hint="--domain discrete")
             return
-        for index in sorted(self._seen):
-            seen = self._seen[index]
+        for index, gauge in sorted(self._seen, key=lambda key: key[0]):
+            seen = self._seen[index, gauge]
             if seen.sketch.is_empty:
                 message = f"layer {index}: no token has a token before it, so nothing was counted"
                 raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
@@ -104,10 +118,17 @@ class Spectrum:
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
             self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
             self._write_histogram(seen.labels, sketch)
+        for index in sorted(self._factors):
+            columns = self._factors[index].columns() | {"layer": index}
+            self.sink.append(QUERY_FACTOR, QUERY_FACTOR.table(columns))
 
     def _count(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
         with adding(layer, recurrence, valid):
-            self._seen[layer.index].add(recurrence, valid)
+            self._seen[layer.index, recurrence.gauge].add(recurrence, valid)
+            if recurrence.gauge == "retained":
+                heads = recurrence.operator.heads
+                factor = self._factors.setdefault(layer.index, QueryFactor(heads))
+                factor.add(recurrence, valid)
 
     def _write_discrete(self, layer: Layer, recurrence: Recurrence) -> None:
         eigenvalues = recurrence.eigenvalues()

@@ -134,7 +134,8 @@ def read_attention(mixer: Mixer, seen: Seen) -> Observation:
     assert isinstance(mixer, SoftmaxAttention)  # noqa: S101  (architectures pair them)
     (call,) = seen.calls
     scores: Scores = call.arguments["scores"]
-    recurrence = mixer.observed(scores, call.arguments["log_normaliser"], scores.sinks)
+    told = call.arguments["log_normaliser"], call.arguments["log_odds"]
+    recurrence = mixer.observed(scores, *told, scores.sinks)
     inputs = _by_head(call.arguments["value"], mixer.heads)
     return Observation(recurrence, inputs, outputs=call.output.transpose(1, 2))
 
@@ -147,11 +148,15 @@ def read_softmax(mixer: Mixer, seen: Seen) -> Observation:
     tokens = weights.shape[-1]
     weights = weights.reshape(-1, mixer.heads, tokens, tokens)
     batch = len(weights)
-    log_normaliser = call.arguments["log_normaliser"].reshape(batch, mixer.heads, tokens)
+    log_normaliser, log_odds = (
+        call.arguments[name].reshape(batch, mixer.heads, tokens)
+        for name in ("log_normaliser", "log_odds")
+    )
     value, output = (
         x.reshape(batch, -1, tokens, x.shape[-1]) for x in (call.arguments["value"], call.output)
     )
-    recurrence = mixer.observed(ScoresOfWeights(weights, log_normaliser), log_normaliser)
+    scores = ScoresOfWeights(weights, log_normaliser)
+    recurrence = mixer.observed(scores, log_normaliser, log_odds)
     return Observation(recurrence, _by_head(value, mixer.heads), outputs=output.transpose(1, 2))
 
 

@@ -43,11 +43,16 @@ def register() -> None:
 
 
 def recorded_attention(scores: Scores, value: Tensor, record: Record) -> Tensor:
-    """The outputs (B, H, T, P) for the values (B, G, T, P), recorded with their log-normaliser."""
-    output, log_normaliser = attend(scores, value)
-    seen = {"scores": scores, "log_normaliser": log_normaliser, "value": value}
-    record(Call(seen, output))
-    return output
+    """The outputs (B, H, T, P) for the values (B, G, T, P), recorded with LSE and log-odds."""
+    found = attend(scores, value)
+    seen = {
+        "scores": scores,
+        "value": value,
+        "log_normaliser": found.log_normaliser,
+        "log_odds": found.log_odds,
+    }
+    record(Call(seen, found.output))
+    return found.output
 
 
 def _attention(

@@ -22,8 +22,8 @@ _PRODUCT = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bm
 class SoftmaxMode(TorchFunctionMode):
     """Records a softmax over T x T scores, and the product that reads the values with its weights.
 
-    As one call, with the arguments `weights` (..., T, T), `log_normaliser` (..., T) of the scores
-    and `value`, and the product as its output.
+    As one call, with the arguments `weights` (..., T, T), `log_normaliser` and `log_odds` (..., T)
+    of the scores and `value`, and the product as its output.
     """
 
     def __init__(self, record: Record) -> None:
@@ -42,7 +42,11 @@ class SoftmaxMode(TorchFunctionMode):
         """Run `func`, and keep what it says about an attention."""
         output = func(*args, **(kwargs or {}))
         if func in _SOFTMAX and _is_square(output):
-            self._open = {"weights": output, "log_normaliser": log_normaliser(args[0])}
+            self._open = {
+                "weights": output,
+                "log_normaliser": log_normaliser(args[0]),
+                "log_odds": log_odds(args[0]),
+            }
         elif func in _PRODUCT and self._open is not None:
             weights, value = args
             if _is_square(weights) and weights.numel() == self._open["weights"].numel():
@@ -62,6 +66,15 @@ def log_normaliser(scores: Tensor) -> Tensor:
     """
     found = torch.logsumexp(scores.float(), dim=-1)
     return found.masked_fill(found <= torch.finfo(scores.dtype).min / 2, -torch.inf)
+
+
+def log_odds(scores: Tensor) -> Tensor:
+    """Of each token's weight on itself, (..., T) in float64: see `mixers.log_normaliser`."""
+    own = scores.diagonal(dim1=-2, dim2=-1).double()
+    own = own.masked_fill(own <= torch.finfo(scores.dtype).min / 2, -torch.inf)
+    onwards = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu()
+    past = log_normaliser(scores.masked_fill(onwards, -torch.inf))
+    return (own - past).masked_fill(own.isneginf(), -torch.inf)
 
 
 class ScaledDotProductMode(TorchFunctionMode):

@@ -98,7 +98,7 @@ def read_mamba2(inside: str, mixer: Mixer, seen: Seen) -> Observation:
 
 def released_log_normaliser(query: Tensor, key: Tensor) -> Tensor:
     """Log nu_t (B, T, H) as released, from query (B, H, T, K) and key (B, G, T, K)."""
-    _, past = attend(Scores(query, key, 1.0), key)
+    past = attend(Scores(query, key, 1.0), key).log_normaliser
     past = past.double()
     tokens = past.shape[-1]
     future = torch.arange(tokens - 1, -1, -1, device=past.device).double().log()

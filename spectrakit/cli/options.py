@@ -148,11 +148,11 @@ ForwardDtype = Annotated[
     Dtype, typer.Option(help="Of the weights and the forward pass; half precision loses memory.")
 ]
 StateGauge = Annotated[
-    Literal["dsf", "unnormalised"] | None,
+    Literal["dsf", "retained", "unnormalised"] | None,
     typer.Option(
-        help="Scaling of the state of layers with a normaliser (attention): "
-        "dsf has it in A, unnormalised in C.",
-        show_default="each layer's own",
+        help="Scaling of the state of layers with a normaliser (attention): dsf has it in A, "
+        "unnormalised in C; in retained λ is the share of what is read that comes from before.",
+        show_default="dsf and retained for attention, else each layer's own",
     ),
 ]
 ReleasedAnalysis = Annotated[

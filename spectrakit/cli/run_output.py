@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit.cli.console import format_bytes, print_data, tell
 from spectrakit.errors import SpectrakitError
+from spectrakit.report.summaries import layer_summaries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,13 +64,11 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 def _layers(run: Run) -> list[dict[str, Any]]:
-    """Each layer's row, with the summary of its spectrum in each domain."""
+    """Each layer's row, with the summary of its spectrum in each domain, in the gauge shown."""
     layers = {row["layer"]: row | {"spectrum": {}} for row in run.table("layers").to_pylist()}
-    if "spectrum_summary" in run.tables:
-        for row in run.table("spectrum_summary").to_pylist():
-            if row["head"] is None:
-                summary = {name: _finite(row[name]) for name in row if name not in _NOT_SHOWN}
-                layers[row["layer"]]["spectrum"][row["domain"]] = summary
+    for row in layer_summaries(run):
+        summary = {name: _finite(row[name]) for name in row if name not in _NOT_SHOWN}
+        layers[row["layer"]]["spectrum"][row["domain"]] = summary
     return list(layers.values())
 
 

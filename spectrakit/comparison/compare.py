@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spectrakit.comparison.decay_distance import decay_distance, resolution
@@ -12,7 +13,8 @@ from spectrakit.comparison.summaries import SUMMARIES, Number, SummaryTable
 from spectrakit.report.distribution import distribution
 from spectrakit.report.drawn import Tee
 from spectrakit.report.figures import render_all
-from spectrakit.report.summaries import layer_summaries
+from spectrakit.report.gauges import shared_gauges
+from spectrakit.report.summaries import summaries_in_gauges
 from spectrakit.tables import Manifest, MemorySink, RunWriter, read_run
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
 from spectrakit.tables.propagation_schema import PROPAGATION
@@ -111,15 +113,22 @@ def compare_runs(runs: Sequence[Run], sink: Sink) -> None:
 
 def _distances(first: Run, other: Run) -> Iterator[Row]:
     for domain in ("discrete", "continuous"):
-        own, theirs = (distribution(run, domain) for run in (first, other))
         summaries = [_by_layer(run, domain) for run in (first, other)]
+        own, theirs = (cache(partial(distribution, run, domain)) for run in (first, other))
         for pair in layer_pairs(first, other):
             if pair.layer not in summaries[0] or pair.other not in summaries[1]:
                 continue
-            found = decay_distance(own.of_layer(pair.layer), theirs.of_layer(pair.other))
-            mine, its = summaries[0][pair.layer], summaries[1][pair.other]
+            by_gauge = summaries[0][pair.layer], summaries[1][pair.other]
+            gauges = shared_gauges(*by_gauge)
+            mine, its = (rows[gauge] for rows, gauge in zip(by_gauge, gauges, strict=True))
+            found = decay_distance(
+                own(gauge=gauges[0]).of_layer(pair.layer),
+                theirs(gauge=gauges[1]).of_layer(pair.other),
+            )
             reason = None
-            if found.distance is None:
+            if gauges[0] != gauges[1]:
+                reason = f"in gauges {gauges[0]} and {gauges[1]}, which are not compared"
+            elif found.distance is None:
                 reason = "one of the two has no eigenvalue that decays at a finite rate"
             blurred = sum(resolution(row["relative_error"]) for row in (mine, its))
             yield _placed(pair) | {
@@ -138,8 +147,12 @@ def _distances(first: Run, other: Run) -> Iterator[Row]:
             }
 
 
-def _by_layer(run: Run, domain: str) -> dict[int, Row]:
-    return {row["layer"]: row for row in layer_summaries(run, domain)}
+def _by_layer(run: Run, domain: str) -> dict[int, dict[str, Row]]:
+    """Rows of whole layers, by layer and gauge."""
+    found: dict[int, dict[str, Row]] = {}
+    for row in summaries_in_gauges(run, domain):
+        found.setdefault(row["layer"], {})[row["gauge"]] = row
+    return found
 
 
 def _differences(first: Run, other: Run) -> Iterator[Row]:
@@ -150,7 +163,9 @@ def _differences(first: Run, other: Run) -> Iterator[Row]:
         for pair in placed:
             if pair.layer in own and pair.other in theirs:
                 where = _placed(pair) if summary.place == "layer" else _of_depth(pair)
-                for row in _pair_differences(summary, own[pair.layer], theirs[pair.other]):
+                one, another = own[pair.layer], theirs[pair.other]
+                gauges = shared_gauges(one, another)
+                for row in _pair_differences(summary, one[gauges[0]], another[gauges[1]]):
                     yield where | row
 
 

@@ -83,9 +83,12 @@ class SummaryTable:
     rows: Callable[[pa.Table], Iterable[Row]] = _as_stored
     conditions: Callable[[Row, Mapping[str, object]], Conditions] = _no_conditions
 
-    def numbers(self, run: Run) -> dict[int, dict[str, Number]]:
-        """By place, and then by metric with its labels; empty where the run lacks the table."""
-        found: dict[int, dict[str, Number]] = {}
+    def numbers(self, run: Run) -> dict[int, dict[str, dict[str, Number]]]:
+        """By place, gauge, and metric with its labels; empty where the run lacks the table.
+
+        The gauge is "" in a table that has none.
+        """
+        found: dict[int, dict[str, dict[str, Number]]] = {}
         if self.table not in run.tables:
             return found
         for row in self.rows(run.table(self.table)):
@@ -93,9 +96,11 @@ class SummaryTable:
                 continue
             told = [str(row[label]) for label in self.labels if row[label] is not None]
             conditions = self.conditions(row, run.manifest.options)
-            numbers = found.setdefault(row[self.place], {})
+            gauge = row.get("gauge", "")
+            numbers = found.setdefault(row[self.place], {}).setdefault(gauge, {})
             for name, number in self.values(row):
-                numbers[" ".join([name, *told])] = replace(number, conditions=conditions)
+                of = {**number.conditions, **conditions}
+                numbers[" ".join([name, *told])] = replace(number, conditions=of)
         return found
 
     def combined(self, one: Number, other: Number) -> tuple[float | None, str | None]:
@@ -111,6 +116,14 @@ _SHARES = (*MODULUS_SHARES, *PHASE_SHARES)
 _RATES = (*quantile_names("timescale"), *quantile_names("decay_rate"))
 _MODULI = quantile_names("modulus")
 _EXTREMES = ("spectral_radius", "spectral_abscissa", "mean_modulus")
+
+
+def _in_gauge(row: Row) -> Conditions:
+    return {"other-gauge": row["gauge"]}
+
+
+def _spectral_conditions(row: Row, _options: Mapping[str, object]) -> Conditions:
+    return _in_gauge(row)
 
 
 def _spectral(row: Row) -> Iterator[tuple[str, Number]]:
@@ -137,14 +150,15 @@ def _exponent_rows(lyapunov: pa.Table) -> Iterator[Row]:
 
 def _grown(row: Row) -> Iterator[tuple[str, Number]]:
     for name in ("largest", "mean", "smallest"):
-        yield f"{name}_exponent", Number(row[name], None if row["observed"] else 0.0)
+        error = None if row["observed"] else 0.0
+        yield f"{name}_exponent", Number(row[name], error, _in_gauge(row))
 
 
 def _carried(row: Row) -> Iterator[tuple[str, Number]]:
     low, high = row["lag_low"], row["lag_high"]
     lags = f"lag {low}" if low == high else f"lags {low} to {high}"
-    for name in ("kernel_mean", "log_decay_mean"):
-        yield f"{name} at {lags}", Number(row[name], None)
+    yield f"kernel_mean at {lags}", Number(row["kernel_mean"], None)
+    yield f"log_decay_mean at {lags}", Number(row["log_decay_mean"], None, _in_gauge(row))
 
 
 def _flow(row: Row) -> Iterator[tuple[str, Number]]:
@@ -237,7 +251,7 @@ def _of_a_layer(row: Row) -> bool:
 SUMMARIES = (
     SummaryTable(
         SPECTRUM_SUMMARY.name, "layer", ("domain",), _spectral,
-        kept=_of_a_layer, errors="bound",
+        kept=_of_a_layer, errors="bound", conditions=_spectral_conditions,
     ),
     SummaryTable(
         LYAPUNOV.name, "layer", (), _grown,

@@ -35,6 +35,8 @@ def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
 
     Raises ValueError where the recurrence has no input and output maps.
     """
+    # The same in every gauge, and in this one its factors are no products of scales.
+    recurrence = recurrence.as_read
     read, write = recurrence.output_map, recurrence.input_map
     if read is None or write is None:
         message = f"a {recurrence.mode} recurrence has no input and output maps"

@@ -122,7 +122,8 @@ class Contraction:
     def at(self, t: int, state: Tensor) -> Tensor:
         """The output of token `t`: (B, H, P) for a state (B, H, N, P)."""
         query = _per_head(self.query[:, t], state.shape[1])
-        return (query.unsqueeze(-2) @ state).squeeze(-2)
+        dtype = torch.promote_types(query.dtype, state.dtype)
+        return (query.unsqueeze(-2).to(dtype) @ state.to(dtype)).squeeze(-2)
 
     def matrix(self, heads: int) -> Tensor:
         """C_t per head: (B, T, H, N)."""

@@ -45,13 +45,16 @@ def some_heads(recurrence: Recurrence, heads: Sequence[int]) -> Recurrence:
     total = recurrence.operator.heads
     here = list(heads)
     read, write = recurrence.output_map, recurrence.input_map
-    normaliser = recurrence.log_normaliser
+    normaliser, odds = recurrence.log_normaliser, recurrence.log_odds
+    original = recurrence.original
     return replace(
         recurrence,
         operator=_operator(recurrence.operator, here, by_token=recurrence.mode == "data"),
         input_map=None if write is None else _input(write, here, total),
         output_map=None if read is None else _output(read, here, total),
         log_normaliser=None if normaliser is None else normaliser[..., here],
+        log_odds=None if odds is None else odds[..., here],
+        original=None if original is None else some_heads(original, heads),
         step=None,
         generator=None,
         feedthrough=None,

@@ -102,6 +102,12 @@ class Scores:
         """T."""
         return self.query.shape[2]
 
+    def own(self) -> Tensor:
+        """s_tt before the mask is added, (B, H, T): each query with its own key, in float64."""
+        query = _widened(self.query).unflatten(1, (self.key.shape[1], -1))
+        products = (query * _widened(self.key).unsqueeze(2)).sum(-1, dtype=torch.float64)
+        return self._capped(products.flatten(1, 2) * self.scale)
+
     def mask_rows(self, first: int, last: int) -> Tensor:
         """Of the mask, the causal one included: (B or 1, H or 1, last - first, T)."""
         mask = self.mask or CausalMask(self.tokens, self.query.device)
@@ -123,9 +129,12 @@ class Scores:
         # The heads of a group stand below each other, so that no key is repeated.
         products = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3) @ key.transpose(-1, -2)
         scores: Tensor = products.reshape(*query.shape[:3], key.shape[2]) * self.scale
-        if self.soft_cap is not None:
-            scores = self.soft_cap * torch.tanh(scores / self.soft_cap)
-        return scores + mask
+        return self._capped(scores) + mask
+
+    def _capped(self, scores: Tensor) -> Tensor:
+        if self.soft_cap is None:
+            return scores
+        return self.soft_cap * torch.tanh(scores / self.soft_cap)
 
 
 def _widened(x: Tensor) -> Tensor:

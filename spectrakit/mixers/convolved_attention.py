@@ -105,13 +105,13 @@ class ConvolvedAttention(SoftmaxAttention):
         q, k, v = self._queries_keys_values(hidden, p)
         scale = self.head_width**-0.5 if self.scale is None else self.scale
         scores = Scores(q.transpose(1, 2), k.transpose(1, 2), scale)
-        y, log_normaliser = attend(scores, v.transpose(1, 2))
+        y, *told = attend(scores, v.transpose(1, 2))
 
         def finish(y: Tensor) -> Tensor:
             bias = p.get("output_projection_bias")
             return functional.linear(y.flatten(-2), p["output_projection"], bias)
 
-        recurrence = self.observed(scores, log_normaliser)
+        recurrence = self.observed(scores, *told)
         values = v.repeat_interleave(self.heads // self.groups, dim=2)
         return Observation(recurrence, values, finish, finish(y.transpose(1, 2)))
 

@@ -10,22 +10,29 @@ B batch, T tokens, H heads, N features, P value width. Katharopoulos et al. 2020
 2006.16236), equation 9, in the dsf gauge: Sieber et al. 2024 (arXiv 2405.15731), section 3. Without
 the normaliser nu is 1, A is the identity and its one eigenvalue is 1, whatever the input.
 
+In the retained gauge lambda_t = 1 - p_tt, with p_tt = phi(q_t)^T phi(k_t) / nu_t: the share of
+what token t reads that comes from before it. The scale of phi(q_t), which changes nu_t, does not
+change it.
+
 Features that are rectified can all be zero on each other. Where nu_t = 0 nothing is read and y_t is
 0; the state then stays as it is scaled, with the nu of the last token that read anything (before
-the first such token, with that token's).
+the first such token, with that token's), and in the retained gauge lambda_t is 1. Where only
+phi(k_t) meets phi(q_t), p_tt = 1: lambda_t is 0 in the retained gauge, whose state begins anew, so
+that what later tokens read of before is lost to it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics import Contraction, HeadAxis, Mode, OuterProduct, Recurrence, ScalarDecay
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.mixers.base import Observation
+from spectrakit.mixers.layers import token_before
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +93,13 @@ class LinearAttention:
     def observed(self, key: Tensor, query: Tensor) -> Recurrence:
         """From phi(k) and phi(q), (B, T, H, N)."""
         if self.normalised:
-            normaliser = (query * key.cumsum(1)).sum(-1)
-            return dsf_recurrence(key, query, _held(normaliser.log()), self.head_width)
+            keys = key.cumsum(1)
+            normaliser = (query * keys).sum(-1)
+            recurrence = dsf_recurrence(key, query, _held(normaliser.log()), self.head_width)
+            # Not the rest of nu_t, which has no digits left where p_tt is near 1.
+            past, own = (query * token_before(keys)).sum(-1), (query * key).sum(-1)
+            log_odds = (own.log() - past.log()).masked_fill(own == 0, -math.inf)
+            return replace(recurrence, log_odds=log_odds.double())
         return Recurrence(
             ScalarDecay(key.new_zeros(self.heads), self.state_size),
             mode="static",

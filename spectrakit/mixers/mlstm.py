@@ -10,6 +10,9 @@ q_t is scaled by N^-1/2; f_t and i_t are c tanh(. / c) of a projection of the in
 c. Beck et al. 2024 (arXiv 2405.04517), equations 19 to 27, without the stabiliser m_t: the code's
 state is e^{-m_t} h_t, in which epsilon is added to the normaliser.
 
+q_t^T k_s may be negative and nu_t is no sum of the tokens' weights: there are no shares of a
+read-out, and so no retained gauge.
+
 Nominal: f_t at its bias.
 """
 

@@ -8,7 +8,8 @@
 
 B batch, T tokens, H heads, N key width, P value width; f is exp, elu, softplus or sigmoid. In the
 dsf gauge, with nu_t = 1 / n_t: Sieber et al. 2024 (arXiv 2405.15731), section 3; as Rickenbach et
-al. 2025 (arXiv 2510.09379) train it.
+al. 2025 (arXiv 2510.09379) train it. nu_t is no sum of the tokens' weights: there are
+no shares of a read-out, and so no retained gauge.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ y_t is read before token t is written. Written as a state that is read after its
 what a recurrence is here, h is one token late: it is driven by the token before, and the present
 one reaches y_t beside the state, through u. To draw h_{t-1} from h_t instead would divide by w,
 which underflows in the fast channels of trained models.
+
+In the retained gauge lambda_t = 1 - e^{k_t + u} / nu_t, the share of y_t that comes from before t.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ class RWKV4:
         age = torch.arange(key.shape[1], dtype=key.dtype, device=key.device).unsqueeze(-1)
         written = torch.logcumsumexp(key + age * rate, dim=1) - age * rate
         bonus = key + first.double()
-        log_normaliser = torch.logaddexp(token_before(written, -torch.inf), bonus)
+        past = token_before(written, -torch.inf)
+        log_normaliser = torch.logaddexp(past, bonus)
         starts = age.squeeze(-1).expand(key.shape[:2]) < 2
         recurrence = Recurrence(
             ScalarDecay(-rate, self.state_size),
@@ -100,6 +103,7 @@ class RWKV4:
             input_map=OuterProduct(token_before(key, -torch.inf).exp().unsqueeze(-1)),
             output_map=Contraction(torch.exp(-log_normaliser).unsqueeze(-1)),
             log_normaliser=log_normaliser,
+            log_odds=bonus - past,
             starts=starts,
         )
         sums = torch.stack([value, torch.ones_like(value)], dim=-1)

@@ -18,6 +18,24 @@ finite size: each eigenvalue is counted once. A key that has left a sliding wind
 
 Before the first token nu is exp(sink); without a sink it is zero, and the first token that reads
 anything starts from an empty state.
+
+In the retained gauge, with p_tt the weight of token t on itself:
+
+    lambda_t = 1 - p_tt = exp(-softplus(o_t))
+    o_t      = s_tt - log(exp(sink) + sum_{j<t} exp(s_tj))
+
+the share of what token t reads that comes from before it. A bias on the keys, which moves all s_tj
+of a token alike, leaves it as it is; ALiBi has the same written as slope j or slope (j - t); keys
+that no token reads do not enter. lambda_t of the dsf gauge is that times the query factor,
+
+    nu_{t-1} / (exp(sink) + sum_{j<t} exp(s_tj))
+
+which tells how loud the scores of t - 1 and of t are beside each other. Rules: a sink is among what
+comes from before, at the first token too. Keys that have left a window are not: they count in the
+query factor alone, in nu_{t-1}. s_tt is the score that the softmax sees, with scale, soft cap and
+bias. A token that reads nothing but itself has p_tt = 1: lambda_t is 0, and the state begins anew
+(what later tokens read of before, under a mask that lets them, is lost to this gauge). A token that
+reads nothing at all, or all but itself, has lambda_t = 1.
 """
 
 from __future__ import annotations
@@ -124,9 +142,16 @@ class SoftmaxAttention:
         raise UnsupportedError(message, hint="--mode data")
 
     def observed(
-        self, scores: TokenScores, log_normaliser: Tensor, sinks: Tensor | None = None
+        self,
+        scores: TokenScores,
+        log_normaliser: Tensor,
+        log_odds: Tensor | None = None,
+        sinks: Tensor | None = None,
     ) -> Recurrence:
-        """From the scores, LSE (B, H, T) with any sink in it, and the sinks (H,)."""
+        """From the scores, LSE and o (B, H, T) with any sink in them, and the sinks (H,).
+
+        log_odds: None leaves the layer without the retained gauge.
+        """
         # In float64: the state carries 1 / nu_t, and nu_t leaves float32 at LSE = 88.
         normaliser = log_normaliser.double().transpose(1, 2)
         before = torch.full_like(normaliser[:, :1], -torch.inf)
@@ -144,5 +169,6 @@ class SoftmaxAttention:
             input_map=TokenInput(normaliser),
             output_map=ScoreOutput(scores),
             log_normaliser=normaliser,
+            log_odds=None if log_odds is None else log_odds.double().transpose(1, 2),
             starts=nothing.all(-1) if sinks is None else None,
         )

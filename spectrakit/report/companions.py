@@ -33,8 +33,8 @@ def companions_report(run: Run) -> RenderableType:
     parts: list[RenderableType] = []
     if LYAPUNOV.name in run.tables:
         found = run.table(LYAPUNOV.name)
-        normalised = "dsf" in found["gauge"].to_pylist()
-        legend = _LYAPUNOV + (_OF_LENGTH if normalised else "")
+        gauges = set(found["gauge"].to_pylist())
+        legend = _LYAPUNOV + "".join(text for gauge, text in _GROWN.items() if gauge in gauges)
         parts += [_lyapunov(found, kinds), Text(legend, style="dim"), ""]
     if DECAY_KERNEL.name in run.tables:
         parts += [_kernel(run.table(DECAY_KERNEL.name), kinds), Text(_KERNEL, style="dim"), ""]
@@ -50,10 +50,12 @@ _LYAPUNOV = (
     "Lyapunov exponents of the product of transitions, per step; timescale -1/exponent of the "
     "largest, in steps"
 )
-_OF_LENGTH = (
-    "; in gauge dsf that of softmax attention is log(nu_1 / nu_T) / T, which says more about the "
-    "length T of the sequences than about the layer"
-)
+_GROWN = {
+    "retained": "; in gauge retained that of attention is the mean log of the share of what a "
+    "token reads that comes from before it",
+    "dsf": "; in gauge dsf that of softmax attention is log(nu_1 / nu_T) / T, which says more "
+    "about the length T of the sequences than about the layer",
+}
 _KERNEL = (
     "|C A ... A B|, what an input contributes at a lag, the same in every gauge: its mean at lags "
     "0 and 1, and the lags within which half and 90% of its sum lie (both grow with the length of "

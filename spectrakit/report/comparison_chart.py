@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from spectrakit._lazy import lazy_import
 from spectrakit.report.chart_style import data, figure_style
 from spectrakit.report.summaries import layer_summaries
+from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE
 
 if TYPE_CHECKING:
@@ -90,8 +91,11 @@ def _distances(comparison: Run, names: Sequence[str], colour: alt.Color) -> Any:
 def _timescales(runs: Sequence[Run], names: Sequence[str], colour: alt.Color) -> Any:  # noqa: ANN401
     medians: Records = []
     quartiles: Records = []
+    gauges: set[str] = set()
     for name, run in zip(names, runs, strict=True):
-        summaries = sorted(layer_summaries(run, "discrete"), key=lambda row: row["layer"])
+        rows = layer_summaries(run, "discrete", _gauges_of_all(runs))
+        gauges |= {row["gauge"] for row in rows}
+        summaries = sorted(rows, key=lambda row: row["layer"])
         last = max(len(summaries) - 1, 1)
         for place, row in enumerate(summaries):
             low, middle, high = (row[f"timescale_q{q}"] for q in ("25", "50", "75"))
@@ -111,5 +115,15 @@ def _timescales(runs: Sequence[Run], names: Sequence[str], colour: alt.Color) ->
         line.mark_line(point={"filled": True, "size": 45}, strokeWidth=1.5),
     )
     return layers.properties(
-        width=_WIDTH, height=_HEIGHT, title="timescales (infinite ones are not drawn)"
+        width=_WIDTH,
+        height=_HEIGHT,
+        title=f"timescales in gauge {' and '.join(sorted(gauges))} (infinite ones are not drawn)",
     )
+
+
+def _gauges_of_all(runs: Sequence[Run]) -> set[str]:
+    """The gauges that every run has layers in, so that these are drawn in one where they can be."""
+    tables = [
+        run.table(SPECTRUM_SUMMARY.name) for run in runs if SPECTRUM_SUMMARY.name in run.tables
+    ]
+    return set.intersection(*(set(table["gauge"].to_pylist()) for table in tables))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from spectrakit._lazy import lazy_import
+from spectrakit.report.gauges import in_shown_gauge
 from spectrakit.tables import SPECTRUM, SPECTRUM_HISTOGRAM
 from spectrakit.tables.arrow_arrays import numpy_array
 
@@ -63,36 +64,42 @@ class Distribution:
         return np.where(self.decay_rate < 0, -inverse, inverse)
 
 
-def distribution(run: Run, domain: str, *, fine_phases: bool = False) -> Distribution:
+def distribution(
+    run: Run, domain: str, *, fine_phases: bool = False, gauge: str | None = None
+) -> Distribution:
     """The eigenvalues of `run` in `domain`; empty where there are none.
+
+    gauge: of the layers that have it; None takes each in the one that it is shown in.
 
     The histogram says all there is to say of timescales, and of eigenvalues that are positive. Its
     phases are bins of several degrees; `fine_phases` takes the exact eigenvalues instead where the
     run has them. Continuous time has no histogram.
     """
-    binned = _from_histogram(run, domain)
+    binned = _from_histogram(run, domain, gauge)
     if len(binned.count) and not (fine_phases and binned.imaginary.any()):
         return binned
-    exact = _from_spectrum(run, domain)
+    exact = _from_spectrum(run, domain, gauge)
     return _both(exact, binned.where(~np.isin(binned.layer, exact.layer)))
 
 
-def _from_spectrum(run: Run, domain: str) -> Distribution:
+def _from_spectrum(run: Run, domain: str, gauge: str | None) -> Distribution:
     columns = ["layer", "decay_rate", "re", "im", "multiplicity"]
     if SPECTRUM.name not in run.tables:
         return _nothing()
     table = run.table(SPECTRUM.name)
     table = table.filter(pc.equal(table["domain"], domain))
+    table = table.filter(_in_gauge(table, gauge))
     return Distribution(*(_floats(table, name) for name in columns))
 
 
-def _from_histogram(run: Run, domain: str) -> Distribution:
+def _from_histogram(run: Run, domain: str, gauge: str | None) -> Distribution:
     if SPECTRUM_HISTOGRAM.name not in run.tables:
         return _nothing()
     table = run.table(SPECTRUM_HISTOGRAM.name)
     # NumPy's masks suffice here, and spare most reports the import of pyarrow.compute.
     of_domain = [name == domain for name in table.column("domain").to_pylist()]
     rows = np.array(of_domain, bool) & np.isnan(_floats(table, "head"))
+    rows &= _in_gauge(table, gauge)
     rate = _middle(_floats(table, "decay_rate_low"), _floats(table, "decay_rate_high"))[rows]
     low, high = _floats(table, "phase_low_deg")[rows], _floats(table, "phase_high_deg")[rows]
     parts = np.ceil((high - low) / _PHASE_STEP).clip(1).astype(int)
@@ -107,6 +114,12 @@ def _from_histogram(run: Run, domain: str) -> Distribution:
         imaginary=modulus * np.sin(phase),
         count=(_floats(table, "count")[rows] / parts)[index],
     )
+
+
+def _in_gauge(table: pa.Table, gauge: str | None) -> NDArray[np.bool_]:
+    if gauge is None:
+        return in_shown_gauge(table)
+    return np.array([name == gauge for name in table.column("gauge").to_pylist()], bool)
 
 
 def _middle(low: Floats, high: Floats) -> Floats:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from spectrakit.report.gauges import shown_gauge
 from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.arrow_arrays import numpy_array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -20,8 +21,23 @@ if TYPE_CHECKING:
 Row: TypeAlias = "dict[str, Any]"
 
 
-def layer_summaries(run: Run, domain: str | None = None) -> list[Row]:
-    """Rows of `spectrum_summary` that describe whole layers (in `domain`); heads are left out."""
+def layer_summaries(
+    run: Run, domain: str | None = None, among: Collection[str] | None = None
+) -> list[Row]:
+    """The row of `spectrum_summary` of each layer as a whole (in each domain, or in `domain`).
+
+    In the gauge that `shown_gauge` takes of those that the layer has.
+    """
+    rows = summaries_in_gauges(run, domain)
+    gauges: dict[tuple[int, str], list[str]] = {}
+    for row in rows:
+        gauges.setdefault((row["layer"], row["domain"]), []).append(row["gauge"])
+    shown = {place: shown_gauge(found, among) for place, found in gauges.items()}
+    return [row for row in rows if row["gauge"] == shown[row["layer"], row["domain"]]]
+
+
+def summaries_in_gauges(run: Run, domain: str | None = None) -> list[Row]:
+    """The same in every gauge that a layer has. Rows of heads are left out."""
     if SPECTRUM_SUMMARY.name not in run.tables:
         return []
     table = run.table(SPECTRUM_SUMMARY.name)
@@ -36,7 +52,7 @@ class LayerExponents(NamedTuple):
     """The Lyapunov exponents of a layer, per step.
 
     timescale: of the largest, in steps. mean: of all, as often as they occur. observed: whether
-    they are means over tokens; else they are log|lambda|.
+    they are means over tokens; else they are log|lambda|. gauge: of the state that they are of.
     """
 
     layer: int
@@ -45,6 +61,7 @@ class LayerExponents(NamedTuple):
     smallest: float
     timescale: float
     observed: bool
+    gauge: str
 
 
 def layer_exponents(lyapunov: pa.Table) -> list[LayerExponents]:
@@ -62,6 +79,7 @@ def layer_exponents(lyapunov: pa.Table) -> list[LayerExponents]:
                 smallest=float(exponents.min()),
                 timescale=float(part["timescale_steps"].to_numpy()[exponents.argmax()]),
                 observed=part["tokens"].null_count == 0,
+                gauge=part["gauge"][0].as_py(),
             )
         )
     return found

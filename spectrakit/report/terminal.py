@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from spectrakit.dynamics import Gauge
 from spectrakit.report.distribution import distribution
 from spectrakit.report.numbers import humanise, near_one, percent, ranges
-from spectrakit.report.summaries import layer_summaries, median_rate
+from spectrakit.report.summaries import layer_summaries, median_rate, summaries_in_gauges
 from spectrakit.tables import LAYERS
 from spectrakit.tables.schemas import MODULUS_SHARES, RADIUS_EDGES, bound_name
 
@@ -134,7 +135,8 @@ def spectrum_report(run: Run) -> RenderableType:
         ]
     for domain in domains:
         rows = {row["layer"]: row for row in summaries if row["domain"] == domain}
-        parts += [_table(run, domain, layers, rows), _legend(_VIEWS[domain], rows), ""]
+        told = _gauges(run, domain, rows)
+        parts += [_table(run, domain, layers, rows), _legend(_VIEWS[domain], rows, told), ""]
     return Group(*parts, *_reasons(layers))
 
 
@@ -176,11 +178,34 @@ _MODES = {
 _GROWS = " (in data mode |λ| > 1 is growth at a token, not instability)"
 
 
-def _legend(view: _View, rows: dict[int, Row]) -> Text:
-    gauges = ", ".join(sorted({row["gauge"] for row in rows.values()}))
+#: What λ is in a gauge, where that is not plain.
+_GAUGES = {
+    "retained": "in gauge retained λ is the share of what a token reads that comes from before it",
+    "dsf": "in gauge dsf, that of the papers, λ is a ratio of normalisers, which a bias on the "
+    "keys changes though no output does: not for comparing models",
+}
+
+
+def _gauges(run: Run, domain: str, rows: dict[int, Row]) -> Iterable[str]:
+    """Lines about the gauges that layers are shown in, and which have not the one asked for."""
+    layers: dict[str, list[int]] = {}
+    for number, row in rows.items():
+        layers.setdefault(row["gauge"], []).append(number)
+    every = {row["gauge"] for row in summaries_in_gauges(run, domain)}
+    others = f"; also in the tables: {', '.join(sorted(every - {*layers}))}"
+    yield f"gauge: {', '.join(sorted(layers))}{others if every - {*layers} else ''}"
+    yield from (text for gauge, text in _GAUGES.items() if gauge in layers)
+    asked = run.manifest.options.get("gauge")
+    if asked in get_args(Gauge):
+        for gauge, numbers in layers.items():
+            if gauge != asked:
+                yield f"not in gauge {asked}, which they do not have: {_layers(numbers)} ({gauge})"
+
+
+def _legend(view: _View, rows: dict[int, Row], gauges: Iterable[str]) -> Text:
     lines = [text for mode, text in _MODES.items() if mode in {r["mode"] for r in rows.values()}]
     grows = any(row["mode"] == "data" and not row["stable"] for row in rows.values())
-    lines += [view.stability + (_GROWS if grows else ""), f"gauge: {gauges}"]
+    lines += [view.stability + (_GROWS if grows else ""), *gauges]
     lines.append(
         f"median and bars: the timescale {view.timescale}, on a log axis; the outermost bars "
         f"take in what lies beyond, {view.growth} on the right"

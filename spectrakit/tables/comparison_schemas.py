@@ -5,6 +5,8 @@ from __future__ import annotations
 from spectrakit.tables.columns import Column, TableSchema
 
 UNLIKE = {
+    "other-gauge": "eigenvalues, or what is made of them, in another gauge (retained, dsf, "
+    "unnormalised)",
     "other-mode": "memory of another mode (static, nominal, data)",
     "other-past": "memory of another past (infinite, horizon, sequence)",
     "other-horizon": "memory of a past that ends at another horizon",
@@ -48,9 +50,10 @@ DECAY_DISTANCE = TableSchema(
         Column("domain", "string", "discrete or continuous, of the eigenvalues."),
         Column("mode", "string", "Where the first's are from: static, nominal or data."),
         Column("other_mode", "string", "Where the other's are from."),
-        Column("gauge", "string", "Scaling of the first's state. dsf and unnormalised may be "
-               "compared where the layer in the latter has no normaliser: it is then in both."),
-        Column("other_gauge", "string", "Scaling of the other's state."),
+        Column("gauge", "string", "Scaling of the first's state: one that both have (retained "
+               "before dsf), where there is such."),
+        Column("other_gauge", "string", "Scaling of the other's state. Where it is another, there "
+               "is no distance."),
         Column("wasserstein_decades", "float64", "Wasserstein-1 distance of the two distributions "
                "of log10(decay rate), among eigenvalues that decay at a finite rate.", "decade",
                nullable=True),

@@ -65,7 +65,8 @@ _LABELS = (
            "static (exact from weights), nominal (input-dependent A at its bias) or data "
            "(observed on tokens)."),
     Column("gauge", "string",
-           "Scaling of the state in which time-varying eigenvalues are defined."),
+           "Scaling of the state in which time-varying eigenvalues are defined: unnormalised, dsf, "
+           "retained or rickenbach2025. Only numbers in one gauge may be compared."),
 )  # fmt: skip
 
 
@@ -103,8 +104,9 @@ LAYERS = TableSchema(
         Column("operator", "string", "Structure of the transition operator A_t.", nullable=True),
         Column("mode", "string", "static, nominal or data; null where its recurrence was not "
                "looked at.", nullable=True),
-        Column("gauge", "string", "Scaling of the state in which its eigenvalues are defined.",
-               nullable=True),
+        Column("gauge", "string", "Scaling of the state in which its eigenvalues are compared with "
+               "those of other models: retained for attention, whose spectrum has rows in gauge "
+               "dsf too.", nullable=True),
         Column("heads", "int32", "Number of heads.", nullable=True),
         Column("channels", "int32", "Number of channels.", nullable=True),
         Column("state_size", "int32", "State entries per channel.", nullable=True),
@@ -191,6 +193,28 @@ SPECTRUM_HISTOGRAM = TableSchema(
     ),
 )  # fmt: skip
 
+QUERY_FACTOR = TableSchema(
+    "query_factor",
+    "a layer of attention, or a head of it, with what its eigenvalues in gauge dsf have over those "
+    "in gauge retained: lambda_dsf = query factor * lambda_retained at every token",
+    (
+        _LAYER,
+        _HEAD_OR_ALL,
+        Column("count", "int64", "Eigenvalues whose factor is a positive number, over all valid "
+               "tokens; the columns that follow are of these."),
+        Column("left_out", "int64", "The others: of tokens that read nothing from before them "
+               "(lambda_retained = 0)."),
+        Column("mean_log_dsf", "float64", "Mean log lambda in gauge dsf.", "1/step",
+               nullable=True),
+        Column("mean_log_retained", "float64", "Mean log lambda in gauge retained.", "1/step",
+               nullable=True),
+        Column("mean_log_query_factor", "float64", "Mean log of the query factor: the difference "
+               "of the two.", "1/step", nullable=True),
+        *_quantiles("log_query_factor", "the log of the query factor, within 1 %", "1/step",
+                    nullable=True),
+    ),
+)  # fmt: skip
+
 DECAY_KERNEL = TableSchema(
     "decay_kernel",
     "a bin of lags, with how strongly a layer or head carries an input over them; from 32 output "
@@ -254,6 +278,7 @@ TABLES = (
     SPECTRUM,
     SPECTRUM_SUMMARY,
     SPECTRUM_HISTOGRAM,
+    QUERY_FACTOR,
     LYAPUNOV,
     DECAY_KERNEL,
     RELEASED_BINS,

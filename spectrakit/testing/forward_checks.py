@@ -37,7 +37,7 @@ def recurrence_gives_the_layers_output(bench: CheckpointBench) -> None:
         require_close(what, observation.output(), observation.outputs, FLOAT32)
         if observation.recurrence.log_normaliser is None:
             continue
-        for gauge in ("dsf", "unnormalised"):
+        for gauge in ("dsf", "retained", "unnormalised"):
             y = observation.recurrence.in_gauge(gauge).run(observation.inputs)
             y = y if observation.finish is None else observation.finish(y)
             require_close(f"{what}, {gauge}", y, observation.outputs, 10 * FLOAT32)

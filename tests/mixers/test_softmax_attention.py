@@ -22,9 +22,9 @@ PADDED = Case(2, 1, 2, 9, 4, 3, None, 4, None, False, False, 7)
 
 def observed(case, scores, value):
     """The recurrence, its inputs and the attention's own outputs, (B, T, H, P)."""
-    output, log_normaliser = attend(scores, value)
+    output, *told = attend(scores, value)
     mixer = SoftmaxAttention(case.groups * case.per_group)
-    recurrence = mixer.observed(scores, log_normaliser, scores.sinks)
+    recurrence = mixer.observed(scores, *told, scores.sinks)
     inputs = value.repeat_interleave(case.per_group, 1).transpose(1, 2)
     return recurrence, inputs, output.transpose(1, 2)
 
@@ -93,7 +93,7 @@ def test_decays_between_two_tokens_multiply_to_the_ratio_of_their_normalisers():
 def test_equal_scores_decay_by_the_share_of_the_past():
     zeros = torch.zeros(1, 1, 40, 2)
     scores = Scores(zeros, zeros, 1.0)
-    recurrence = SoftmaxAttention(1).observed(scores, attend(scores, zeros)[1])
+    recurrence = SoftmaxAttention(1).observed(scores, *attend(scores, zeros)[1:])
     found = recurrence.eigenvalues().modulus[0, :, 0, 0]
     t = torch.arange(40)
     torch.testing.assert_close(found, (t / (t + 1)).double(), rtol=1e-6, atol=0)
@@ -131,7 +131,7 @@ def test_maps_are_their_matrices(case, t):
 @given(case=cases())
 def test_scores_of_weights_are_the_scores(case):
     scores, value = case.scores(torch.float64)
-    _, log_normaliser = attend(scores, value)
+    log_normaliser = attend(scores, value).log_normaliser
     exact = scores.rows(0, case.tokens)
     silent = log_normaliser.isneginf()
     weights = (exact - log_normaliser.masked_fill(silent, 0).unsqueeze(-1)).exp()

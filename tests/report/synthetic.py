@@ -37,12 +37,13 @@ class SyntheticRun:
         self._layers: list[dict[str, object]] = []
 
     def layer(self, rate, phase=0.0, *, mode="nominal", gauge="unnormalised", kind="mamba",
-              state_size=16, multiplicity=1, exact=True):  # fmt: skip
-        """A layer with discrete eigenvalues exp(-rate + i phase)."""
+              state_size=16, multiplicity=1, exact=True, new_layer=True):  # fmt: skip
+        """A layer with discrete eigenvalues exp(-rate + i phase), or the last in another gauge."""
         rate = np.asarray(rate, float).ravel()
         phase = np.broadcast_to(phase, rate.shape)
-        labels = self._label("discrete", mode, gauge)
-        self._list(kind, mode, gauge, state_size)
+        labels = self._label("discrete", mode, gauge, new_layer=new_layer)
+        if new_layer:
+            self._list(kind, mode, gauge, state_size)
         if exact:
             value = np.exp(-rate + 1j * phase)
             with np.errstate(divide="ignore"):

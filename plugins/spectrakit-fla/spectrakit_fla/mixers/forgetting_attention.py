@@ -12,9 +12,10 @@ As a recurrence, in the dsf gauge, with the state in the basis of the tokens (h_
     h_t      = lambda_t h_{t-1} + e_t u_t^T / nu_t,    lambda_t = f_t nu_{t-1} / nu_t
     y_t      = sum_{j<=t} exp(s_tj) h_t[j]
 
-In the unnormalised gauge lambda_t is f_t. B batch, T tokens, H heads, K head width; keys and values
-may be those of fewer heads. Queries and keys may be normed, and the output gate W_g left out; no
-position is encoded but by f. Lin et al. 2025 (arXiv 2503.02130), section 3.
+In the unnormalised gauge lambda_t is f_t, in the retained one 1 - exp(s_tt) / nu_t. B batch, T
+tokens, H heads, K head width; keys and values may be those of fewer heads. Queries and keys may be
+normed, and the output gate W_g left out; no position is encoded but by f. Lin et al. 2025 (arXiv
+2503.02130), section 3.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class ForgettingAttention(SoftmaxAttention):
         scores = Scores(query.transpose(1, 2), key.transpose(1, 2), self.head_width**-0.5)
         kept = log_forget.double().cumsum(1).transpose(1, 2)
         sinking = replace(scores, mask=ForgetMask(kept, query.dtype))
-        y, log_normaliser = attend(sinking, value.transpose(1, 2))
+        y, log_normaliser, log_odds = attend(sinking, value.transpose(1, 2))
 
         def finish(y: Tensor) -> Tensor:
             output = y.flatten(-2).to(hidden.dtype)
@@ -123,15 +124,17 @@ class ForgettingAttention(SoftmaxAttention):
             return functional.linear(output, p["output_projection"])
 
         return Observation(
-            self.forgetting(scores, log_normaliser, log_forget),
+            self.forgetting(scores, log_normaliser, log_odds, log_forget),
             value.repeat_interleave(self.heads // self.groups, dim=2),
             finish,
             finish(y.transpose(1, 2)),
         )
 
-    def forgetting(self, scores: Scores, log_normaliser: Tensor, log_forget: Tensor) -> Recurrence:
-        """From the scores s_tj, log nu (B, H, T) and log f (B, T, H)."""
-        remembering = self.observed(scores, log_normaliser)
+    def forgetting(
+        self, scores: Scores, log_normaliser: Tensor, log_odds: Tensor, log_forget: Tensor
+    ) -> Recurrence:
+        """From the scores s_tj, log nu and the log-odds (B, H, T), and log f (B, T, H)."""
+        remembering = self.observed(scores, log_normaliser, log_odds)
         operator = remembering.operator.scaled(log_forget.double())
         return replace(remembering, operator=operator)
 

@@ -65,13 +65,13 @@ class RotaryAttention(SoftmaxAttention):
             self.head_width**-0.5,
             mask,
         )
-        y, log_normaliser = attend(scores, value.transpose(1, 2))
+        y, *told = attend(scores, value.transpose(1, 2))
 
         def finish(y: Tensor) -> Tensor:
             return functional.linear(y.flatten(-2).to(hidden.dtype), p["output_projection"])
 
         return Observation(
-            self.observed(scores, log_normaliser),
+            self.observed(scores, *told),
             value.repeat_interleave(self.heads // self.groups, dim=2),
             finish,
             finish(y.transpose(1, 2)),
