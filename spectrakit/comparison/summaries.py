@@ -138,6 +138,7 @@ def _exponent_rows(lyapunov: pa.Table) -> Iterator[Row]:
 def _grown(row: Row) -> Iterator[tuple[str, Number]]:
     for name in ("largest", "mean", "smallest"):
         yield f"{name}_exponent", Number(row[name], None if row["observed"] else 0.0)
+    yield "erased_share", Number(row["erased"], None if row["observed"] else 0.0)
 
 
 def _carried(row: Row) -> Iterator[tuple[str, Number]]:
