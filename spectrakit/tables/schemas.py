@@ -145,30 +145,43 @@ SPECTRUM_SUMMARY = TableSchema(
         _HEAD_OR_ALL,
         *_LABELS,
         Column("count", "int64", "Eigenvalues with multiplicity (weights mode) or observed over "
-               "all valid tokens (data mode)."),
+               "all valid tokens (data mode). Exact."),
         Column("spectral_radius", "float64", "Largest |lambda|; null in the continuous domain.",
+               nullable=True),
+        Column("spectral_radius_bound", "float64", "How far spectral_radius can be off; 0 where "
+               "it is exact: everywhere but for eigenvalues that have an error_bound.",
                nullable=True),
         Column("spectral_abscissa", "float64", "Largest Re lambda; null in the discrete domain.",
                "1/time", nullable=True),
+        Column("spectral_abscissa_bound", "float64", "How far spectral_abscissa can be off, "
+               "likewise.", "1/time", nullable=True),
         Column("stable", "bool", "Discrete: radius < 1; continuous: abscissa < 0. Null where "
                "|lambda| >= 1 was observed on tokens: in a time-varying system that is not "
                "instability by itself.", nullable=True),
-        Column("mean_modulus", "float64", "Mean |lambda|; null in the continuous domain.",
-               nullable=True),
-        *_quantiles("modulus", "|lambda|", "", nullable=True),
-        *_quantiles("timescale", "1/decay rate (inf where |lambda| >= 1)", "step", nullable=True),
-        *_quantiles("decay_rate", "the decay rate", _PER_CONTINUOUS, nullable=False),
+        Column("mean_modulus", "float64", "Mean |lambda|, inf where it is beyond float64; null in "
+               "the continuous domain.", nullable=True),
+        Column("mean_modulus_bound", "float64", "How far mean_modulus can be off; 0 where it is "
+               "exact: in data mode, for all but layers of channels with a step each (Mamba), "
+               "whose moduli are binned.", nullable=True),
+        *_quantiles("modulus", "|lambda|, right to a factor of modulus^(+-relative_error)", "",
+                    nullable=True),
+        *_quantiles("timescale", "1/decay rate (inf where |lambda| >= 1), right to relative_error",
+                    "step", nullable=True),
+        *_quantiles("decay_rate", "the decay rate, right to relative_error", _PER_CONTINUOUS,
+                    nullable=False),
         *_shares(MODULUS_SHARES, RADIUS_EDGES, "|lambda|"),
         *_shares(PHASE_SHARES, PHASE_EDGES, "|phase| in degrees"),
         Column("relative_error", "float64", "Largest relative error of the decay rates behind the "
-               "quantiles: 0 if exact, 0.01 from a sketch, inf where an eigenvalue's error bound "
-               "allows any rate."),
+               "quantiles: 0 if exact, 0.01 from a sketch (data mode), inf where an eigenvalue's "
+               "error bound allows a rate of zero. Columns without a bound, or this one, are "
+               "exact, but for the rounding of float64."),
     ),
 )  # fmt: skip
 
 SPECTRUM_HISTOGRAM = TableSchema(
     "spectrum_histogram",
-    "a bin of decay rate and phase, with the eigenvalues of a layer or head that fall in it",
+    "a bin of decay rate and phase, with the eigenvalues of a layer or head that fall in it; of a "
+    "layer of channels with a step each (Mamba) in data mode, up to half a bin beyond its edges",
     (
         _LAYER,
         _HEAD_OR_ALL,
