@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from spectrakit.comparison.decay_distance import decay_distance, resolution
 from spectrakit.comparison.pairing import LayerPair, check_comparable, layer_pairs
 from spectrakit.comparison.summaries import SUMMARIES, Number, SummaryTable
-from spectrakit.report.distribution import distribution
+from spectrakit.report.distribution import finest_distribution
 from spectrakit.report.drawn import Tee
 from spectrakit.report.figures import render_all
 from spectrakit.report.summaries import layer_summaries
@@ -111,7 +111,9 @@ def compare_runs(runs: Sequence[Run], sink: Sink) -> None:
 
 def _distances(first: Run, other: Run) -> Iterator[Row]:
     for domain in ("discrete", "continuous"):
-        own, theirs = (distribution(run, domain) for run in (first, other))
+        (own, own_binned), (theirs, their_binned) = (
+            finest_distribution(run, domain) for run in (first, other)
+        )
         summaries = [_by_layer(run, domain) for run in (first, other)]
         for pair in layer_pairs(first, other):
             if pair.layer not in summaries[0] or pair.other not in summaries[1]:
@@ -121,7 +123,8 @@ def _distances(first: Run, other: Run) -> Iterator[Row]:
             reason = None
             if found.distance is None:
                 reason = "one of the two has no eigenvalue that decays at a finite rate"
-            blurred = sum(resolution(row["relative_error"]) for row in (mine, its))
+            blurred = resolution(mine["relative_error"], binned=pair.layer in own_binned)
+            blurred += resolution(its["relative_error"], binned=pair.other in their_binned)
             yield _placed(pair) | {
                 "domain": domain,
                 "mode": mine["mode"],

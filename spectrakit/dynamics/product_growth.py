@@ -75,8 +75,8 @@ def product_growth(operator: TransitionOperator, valid: Tensor) -> ProductGrowth
     steps = steps_of(operator, valid)
     tokens = valid.sum(-1).clamp(min=1).view(-1, 1)
     frame = _Frame.first(steps, operator, valid)
-    values, change = frame.log_values(), torch.full(frame.rank.shape, math.inf)
-    sweeps = 0
+    values = frame.log_values()
+    change, sweeps = torch.full_like(values[..., 0], math.inf), 0
     while sweeps < _MOST_SWEEPS:
         frame = _swept(steps, frame.begun(), adjoint=sweeps % 2 == 0, first=sweeps == 0)
         before, values = values, frame.log_values()

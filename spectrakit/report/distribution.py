@@ -63,6 +63,16 @@ class Distribution:
         return np.where(self.decay_rate < 0, -inverse, inverse)
 
 
+def finest_distribution(run: Run, domain: str) -> tuple[Distribution, frozenset[int]]:
+    """The eigenvalues of `run` in `domain`, from bins only in layers that have nothing finer.
+
+    And the layers that are from bins.
+    """
+    exact, binned = _from_spectrum(run, domain), _from_histogram(run, domain)
+    binned = binned.where(~np.isin(binned.layer, exact.layer))
+    return _both(exact, binned), frozenset(np.unique(binned.layer).astype(int).tolist())
+
+
 def distribution(run: Run, domain: str, *, fine_phases: bool = False) -> Distribution:
     """The eigenvalues of `run` in `domain`; empty where there are none.
 
