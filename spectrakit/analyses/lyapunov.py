@@ -1,9 +1,9 @@
 """Lyapunov exponents of every layer: how fast its state is forgotten over a whole sequence.
 
-Data mode multiplies the transitions of the valid tokens of each sequence and averages over the
-sequences; see `spectrakit.dynamics.lyapunov`. A batch of windows cut from one document is as many
-sequences. An A that does not depend on tokens, and the nominal one of weights mode, has log|lambda|
-and is written when first seen.
+Data mode multiplies the transitions of the valid tokens of each sequence, from where its state
+starts, and averages the exponents of the sequences; see `spectrakit.dynamics.lyapunov`. A batch of
+windows cut from one document is as many sequences. An A that does not depend on tokens, and the
+nominal one of weights mode, has log|lambda| and is written when first seen.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Lyapunov:
         """Take in one layer's recurrence."""
         if recurrence.mode == "data":
             assert valid is not None  # noqa: S101  (the pipeline's promise in data mode)
-            valid = recurrence.carrying(valid)
             seen = self._seen.setdefault(layer.index, _LayerProduct(layer, recurrence))
             with adding(layer, recurrence, valid):
-                seen.growth.add(recurrence.operator, valid)
+                starts = valid & ~recurrence.carrying(valid)
+                seen.growth.add(recurrence.operator, valid, starts)
         elif layer.index not in self._written:
             self._written.add(layer.index)
             exponents = LyapunovExponents.of_constant(recurrence.eigenvalues())
@@ -85,6 +85,10 @@ class Lyapunov:
             "timescale_steps": found.timescale.flatten().cpu().numpy(),
             "multiplicity": found.multiplicity.flatten().cpu().numpy(),
             "tokens": found.tokens,
+            "sequences": found.sequences,
+            "erased": None if found.tokens is None else found.erased.flatten().cpu().numpy(),
+            "last_change": found.change.flatten().cpu().numpy(),
+            "sweeps": found.sweeps,
         }
         self.sink.append(LYAPUNOV, LYAPUNOV.table(columns))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit.analyses.modulus_sums import ModulusSums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,15 @@ class Bins:
         return np.where(exact, self.low, np.copysign(inside, self.high))
 
 
+def reach_of_bins(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The smallest, middle and largest rates > 0 in bins [low, high): half a bin on either side.
+
+    Beyond its edges, that is: two roundings put the products of `add_separable` there.
+    """
+    half = math.sqrt(GROWTH)
+    return low / half, np.sqrt(low * high), high * half
+
+
 class _LogCounts:
     """Counts (groups, bins) over a window of bin indices that grows as it needs to."""
 
@@ -104,6 +114,7 @@ class DecaySketch:
         #: Exact extremes of the decay rate per group.
         self.lowest = np.full(groups, math.inf)
         self.highest = np.full(groups, -math.inf)
+        self.moduli = ModulusSums(groups)
 
     # ---- adding --------------------------------------------------------------------------------
 
@@ -116,6 +127,7 @@ class DecaySketch:
             return
         low, high = rates.amin(0), rates.amax(0)
         self._widen(low, high)
+        self.moduli.add(rates, multiplicity)
         if phases is None:
             if bool((low > 0).all()) and bool(high.isfinite().all()):
                 self._add_positive(rates, multiplicity)
@@ -150,12 +162,16 @@ class DecaySketch:
         for tokens, channels in _blocks(step, rate.shape[1], low, high):
             reach = low[channels].amin(), high[channels].amax()
             first, counts = _shifted_histogram(step[tokens, channels], rate[channels], reach)
-            self._window(1, 0).add(first, counts.cpu().numpy()[None] * multiplicity)
+            found = counts.cpu().numpy()[None] * multiplicity
+            self._window(1, 0).add(first, found)
+            edges = GROWTH ** (first + np.arange(found.shape[1] + 1.0))
+            self.moduli.add_binned(*reach_of_bins(edges[:-1], edges[1:]), found)
 
     def merge(self, other: DecaySketch) -> None:
         """Add the counts of another sketch of the same groups."""
         self.lowest = np.minimum(self.lowest, other.lowest)
         self.highest = np.maximum(self.highest, other.highest)
+        self.moduli.merge(other.moduli)
         for (sign, phase), window in other._logarithmic.items():
             self._window(sign, phase).add(window.first, window.counts)
         for (rate, phase), counts in other._exact.items():
@@ -170,6 +186,7 @@ class DecaySketch:
         whole = DecaySketch(self.groups + 1)
         whole.lowest = np.concatenate([[self.lowest.min()], self.lowest])
         whole.highest = np.concatenate([[self.highest.max()], self.highest])
+        whole.moduli = self.moduli.with_total()
         for (sign, phase), window in self._logarithmic.items():
             whole._window(sign, phase).add(window.first, totalled(window.counts))
         whole._exact = {key: totalled(counts) for key, counts in self._exact.items()}

@@ -264,9 +264,11 @@ def _discrete_columns(eigenvalues: DiscreteEigenvalues) -> Row:
 def _continuous_columns(eigenvalues: ContinuousEigenvalues) -> Row:
     values = eigenvalues.values.flatten()
     imaginary = values.imag.double().numpy() if values.is_complex() else 0.0
+    bound = eigenvalues.error_bound
     return {
         "re": values.real.double().numpy(),
         "im": imaginary,
         "decay_rate": -values.real.double().numpy(),
         "multiplicity": eigenvalues.multiplicity,
+        "error_bound": None if bound is None else bound.double().flatten().numpy(),
     }

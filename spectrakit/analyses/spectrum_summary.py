@@ -58,11 +58,14 @@ def summarise_exactly(eigenvalues: DiscreteEigenvalues) -> dict[str, object]:
     ]
     unsure = np.flatnonzero(error)
     turn, slower, faster = _reach_of_errors(rates[unsure], error[unsure])
+    radius = _modulus(float(rates.min()))
     return {
         "count": total,
-        "spectral_radius": _modulus(float(rates.min())),
+        "spectral_radius": radius,
+        "spectral_radius_bound": _bound_of_largest(_moduli(rates), error),
         "stable": bool(rates.min() > 0),
         "mean_modulus": float(_mean_modulus(rates, copies / total)),
+        "mean_modulus_bound": float(error @ copies / total),
         **_discrete_quantiles(*quantiles),
         **_exact_modulus_shares(rates, copies, unsure, slower, faster),
         **_exact_phase_shares(degrees, copies, unsure, turn),
@@ -136,13 +139,14 @@ def _phase_within(degrees: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _relative_error(rates: np.ndarray, slower: np.ndarray, faster: np.ndarray) -> float:
-    """The largest of any decay rate; inf where one may as well be zero or infinite."""
+    """The largest of any decay rate; inf where one may be zero, infinite or of the other sign."""
     off = (slower != rates) | (faster != rates)
     if not off.any():
         return 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = np.maximum(faster[off] - rates[off], rates[off] - slower[off]) / np.abs(rates[off])
-    return float(np.nan_to_num(reach, nan=math.inf, posinf=math.inf).max())
+    largest = float(np.nan_to_num(reach, nan=math.inf, posinf=math.inf).max())
+    return largest if largest < 1 else math.inf
 
 
 def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
@@ -158,12 +162,15 @@ def summarise_sketch(sketch: DecaySketch) -> dict[str, object]:
         positions = [(cumulative < least[:, None]).sum(1) for least in needed]
         quantiles.append(bins.centre[order][positions])
     shares = bins.counts / totals[:, None]
+    mean, mean_bound = sketch.moduli.mean(totals)
     return {
         "count": totals,
         "spectral_radius": np.array([_modulus(rate) for rate in sketch.lowest]),
+        "spectral_radius_bound": np.zeros(sketch.groups),
         # Growth at some tokens does not make a time-varying system unstable: that is not known.
         "stable": [True if lowest > 0 else None for lowest in sketch.lowest],
-        "mean_modulus": _mean_modulus(bins.centre, shares),
+        "mean_modulus": mean,
+        "mean_modulus_bound": mean_bound,
         **_discrete_quantiles(*quantiles),
         **_modulus_shares(bins, shares),
         **_phase_shares(bins, shares),
@@ -176,12 +183,18 @@ def summarise_continuous(eigenvalues: ContinuousEigenvalues) -> dict[str, object
     rates = eigenvalues.decay_rate.double().flatten().numpy()
     abscissa = float(-rates.min())
     quantiles = np.quantile(rates, QUANTILES, method="inverted_cdf")
+    error = np.zeros(rates.size)
+    if eigenvalues.error_bound is not None:
+        error = eigenvalues.error_bound.double().flatten().numpy()
+    unsure = np.flatnonzero(error)
+    reach = rates[unsure] - error[unsure], rates[unsure] + error[unsure]
     return {
         "count": len(rates) * eigenvalues.multiplicity,
         "spectral_abscissa": abscissa,
+        "spectral_abscissa_bound": _bound_of_largest(-rates, error),
         "stable": abscissa < 0,
         **dict(zip(quantile_names("decay_rate"), quantiles, strict=True)),
-        "relative_error": 0.0,
+        "relative_error": _relative_error(rates[unsure], *reach),
     }
 
 
@@ -207,6 +220,14 @@ def _moduli(rates: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         moduli: np.ndarray = np.exp(-rates)
     return moduli
+
+
+def _bound_of_largest(values: np.ndarray, error: np.ndarray) -> float:
+    """How far the largest of values that can be off by so much can be off."""
+    if not error.any():
+        return 0.0
+    largest = values.max()
+    return float(max((values + error).max() - largest, largest - (values - error).max()))
 
 
 def _mean_modulus(rates: np.ndarray, shares: np.ndarray) -> np.ndarray:

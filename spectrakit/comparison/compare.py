@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from spectrakit.comparison.decay_distance import decay_distance, resolution
 from spectrakit.comparison.pairing import LayerPair, check_comparable, layer_pairs
 from spectrakit.comparison.summaries import SUMMARIES, Number, SummaryTable
-from spectrakit.report.distribution import distribution
+from spectrakit.report.distribution import finest_distribution
 from spectrakit.report.drawn import Tee
 from spectrakit.report.figures import render_all
 from spectrakit.report.gauges import shared_gauges
@@ -114,23 +114,22 @@ def compare_runs(runs: Sequence[Run], sink: Sink) -> None:
 def _distances(first: Run, other: Run) -> Iterator[Row]:
     for domain in ("discrete", "continuous"):
         summaries = [_by_layer(run, domain) for run in (first, other)]
-        own, theirs = (cache(partial(distribution, run, domain)) for run in (first, other))
+        own, theirs = (cache(partial(finest_distribution, run, domain)) for run in (first, other))
         for pair in layer_pairs(first, other):
             if pair.layer not in summaries[0] or pair.other not in summaries[1]:
                 continue
             by_gauge = summaries[0][pair.layer], summaries[1][pair.other]
             gauges = shared_gauges(*by_gauge)
             mine, its = (rows[gauge] for rows, gauge in zip(by_gauge, gauges, strict=True))
-            found = decay_distance(
-                own(gauge=gauges[0]).of_layer(pair.layer),
-                theirs(gauge=gauges[1]).of_layer(pair.other),
-            )
+            (one, own_binned), (another, their_binned) = own(gauges[0]), theirs(gauges[1])
+            found = decay_distance(one.of_layer(pair.layer), another.of_layer(pair.other))
             reason = None
             if gauges[0] != gauges[1]:
                 reason = f"in gauges {gauges[0]} and {gauges[1]}, which are not compared"
             elif found.distance is None:
                 reason = "one of the two has no eigenvalue that decays at a finite rate"
-            blurred = sum(resolution(row["relative_error"]) for row in (mine, its))
+            blurred = resolution(mine["relative_error"], binned=pair.layer in own_binned)
+            blurred += resolution(its["relative_error"], binned=pair.other in their_binned)
             yield _placed(pair) | {
                 "domain": domain,
                 "mode": mine["mode"],

@@ -2,10 +2,11 @@
 
     W_1 = integral |F(x) - G(x)| dx        x = log10(decay rate)
 
-F and G are the distributions of x over the eigenvalues of each layer, with multiplicity and all
-tokens in data mode. Ratios are what matters of rates that span many decades: W_1 = 0.3 says that
-timescales differ by a factor of two, on average. Eigenvalues that never decay (|lambda| >= 1) and
-those that are zero have no such x; their shares stand beside it.
+F and G are the distributions of x over the eigenvalues of each layer, with multiplicity: the exact
+ones where the run has them, as in weights mode, and those of all tokens, in bins, in data mode.
+Ratios are what matters of rates that span many decades: W_1 = 0.3 says that timescales differ by a
+factor of two, on average. Eigenvalues that never decay (|lambda| >= 1) and those that are zero have
+no such x; their shares stand beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from spectrakit.analyses.sketch import GROWTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,9 +56,15 @@ def decay_distance(one: Distribution, other: Distribution) -> DecayDistance:
     )
 
 
-def resolution(relative_error: float) -> float:
-    """Decades by which a rate known to `relative_error` may be off."""
-    return math.log10(1 + relative_error)
+def resolution(relative_error: float, *, binned: bool) -> float:
+    """Decades by which rates may be off that are known to `relative_error`; inf from 1 on.
+
+    binned: whether they were taken from a histogram, whose bins' middles are a factor of at most
+    `GROWTH` from every rate in them, whatever is known of the rates themselves.
+    """
+    if binned:
+        return math.log10(GROWTH)
+    return -math.log10(1 - relative_error) if relative_error < 1 else math.inf
 
 
 def _log_rates(layer: Distribution) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -113,8 +113,9 @@ class SummaryTable:
 
 
 _SHARES = (*MODULUS_SHARES, *PHASE_SHARES)
-_RATES = (*quantile_names("timescale"), *quantile_names("decay_rate"))
 _MODULI = quantile_names("modulus")
+#: Of what exp of is still a number.
+_LARGEST_LOG = 700.0
 _EXTREMES = ("spectral_radius", "spectral_abscissa", "mean_modulus")
 
 
@@ -130,16 +131,33 @@ def _spectral(row: Row) -> Iterator[tuple[str, Number]]:
     error = row["relative_error"]
     for name in _SHARES:
         yield name, Number(row[name], row[bound_name(name)])
-    for name in _RATES:
-        value = row[name]
-        yield name, Number(value, None if value is None else abs(value) * error)
+    for name in quantile_names("decay_rate"):
+        yield name, Number(row[name], _moved(row[name], error))
+    for name in quantile_names("timescale"):
+        # Rates off by a share e: 1/r by e / (1 - e) of it.
+        yield (
+            name,
+            Number(row[name], _moved(row[name], error / (1 - error) if error < 1 else error)),
+        )
     for name in _MODULI:
-        # A rate r off by a share e moves exp(-r) by exp(-r) r e.
         value = row[name]
-        moved = value * -math.log(value) * error if value else value
-        yield name, Number(value, None if moved is None else abs(moved))
+        yield name, Number(value, _moved_modulus(value, error) if value else value)
     for name in _EXTREMES:
-        yield name, Number(row[name], 0.0 if error == 0 else None)
+        # Of runs written by an earlier version, whose tables do not say, None.
+        yield name, Number(row[name], row.get(bound_name(name)))
+
+
+def _moved(value: float | None, share: float) -> float | None:
+    """How far a value can be off by a share of it: not at all if by none, infinite or not."""
+    if value is None:
+        return None
+    return abs(value) * share if value and share else 0.0
+
+
+def _moved_modulus(modulus: float, error: float) -> float:
+    """How far |lambda| can be off, where its decay rate can by the share `error`."""
+    reach = abs(math.log(modulus)) * error
+    return modulus * math.expm1(reach) if reach < _LARGEST_LOG else math.inf
 
 
 def _exponent_rows(lyapunov: pa.Table) -> Iterator[Row]:
@@ -152,6 +170,7 @@ def _grown(row: Row) -> Iterator[tuple[str, Number]]:
     for name in ("largest", "mean", "smallest"):
         error = None if row["observed"] else 0.0
         yield f"{name}_exponent", Number(row[name], error, _in_gauge(row))
+    yield "erased_share", Number(row["erased"], None if row["observed"] else 0.0)
 
 
 def _carried(row: Row) -> Iterator[tuple[str, Number]]:

@@ -74,7 +74,7 @@ class DiagonalPlusLowRank:
     def eigenvalues(self) -> DiscreteEigenvalues:
         """(H, N), with error bounds; inf where first-order perturbation theory bounds nothing."""
         mu = self.generator_eigenvalues
-        error = self._generator_error(mu, torch.linalg.matrix_norm(self._generator()))
+        error = self.generator_error
         half_step = self.step.double().unsqueeze(-1) / 2
         z = half_step * mu
         return DiscreteEigenvalues(
@@ -115,6 +115,12 @@ class DiagonalPlusLowRank:
     def scaled(self, log_factor: Tensor) -> Dense:
         """exp(log_factor_t) A_bar, multiplied out: log_factor (..., H)."""
         return Dense(self.dense() * log_factor.exp()[..., None, None])
+
+    @cached_property
+    def generator_error(self) -> Tensor:
+        """How far each of `generator_eigenvalues` can be off: (H, N)."""
+        norm = torch.linalg.matrix_norm(self._generator())
+        return self._generator_error(self.generator_eigenvalues, norm)
 
     @cached_property
     def generator_eigenvalues(self) -> Tensor:

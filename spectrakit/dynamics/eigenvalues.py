@@ -123,10 +123,12 @@ class ContinuousEigenvalues:
     """Eigenvalues of h' = A h, before discretisation: (H, K), real or complex.
 
     Their unit is one over the unit of the layer's learned step, which has no tokens in it.
+    error_bound: (H, K), how far each can be off; None where they are parameters.
     """
 
     values: Tensor
     multiplicity: int = 1
+    error_bound: Tensor | None = None
 
     @property
     def decay_rate(self) -> Tensor:

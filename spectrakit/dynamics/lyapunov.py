@@ -1,31 +1,35 @@
 """Lyapunov exponents: how fast the product of a sequence's transitions shrinks.
 
-    A_T ... A_2 A_1 = Q_T R_T ... R_2 R_1        A_t Q_{t-1} = Q_t R_t,  Q_0 = I
+    exponent_i = 1/T log sigma_i(A_T ... A_2 A_1)        sigma_1 >= sigma_2 >= ... >= sigma_N
 
-    exponent_i = 1/T sum_t log|(R_t)_ii|
-
-per step and head, i = 1 .. N (Benettin et al. 1980; Eckmann & Ruelle 1985, section 5). This is
-log|R_ii| / T of the QR decomposition of the whole product, at any T. Their sum is the mean of
-log|det A_t|; as T grows they become the logarithms of the product's singular values over T, which
-eigenvalues of single A_t do not tell unless the A_t commute.
+per step and head: the finite-time exponents (Eckmann & Ruelle 1985, section 5), from the singular
+values of the product (`product_growth`). They do not depend on the basis of the state as long as it
+is orthonormal, at any T, and sum to the mean of log|det A_t|. Eigenvalues of single A_t do not tell
+them unless the A_t commute.
 
 Where the A_t do commute (scalar, diagonal and rotated operators) the exponents are the means of
-log|lambda|, and an operator that does not depend on the input has log|lambda| itself. A change of
-gauge h -> s_t h moves all exponents of a head by log(s_T / s_0) / T, which vanishes for bounded s.
+log|lambda| over the sequence, and an operator that does not depend on the input has log|lambda|
+itself, the limit of long sequences. A change of gauge h -> s_t h moves all exponents of a head by
+log(s_T / s_0) / T, which vanishes for bounded s.
 
-Each sequence is a product of its own, of its valid tokens; exponents of several are averaged,
-weighted by their tokens. B batch, T tokens, H heads, N state.
+Each sequence is a product of its own, of its valid tokens, and so is each part of one between
+tokens at which the state starts anew. Exponents are sorted in each, and then averaged, weighted by
+their tokens: the i-th is the mean of the i-th largest. A singular value that is exactly zero has an
+exponent of -inf. It is counted, and left out of the mean.
+
+B batch, T tokens, H heads, N state, K distinct exponents of a head, S sequences.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.operators import DiagonalDecay, ScalarDecay, SeparableDecay
-from spectrakit.dynamics.qr_growth import qr_growth
+from spectrakit.dynamics.product_growth import product_growth
 from spectrakit.dynamics.rotated_decay import RotatedDecay
 
 if TYPE_CHECKING:
@@ -40,15 +44,22 @@ else:
 
 @dataclass(frozen=True)
 class LyapunovExponents:
-    """Exponents (H, K) per step, each head's falling, -inf where the product is singular.
+    """Exponents (H, K) per step, each head's falling; -inf where the product is always singular.
 
-    multiplicity: (H, K), how often each occurs. tokens: how many transitions they are the mean of;
-    None for an operator that does not depend on tokens.
+    multiplicity: (H, K), how often each occurs. tokens: the transitions of all sequences, and
+    sequences: how many those are; None for an operator that does not depend on tokens. erased:
+    (H, K), the sequences in which the exponent is -inf, which its mean leaves out. change: (H, K),
+    the most that the exponent of a sequence moved in the last of the `sweeps` that it took to find
+    it; 0 and no sweeps where it has a closed form.
     """
 
     exponents: Tensor
     multiplicity: Tensor
-    tokens: int | None = None
+    tokens: int | None
+    sequences: int | None
+    erased: Tensor
+    change: Tensor
+    sweeps: int
 
     @property
     def timescale(self) -> Tensor:
@@ -62,15 +73,43 @@ class LyapunovExponents:
     @classmethod
     def of_constant(cls, eigenvalues: DiscreteEigenvalues) -> LyapunovExponents:
         """log|lambda| of an operator (H, K) that is the same at every token."""
-        log_modulus = eigenvalues.log_modulus.double()
-        return cls._falling(log_modulus, torch.tensor(eigenvalues.multiplicities))
+        exponents, order = eigenvalues.log_modulus.double().sort(-1, descending=True)
+        copies = torch.tensor(eigenvalues.multiplicities, device=order.device)
+        nothing = torch.zeros_like(order)
+        return cls(
+            exponents,
+            copies.expand_as(order).gather(-1, order),
+            tokens=None,
+            sequences=None,
+            erased=nothing,
+            change=nothing.double(),
+            sweeps=0,
+        )
 
-    @classmethod
-    def _falling(
-        cls, exponents: Tensor, multiplicity: Tensor, tokens: int | None = None
-    ) -> LyapunovExponents:
-        exponents, order = exponents.sort(-1, descending=True)
-        return cls(exponents, multiplicity.expand_as(order).gather(-1, order), tokens)
+
+@dataclass(frozen=True)
+class _Total:
+    """Of sequences: sums of log growth and of tokens where it is finite, and counts; (H, K) each.
+
+    change: the largest; see `LyapunovExponents`.
+    """
+
+    growth: Tensor
+    grown_tokens: Tensor
+    erased: Tensor
+    change: Tensor
+    sweeps: int
+    multiplicity: int
+
+    def plus(self, other: _Total) -> _Total:
+        return _Total(
+            self.growth + other.growth,
+            self.grown_tokens + other.grown_tokens,
+            self.erased + other.erased,
+            self.change.maximum(other.change),
+            max(self.sweeps, other.sweeps),
+            self.multiplicity,
+        )
 
 
 class LyapunovSum:
@@ -78,54 +117,140 @@ class LyapunovSum:
 
     def __init__(self) -> None:
         self.tokens = 0
-        self._growth: Tensor | None = None
-        self._multiplicity = 1
+        self.sequences = 0
+        self._total: _Total | None = None
 
-    def add(self, operator: TransitionOperator, valid: Tensor) -> None:
+    def add(
+        self, operator: TransitionOperator, valid: Tensor, starts: Tensor | None = None
+    ) -> None:
         """Take in sequences: an operator with leading axes (B, T), and its valid tokens (B, T).
 
-        Tokens that are not valid are left out of the product. Every call brings whole sequences:
-        what was added before is not continued.
+        Tokens that are not valid are left out of the product. starts: (B, T), tokens whose state
+        before them is empty: they are left out as well, and the product begins anew after them.
+        Every call brings whole sequences: what was added before is not continued.
 
         Raises FloatingPointError where the growth of some head is NaN or infinite.
         """
-        growth, self._multiplicity = _log_growth(operator, valid)
-        if bool((growth.isnan() | growth.isposinf()).any()):
-            message = "a transition is NaN or infinite"
-            raise FloatingPointError(message)
-        self._growth = growth if self._growth is None else self._growth + growth
-        self.tokens += int(valid.sum())
+        parts = _parts(valid, starts)
+        tokens = _counts(parts)
+        if len(tokens) == 0:
+            return
+        grown = _grown(operator, parts)
+        self._take(grown.sorted_total(tokens), int(tokens.sum()), len(tokens))
 
     def merge(self, other: LyapunovSum) -> None:
         """Take in what `other` added up over other sequences of the same layer."""
-        if other._growth is None:
-            return
-        self._growth = other._growth if self._growth is None else self._growth + other._growth
-        self._multiplicity = other._multiplicity
-        self.tokens += other.tokens
+        if other._total is not None:
+            self._take(other._total, other.tokens, other.sequences)
+
+    def _take(self, total: _Total, tokens: int, sequences: int) -> None:
+        self._total = total if self._total is None else self._total.plus(total)
+        self.tokens += tokens
+        self.sequences += sequences
 
     def exponents(self) -> LyapunovExponents:
         """The mean growth per token, falling. Raises ValueError where no token was added."""
-        if self._growth is None or self.tokens == 0:
+        total = self._total
+        if total is None:
             message = "no valid token was added"
             raise ValueError(message)
-        multiplicity = torch.tensor([self._multiplicity], device=self._growth.device)
-        return LyapunovExponents._falling(self._growth / self.tokens, multiplicity, self.tokens)
+        mean = total.growth / total.grown_tokens.clamp(min=1)
+        return LyapunovExponents(
+            torch.where(total.grown_tokens > 0, mean, -math.inf),
+            torch.full_like(total.erased, total.multiplicity),
+            tokens=self.tokens,
+            sequences=self.sequences,
+            erased=total.erased,
+            change=total.change,
+            sweeps=total.sweeps,
+        )
 
 
-def _log_growth(operator: TransitionOperator, valid: Tensor) -> tuple[Tensor, int]:
-    """sum_t log|(R_t)_ii| over all valid tokens (H, K), and how often each of the K occurs."""
+@dataclass(frozen=True)
+class _Grown:
+    """log growth (S, H, K) of sequences; change: (S, H), see `ProductGrowth`."""
+
+    growth: Tensor
+    multiplicity: int = 1
+    change: Tensor | None = None
+    sweeps: int = 0
+
+    def sorted_total(self, tokens: Tensor) -> _Total:
+        """Of all of them, whose tokens are (S,). Raises FloatingPointError on NaN and +inf."""
+        growth = self.growth.sort(-1, descending=True).values
+        if bool((growth.isnan() | growth.isposinf()).any()):
+            message = "a transition is NaN or infinite"
+            raise FloatingPointError(message)
+        finite = growth.isfinite()
+        change = torch.zeros_like(growth[0])
+        if self.change is not None:
+            change = change + self.change.amax(0).unsqueeze(-1)
+        return _Total(
+            torch.where(finite, growth, 0).sum(0),
+            (finite * tokens.view(-1, 1, 1)).sum(0),
+            (~finite).sum(0),
+            change,
+            self.sweeps,
+            self.multiplicity,
+        )
+
+
+def _parts(valid: Tensor, starts: Tensor | None) -> Tensor:
+    """Which sequence each token (B, T) belongs to, -1 for those of none: numbers without a gap."""
+    number = torch.arange(len(valid), device=valid.device).unsqueeze(-1).expand_as(valid)
+    if starts is not None:
+        starts = starts & valid
+        number = number + starts.flatten().cumsum(0).view_as(number)
+        valid = valid & ~starts
+    part = torch.full_like(number, -1)
+    part[valid] = torch.unique(number[valid], return_inverse=True)[1]
+    return part
+
+
+def _counts(parts: Tensor) -> Tensor:
+    """Tokens of each part: (S,)."""
+    return torch.bincount(parts[parts >= 0])
+
+
+def _grown(operator: TransitionOperator, parts: Tensor) -> _Grown:
+    """Of every part of a batch of sequences; parts: (B, T), see `_parts`."""
     if isinstance(operator, ScalarDecay | RotatedDecay):
-        return _total(operator.log_decay, valid).unsqueeze(-1), operator.state_size
+        return _Grown(_total(operator.log_decay, parts).unsqueeze(-1), operator.state_size)
     if isinstance(operator, DiagonalDecay):
-        return _total(operator.log_decay, valid), 1
+        return _Grown(_total(operator.log_decay, parts))
     if isinstance(operator, SeparableDecay):
         # The steps add up before they meet the rates: (B, T, H, N) is never there.
-        return -_total(operator.step, valid).unsqueeze(-1) * operator.rate.double(), 1
-    return qr_growth(operator, valid), 1
+        return _Grown(-_total(operator.step, parts).unsqueeze(-1) * operator.rate.double())
+    # Of every row its first part at once, then its second: mostly there is but one.
+    found, changes, order, sweeps = [], [], [], 0
+    for chosen in _rounds(parts):
+        rows = chosen.any(-1)
+        product = product_growth(operator, chosen)
+        found.append(product.log_values[rows])
+        changes.append(product.change[rows])
+        order.append(parts.where(chosen, -1).amax(-1)[rows])
+        sweeps = max(sweeps, product.sweeps)
+    place = torch.cat(order).argsort()
+    return _Grown(torch.cat(found)[place], 1, torch.cat(changes)[place], sweeps)
 
 
-def _total(values: Tensor, valid: Tensor) -> Tensor:
-    """Sum of (B, T, ...) over valid tokens, in float64."""
-    mask = valid.view(*valid.shape, *[1] * (values.dim() - 2))
-    return torch.where(mask, values, 0).sum((0, 1), dtype=torch.float64)
+def _rounds(parts: Tensor) -> Iterator[Tensor]:
+    """Tokens (B, T) that hold at most one part of each row; together, all parts."""
+    left = parts.clone()
+    while bool((left >= 0).any()):
+        first = left.where(left >= 0, left.max() + 1).amin(-1, keepdim=True)
+        chosen = (left == first) & (left >= 0)
+        yield chosen
+        left[chosen] = -1
+
+
+def _total(values: Tensor, parts: Tensor) -> Tensor:
+    """Sum of (B, T, ...) over the tokens of every part, in float64: (S, ...)."""
+    there = parts >= 0
+    count = len(_counts(parts))
+    rows = there.any(-1)
+    if count == int(rows.sum()):  # a part is what is valid of a row
+        mask = there.view(*there.shape, *[1] * (values.dim() - 2))
+        return torch.where(mask, values, 0).sum(1, dtype=torch.float64)[rows]
+    total = torch.zeros(count, *values.shape[2:], dtype=torch.float64, device=values.device)
+    return total.index_add_(0, parts[there], values[there].double())

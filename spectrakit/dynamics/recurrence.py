@@ -57,7 +57,8 @@ class Recurrence:
     normaliser, and that is called "unnormalised".
     head_axis: what H counts. width: P, columns of a head's state.
     step: the discretisation step Delta (..., H), or (..., H, N) where every state has its own, and
-    generator: the eigenvalues (H, K) of the continuous-time A, where the layer has them.
+    generator: the eigenvalues (H, K) of the continuous-time A, where the layer has them, and
+    generator_error: how far they can be off (H, K), where they are computed.
     input_map, output_map: B_t and C_t; None where weights alone do not determine them.
     feedthrough: D, (H,) or (H, P); one that varies is (B, T, H, P) or broadcasts to it; or None.
     log_normaliser: log nu_t (B, T, H) of a read-out that is normalised; None where it is not.
@@ -77,6 +78,7 @@ class Recurrence:
     width: int
     step: Tensor | None = None
     generator: Tensor | None = None
+    generator_error: Tensor | None = None
     input_map: InputMap | None = None
     output_map: OutputMap | None = None
     feedthrough: Tensor | None = None
@@ -102,7 +104,7 @@ class Recurrence:
         if self.generator is None:
             return None
         copies = self.operator.state_size // self.generator.shape[-1]
-        return ContinuousEigenvalues(self.generator, multiplicity=copies * self.width)
+        return ContinuousEigenvalues(self.generator, copies * self.width, self.generator_error)
 
     @property
     def as_read(self) -> Recurrence:

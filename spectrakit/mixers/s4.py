@@ -103,6 +103,7 @@ class S4:
             width=1,
             step=step,
             generator=operator.generator_eigenvalues,
+            generator_error=operator.generator_error,
             input_map=None if key is None else ConstantInput(key),
             output_map=output,
             feedthrough=None if output is None else stored.feedthrough(p),

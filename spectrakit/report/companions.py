@@ -13,7 +13,7 @@ from spectrakit.report.memory_report import memory_report
 from spectrakit.report.numbers import humanise
 from spectrakit.report.probe_report import probe_report
 from spectrakit.report.states_report import states_report
-from spectrakit.report.summaries import layer_exponents
+from spectrakit.report.summaries import LayerExponents, layer_exponents
 from spectrakit.tables import DECAY_KERNEL, LAYERS, LYAPUNOV
 from spectrakit.tables.memory_schema import MEMORY_SUMMARY
 from spectrakit.tables.probe_schema import PROBE
@@ -35,7 +35,11 @@ def companions_report(run: Run) -> RenderableType:
         found = run.table(LYAPUNOV.name)
         gauges = set(found["gauge"].to_pylist())
         legend = _LYAPUNOV + "".join(text for gauge, text in _GROWN.items() if gauge in gauges)
-        parts += [_lyapunov(found, kinds), Text(legend, style="dim"), ""]
+        exponents = layer_exponents(found)
+        erased = any(of.erased for of in exponents)
+        legend += _ERASED if erased else ""
+        table = _lyapunov(exponents, kinds, erased=erased)
+        parts += [table, Text(legend, style="dim"), ""]
     if DECAY_KERNEL.name in run.tables:
         parts += [_kernel(run.table(DECAY_KERNEL.name), kinds), Text(_KERNEL, style="dim"), ""]
     if MEMORY_SUMMARY.name in run.tables:
@@ -56,6 +60,7 @@ _GROWN = {
     "dsf": "; in gauge dsf that of softmax attention is log(nu_1 / nu_T) / T, which says more "
     "about the length T of the sequences than about the layer",
 }
+_ERASED = "; erased: the share of exponents that are -inf, which the others leave out"
 _KERNEL = (
     "|C A ... A B|, what an input contributes at a lag, the same in every gauge: its mean at lags "
     "0 and 1, and the lags within which half and 90% of its sum lie (both grow with the length of "
@@ -63,13 +68,15 @@ _KERNEL = (
 )
 
 
-def _lyapunov(found: pa.Table, kinds: dict[int, str]) -> Table:
+def _lyapunov(found: Sequence[LayerExponents], kinds: dict[int, str], *, erased: bool) -> Table:
     rows = []
-    for of in layer_exponents(found):
+    for of in found:
         values = (of.largest, of.mean, of.smallest)
         numbers = (f"{value:.3g}" for value in values)
-        rows.append((of.layer, kinds[of.layer], *numbers, humanise(of.timescale)))
-    return _table(("largest", "mean", "smallest", "timescale"), rows)
+        share = (f"{of.erased:.1%}",) if erased else ()
+        rows.append((of.layer, kinds[of.layer], *numbers, humanise(of.timescale), *share))
+    headings = ("largest", "mean", "smallest", "timescale")
+    return _table((*headings, "erased") if erased else headings, rows)
 
 
 def _kernel(found: pa.Table, kinds: dict[int, str]) -> Table:

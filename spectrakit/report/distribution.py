@@ -64,6 +64,15 @@ class Distribution:
         return np.where(self.decay_rate < 0, -inverse, inverse)
 
 
+def finest_distribution(
+    run: Run, domain: str, gauge: str | None = None
+) -> tuple[Distribution, frozenset[int]]:
+    """As `distribution`, from bins only in layers that have nothing finer; and which those are."""
+    exact, binned = _from_spectrum(run, domain, gauge), _from_histogram(run, domain, gauge)
+    binned = binned.where(~np.isin(binned.layer, exact.layer))
+    return _both(exact, binned), frozenset(np.unique(binned.layer).astype(int).tolist())
+
+
 def distribution(
     run: Run, domain: str, *, fine_phases: bool = False, gauge: str | None = None
 ) -> Distribution:

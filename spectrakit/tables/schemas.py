@@ -154,30 +154,43 @@ SPECTRUM_SUMMARY = TableSchema(
         _HEAD_OR_ALL,
         *_LABELS,
         Column("count", "int64", "Eigenvalues with multiplicity (weights mode) or observed over "
-               "all valid tokens (data mode)."),
+               "all valid tokens (data mode). Exact."),
         Column("spectral_radius", "float64", "Largest |lambda|; null in the continuous domain.",
+               nullable=True),
+        Column("spectral_radius_bound", "float64", "How far spectral_radius can be off; 0 where "
+               "it is exact: everywhere but for eigenvalues that have an error_bound.",
                nullable=True),
         Column("spectral_abscissa", "float64", "Largest Re lambda; null in the discrete domain.",
                "1/time", nullable=True),
+        Column("spectral_abscissa_bound", "float64", "How far spectral_abscissa can be off, "
+               "likewise.", "1/time", nullable=True),
         Column("stable", "bool", "Discrete: radius < 1; continuous: abscissa < 0. Null where "
                "|lambda| >= 1 was observed on tokens: in a time-varying system that is not "
                "instability by itself.", nullable=True),
-        Column("mean_modulus", "float64", "Mean |lambda|; null in the continuous domain.",
-               nullable=True),
-        *_quantiles("modulus", "|lambda|", "", nullable=True),
-        *_quantiles("timescale", "1/decay rate (inf where |lambda| >= 1)", "step", nullable=True),
-        *_quantiles("decay_rate", "the decay rate", _PER_CONTINUOUS, nullable=False),
+        Column("mean_modulus", "float64", "Mean |lambda|, inf where it is beyond float64; null in "
+               "the continuous domain.", nullable=True),
+        Column("mean_modulus_bound", "float64", "How far mean_modulus can be off; 0 where it is "
+               "exact: in data mode, for all but layers of channels with a step each (Mamba), "
+               "whose moduli are binned.", nullable=True),
+        *_quantiles("modulus", "|lambda|, right to a factor of modulus^(+-relative_error)", "",
+                    nullable=True),
+        *_quantiles("timescale", "1/decay rate (inf where |lambda| >= 1), right to relative_error",
+                    "step", nullable=True),
+        *_quantiles("decay_rate", "the decay rate, right to relative_error", _PER_CONTINUOUS,
+                    nullable=False),
         *_shares(MODULUS_SHARES, RADIUS_EDGES, "|lambda|"),
         *_shares(PHASE_SHARES, PHASE_EDGES, "|phase| in degrees"),
         Column("relative_error", "float64", "Largest relative error of the decay rates behind the "
-               "quantiles: 0 if exact, 0.01 from a sketch, inf where an eigenvalue's error bound "
-               "allows any rate."),
+               "quantiles: 0 if exact, 0.01 from a sketch (data mode), inf where an eigenvalue's "
+               "error bound allows a rate of zero. Columns without a bound, or this one, are "
+               "exact, but for the rounding of float64."),
     ),
 )  # fmt: skip
 
 SPECTRUM_HISTOGRAM = TableSchema(
     "spectrum_histogram",
-    "a bin of decay rate and phase, with the eigenvalues of a layer or head that fall in it",
+    "a bin of decay rate and phase, with the eigenvalues of a layer or head that fall in it; of a "
+    "layer of channels with a step each (Mamba) in data mode, up to half a bin beyond its edges",
     (
         _LAYER,
         _HEAD_OR_ALL,
@@ -245,14 +258,24 @@ LYAPUNOV = TableSchema(
         Column("index", "int32", "Position among the exponents of the head or channel, from 0 for "
                "the largest: the slowest to decay."),
         *_LABELS[1:],
-        Column("exponent", "float64", "Mean log growth of the product A_T ... A_1 per token, along "
-               "one of its directions; -inf where it is singular. log|lambda| where A does not "
-               "depend on tokens.", "1/step"),
+        Column("exponent", "float64", "log of the singular value of a sequence's product "
+               "A_T ... A_1 at this index, over T: the mean over sequences, weighted by their "
+               "tokens, without those where it is zero; -inf where it is zero in all. log|lambda| "
+               "where A does not depend on tokens.", "1/step"),
         Column("timescale_steps", "float64", "-1 / exponent, inf for a direction that never "
                "decays.", "step"),
         Column("multiplicity", "int64", "How many exponents of the layer this row stands for."),
-        Column("tokens", "int64", "Transitions the exponent is the mean of; null where A does not "
-               "depend on tokens.", nullable=True),
+        Column("tokens", "int64", "Transitions of all sequences; null where A does not depend on "
+               "tokens.", nullable=True),
+        Column("sequences", "int64", "Sequences: products that the exponents are averaged over; "
+               "null likewise.", nullable=True),
+        Column("erased", "int64", "Sequences in which the singular value is exactly zero: an "
+               "exponent of -inf, which the mean leaves out. Null likewise.", nullable=True),
+        Column("last_change", "float64", "How far the exponents of a sequence of this head moved "
+               "in the last sweep, at most: below 1e-6 they have converged. 0 where they have a "
+               "closed form (A_t that commute).", "1/step"),
+        Column("sweeps", "int32", "Sweeps through a sequence's transitions that it took, at most "
+               "20; 0 where the exponents have a closed form."),
     ),
 )  # fmt: skip
 

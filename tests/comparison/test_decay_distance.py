@@ -59,4 +59,8 @@ def test_without_a_finite_rate_there_is_no_distance():
 
 
 def test_a_percent_of_a_rate_is_so_many_decades():
-    assert 10 ** resolution(0.01) == pytest.approx(1.01)
+    assert 10 ** resolution(0.0, binned=True) == pytest.approx(1.01)
+    # 1 % less is further off than 1 % more.
+    assert 10 ** -resolution(0.01, binned=False) == pytest.approx(0.99)
+    assert resolution(0.0, binned=False) == 0
+    assert resolution(np.inf, binned=False) == np.inf

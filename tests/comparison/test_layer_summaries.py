@@ -30,11 +30,12 @@ def of_one_layer(table, columns, rows):
     return sink.run
 
 
-def exponents(values, multiplicity, tokens=None):
+def exponents(values, multiplicity, tokens=None, erased=0):
     columns = {
         "head": list(range(len(values))), "index": 0, "exponent": values,
         "timescale_steps": [-1 / value for value in values], "multiplicity": multiplicity,
-        "tokens": tokens,
+        "tokens": tokens, "sequences": tokens and 4, "erased": tokens and erased,
+        "last_change": 0.0, "sweeps": 0,
     }  # fmt: skip
     return one_layer(LYAPUNOV, columns, len(values))
 
@@ -51,6 +52,7 @@ def test_exponents_are_summarised_by_layer_as_often_as_they_occur():
         "largest_exponent": (-0.1, -0.2),
         "mean_exponent": (pytest.approx(-0.7 / 4), pytest.approx(-1.4 / 5)),
         "smallest_exponent": (-0.4, -0.3),
+        "erased_share": (0, 0),
     }
     assert found["largest_exponent"]["difference"] == pytest.approx(-0.1)
     # log|lambda| itself, in both.
@@ -66,8 +68,22 @@ def test_exponents_over_tokens_have_no_uncertainty_and_the_reason():
 
 
 def test_singular_products_do_not_differ():
-    found = differences(exponents([-0.1, -math.inf], 1), exponents([-0.1, -math.inf], 1))
-    assert [row["difference"] for row in found.values()] == [0.0] * 3
+    found = differences(exponents([-math.inf] * 2, 1), exponents([-math.inf] * 2, 1))
+    assert [row["difference"] for row in found.values()] == [0.0] * 4
+
+
+@pytest.mark.parametrize("tokens", [None, 64])
+def test_what_is_erased_is_counted_and_poisons_no_mean(tokens):
+    """Of the first two of three directions nothing, of the last, twice, all or half."""
+    run = exponents([-0.1, -0.2, -math.inf], [1, 1, 2], tokens, [0, 0, 4])
+    found = differences(run, exponents([-0.1, -0.2, -0.6], [1, 1, 2], 64, [0, 0, 2]))
+    values = {name: (row["value"], row["other_value"]) for name, row in found.items()}
+    assert values == {
+        "largest_exponent": (-0.1, -0.1),
+        "mean_exponent": (pytest.approx(-0.15), pytest.approx(-0.3)),
+        "smallest_exponent": (-0.2, -0.6),
+        "erased_share": (0.5, 0.25),
+    }
 
 
 def one_layer_remembers(values):

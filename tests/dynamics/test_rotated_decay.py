@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spectrakit.dynamics.lyapunov import LyapunovSum
-from spectrakit.dynamics.qr_growth import qr_growth
+from spectrakit.dynamics.product_growth import product_growth
 from spectrakit.dynamics.rotated_decay import RotatedDecay
 
 
@@ -70,7 +70,7 @@ def test_scaled_is_multiplied():
     torch.testing.assert_close(operator.scaled(factor).dense(), expected)
 
 
-def test_lyapunov_exponents_are_those_of_the_streaming_qr():
+def test_lyapunov_exponents_are_those_of_the_products_singular_values():
     operator = random_operator(widest=1.0)
     valid = torch.ones(3, 11, dtype=torch.bool)
     valid[1, 7:] = False
@@ -78,5 +78,6 @@ def test_lyapunov_exponents_are_those_of_the_streaming_qr():
     total.add(operator, valid)
     found = total.exponents()
     assert found.multiplicity.tolist() == [[7]] * 4
-    expected = qr_growth(operator, valid) / int(valid.sum())
+    growth = product_growth(operator, valid).log_values
+    expected = growth.sum(0) / int(valid.sum())
     torch.testing.assert_close(found.exponents.expand(4, 7), expected)

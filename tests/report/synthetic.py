@@ -108,7 +108,8 @@ def _summary(labels, rate, phase, multiplicity, *, exact):
         modulus, timescale = np.exp(-rate), 1 / rate
     columns = {
         "head": None, "count": len(rate) * multiplicity, "spectral_radius": modulus.max(),
-        "stable": modulus.max() < 1, "mean_modulus": modulus.mean(),
+        "spectral_radius_bound": 0.0, "stable": modulus.max() < 1,
+        "mean_modulus": modulus.mean(), "mean_modulus_bound": 0.0,
         "relative_error": 0.0 if exact else 0.01,
     }  # fmt: skip
     for stem, values in (("modulus", modulus), ("timescale", timescale), ("decay_rate", rate)):
