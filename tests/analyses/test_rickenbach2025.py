@@ -100,8 +100,8 @@ def test_it_is_not_the_exact_spectrum(tmp_path):
     folder = family.write(tmp_path / "model")
     with sk.open_checkpoint(str(folder)) as model:
         exact, released = (
-            run(model, family.token_ids(), tmp_path, compat=compat).table("spectrum_summary")
-            for compat in (None, "rickenbach2025")
+            run(model, family.token_ids(), tmp_path, **options).table("spectrum_summary")
+            for options in ({"gauge": "dsf"}, {"compat": "rickenbach2025"})
         )
     columns = [name for name in exact.column_names if name.startswith("share_modulus")]
     shares = [np.array([table[name].to_numpy() for name in columns]) for table in (exact, released)]

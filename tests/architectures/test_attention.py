@@ -269,6 +269,8 @@ def test_a_spectrum_counts_no_first_token(written, tmp_path):
     run = sk.analyze(str(written("llama")), source=source)
     rows = [row for row in run.table("spectrum_summary").to_pylist() if row["head"] is not None]
     heads = CASES["llama"].config["num_attention_heads"]
-    assert [row["count"] for row in rows] == [2 * (tokens.shape[1] - 1)] * 2 * heads
-    assert {row["gauge"] for row in rows} == {"dsf"}
+    layers, gauges = 2, 2
+    counts = [2 * (tokens.shape[1] - 1)] * layers * gauges * heads
+    assert [row["count"] for row in rows] == counts
+    assert {row["gauge"] for row in rows} == {"dsf", "retained"}
     assert all(math.isfinite(row["spectral_radius"]) for row in rows)

@@ -71,6 +71,6 @@ def test_every_layer_gives_its_own_output(model):
 def test_its_spectrum_is_analysed(model):
     run = sk.analyze(model, source=TokenOptions(max_tokens=512, seq_len=256, batch_size=1))
     rows = [row for row in run.table("spectrum_summary").to_pylist() if row["head"] is not None]
-    assert len(rows) == 30 * 9
+    assert len(rows) == 30 * 9 * 2
     assert {row["count"] for row in rows} == {2 * 255}  # every token but the first of a sequence
-    assert {(row["mode"], row["gauge"]) for row in rows} == {("data", "dsf")}
+    assert {(row["mode"], row["gauge"]) for row in rows} == {("data", "dsf"), ("data", "retained")}
