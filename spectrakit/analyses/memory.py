@@ -27,10 +27,11 @@ from spectrakit.analyses.memory_rows import (
     write_reason,
 )
 from spectrakit.analyses.memory_samples import KeyRanks, MemorySamples
-from spectrakit.dynamics import ConstantInput, ScaledOutput
+from spectrakit.dynamics import ConstantInput
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import NoMemoryFunctionError, fixed_memory
 from spectrakit.dynamics.key_kernel import key_kernel_rank
+from spectrakit.dynamics.maps import unscaled
 from spectrakit.dynamics.observed_memory import Reading, observed_memories
 from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError
@@ -77,7 +78,7 @@ class Memory:
             if valid is None or _is_fixed(recurrence):
                 self._written.add(layer.index)
                 self._write_fixed(layer, recurrence)
-            elif isinstance(_read(recurrence), ScoreOutput):
+            elif isinstance(unscaled(recurrence.output_map), ScoreOutput):
                 self._see_attention(layer, recurrence, valid)
             elif recurrence.input_map is None:
                 self._written.add(layer.index)
@@ -139,7 +140,7 @@ class Memory:
             seen.add(observed_memories(part, sequence, t, first, self.options.precisions))
 
     def _see_attention(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
-        read = _read(recurrence)
+        read = unscaled(recurrence.output_map)
         scores = read.scores if isinstance(read, ScoreOutput) else None
         if not isinstance(scores, Scores):
             self._written.add(layer.index)
@@ -220,12 +221,6 @@ def _is_fixed(recurrence: Recurrence) -> bool:
     """Whether neither A nor B depends on tokens."""
     write = recurrence.input_map
     return recurrence.mode != "data" and (write is None or isinstance(write, ConstantInput))
-
-
-def _read(recurrence: Recurrence) -> object:
-    """C_t without the scale that a gauge puts on it."""
-    read = recurrence.output_map
-    return read.inner if isinstance(read, ScaledOutput) else read
 
 
 def _positions(valid: Tensor, count: int) -> Iterator[tuple[int, int, int]]:
