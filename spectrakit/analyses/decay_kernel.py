@@ -166,7 +166,9 @@ class _LayerKernel:
             weights = stands_for[:, index]
             pairs = (valid & (weights > 0)[:, None])[:, : t + 1]  # (B, s)
             # One sequence for all of them where nothing depends on the input.
-            here = [each[:, index, :, : t + 1].expand(len(valid), -1, -1) for each in (rows, shrunk)]
+            here = [
+                each[:, index, :, : t + 1].expand(len(valid), -1, -1) for each in (rows, shrunk)
+            ]
             self._others.add(pairs & ~is_first[:, : t + 1], weights, *here)
             self._first.add(pairs & is_first[:, : t + 1], weights, *here)
 

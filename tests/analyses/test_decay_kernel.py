@@ -101,7 +101,9 @@ def test_batches_merge_to_their_sum():
             merged = sink.run.table(f"decay_kernel{name}").to_pandas()
             pd.testing.assert_frame_equal(merged, expected, rtol=1e-12)
     rows = together[0]
-    (five,) = rows[(rows.lag_low == 5) & rows["head"].isna() & (rows.token_set == "all")].kernel_mean
+    (five,) = rows[
+        (rows.lag_low == 5) & rows["head"].isna() & (rows.token_set == "all")
+    ].kernel_mean
     # 25 outputs of the one and 2 x 65 of the others are five tokens in.
     assert five == pytest.approx((25 * math.exp(-0.5) + 130 * math.exp(-2)) / 155, rel=1e-12)
 
@@ -145,7 +147,10 @@ def test_lags_within_which_a_share_lies_are_those_of_the_sum():
 
 
 def test_a_kernel_of_weights_is_of_lags_and_has_no_first_token():
-    decay, weight = torch.tensor([[math.log(0.9)]], dtype=torch.float64), torch.ones(1, 1, 1).double()
+    decay, weight = (
+        torch.tensor([[math.log(0.9)]], dtype=torch.float64),
+        torch.ones(1, 1, 1).double(),
+    )
     recurrence = Recurrence(
         DiagonalDecay(decay), "static", "unnormalised", "head", 1,
         input_map=ConstantInput(weight), output_map=ConstantOutput(weight),

@@ -95,7 +95,9 @@ def assert_is(found, expected, outputs, tolerance):
                 lag = short[column]  # float32 may stand on the other side of the share
                 assert upto[int(lag)] >= share - tolerance
                 assert lag == 0 or upto[int(lag) - 1] < share + tolerance
-            of = {key: each.mean(0) if head is None else each[head] for key, each in expected.items()}
+            of = {
+                key: each.mean(0) if head is None else each[head] for key, each in expected.items()
+            }
             share = 1 - of["without_first"].sum() / of["all"].sum()
             assert short["first_token_share"] == pytest.approx(share, abs=tolerance)
 

@@ -22,7 +22,7 @@ def test_groups_are_all_outputs_and_each_holds_its_middle(outputs):
 
 @pytest.mark.parametrize("tokens", [64, 256, 512, 1024])
 def test_what_falls_as_one_over_the_length_is_summed_without_bias(tokens):
-    """Attention that is even over its inputs has 1 / (t + 1) of lag 0, and so of the first token."""
+    """Even attention has 1 / (t + 1) of lag 0, and as much of the first token."""
     at = 1 / np.arange(1, tokens + 1)
     exact = at[1:].mean()
     places, sizes = groups(tokens - 1)

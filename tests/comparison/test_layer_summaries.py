@@ -80,7 +80,8 @@ def test_singular_products_do_not_differ():
 def one_layer_remembers(values):
     columns = {
         "driven_depth": None, "depth": None, "layer": 0, "delay": list(range(len(values))),
-        "value": values, "threshold": 0.1, "samples": 64, "dimension": 8.0, "reason": None,
+        "value": values, "threshold": 0.1, "remembered": True, "samples": 64, "dimension": 8.0,
+        "ridge": 0.0, "reason": None,
     }  # fmt: skip
     return of_one_layer(EMPIRICAL_MEMORY, columns, len(values))
 
