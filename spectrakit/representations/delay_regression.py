@@ -145,8 +145,8 @@ class DelayRegression:
             message = f"{fitted} samples for {features} read-outs"
             raise TooFewSamplesError(message)
         scores = [_scored(folds, held_out) for held_out in range(len(folds))]
-        unexplained = sum(score.error for score in scores) / sum(fold.yy for fold in folds)
-        value = 1 - unexplained
+        error = torch.stack([score.error for score in scores]).sum(0)
+        value = 1 - error / torch.stack([fold.yy for fold in folds]).sum(0)
         null, delays = value[len(self.delays) :], slice(len(self.delays))
         return RecoveredPast(
             value[delays],
@@ -177,12 +177,12 @@ def _scored(folds: Sequence[Samples], held_out: int) -> _Score:
     for index, judge in enumerate(others):
         fitted_to = [fold for place, fold in enumerate(others) if place != index]
         tried = tried + Ridge.of(Samples.joined(fitted_to)).errors(judge)
-    best = tried.argmin(0)  # (D,)
+    best: Tensor = tried.argmin(0)  # (D,)
     whole = Samples.joined(others)
     ridge = Ridge.of(whole)
     each = torch.arange(len(best))
     error = ridge.errors(folds[held_out])[best, each]
-    shrink = (whole.count - ridge.lost() - 1) / (whole.count - 1)
+    shrink: Tensor = (whole.count - ridge.lost() - 1) / (whole.count - 1)
     return _Score(
         error * shrink[best],
         ridge.dimension()[best],
