@@ -1,23 +1,43 @@
 """The `kernel` analysis: how strongly a token reaches the outputs after it, by lag.
 
 Eigenvalues of a time-varying layer depend on the gauge of its state; |k(t, s)|, what the input at
-token s contributes to the output at token t, does not. It is taken for tokens t spread evenly over
-each sequence and every token s before them, and averaged over the pairs of each bin of lags t - s.
+token s contributes to the output at token t, does not. It is taken for some outputs t of each
+sequence (`output_tokens`) and every token s up to them, and summed over the pairs of each bin of
+lags t - s:
+
+    mass(bin) = sum_{t, s: t - s in bin} n_t |k(t, s)| / sum_t n_t
+
+an output's mean sum over the inputs at those lags; n_t is how many outputs t stands for. Bins add
+up, to one for softmax attention without learned sinks. A mean over the pairs at each lag would not
+add up: there are fewer pairs at long lags.
+
+Left out are each sequence's first output, which has but itself to read, and in rows of their own
+the first token as an input, on which attention parks what it has no use for. What learned sinks
+take is no input's, and stands apart.
+
+A recurrence whose kernel depends on the lag alone needs no tokens: it is that of the last of
+`HORIZON` tokens, and no first token is known.
+
 Of a layer of channels, which may be thousands, some are looked at.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.adding import adding
+from spectrakit.analyses.kernel_sums import KernelSums, lag_within
+from spectrakit.analyses.lag_bins import ROWS
+from spectrakit.analyses.output_tokens import OutputTokens
 from spectrakit.dynamics import ConstantOutput, kernel
+from spectrakit.dynamics.maps import unscaled
 from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError
-from spectrakit.tables import DECAY_KERNEL
+from spectrakit.mixers.softmax_attention import ScoreOutput
+from spectrakit.tables import DECAY_KERNEL, DECAY_KERNEL_SUMMARY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,15 +52,10 @@ else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
 
-#: Output tokens per sequence whose kernel is taken.
-ROWS = 32
 #: Channels of a layer whose kernel is taken, spread evenly; heads are all looked at.
 CHANNELS = 64
 #: Tokens of a layer that needs none: its kernel depends on the lag alone.
 HORIZON = 1024
-#: Lags up to here have a bin each; beyond, there are so many bins to a doubling.
-_SINGLE, _PER_OCTAVE = 16, 8
-_BINS = _SINGLE + _PER_OCTAVE * 27  # lags up to 2^31
 
 
 class DecayKernel:
@@ -85,7 +100,7 @@ class DecayKernel:
     def finish(self) -> None:
         """Write the bins of every layer and head.
 
-        Raises AnalysisError where no layer had a kernel.
+        Raises AnalysisError where no layer had a kernel, or one had no output.
         """
         if not self._seen:
             message = (
@@ -108,17 +123,29 @@ class _LayerKernel:
         }
         self._per_head = recurrence.head_axis == "head"
         heads = recurrence.operator.heads if self._per_head else 1
-        self._kernel = np.zeros((heads, _BINS))
-        self._log_decay = np.zeros((heads, _BINS))
-        self._pairs = np.zeros(_BINS, np.int64)
+        #: Of pairs whose input is a sequence's first token, and of all others.
+        self._first, self._others = KernelSums(heads), KernelSums(heads)
+        #: Outputs that those which were looked at stand for.
+        self._outputs = 0
+        #: What learned sinks take of the weights of these outputs: (H,).
+        self._sunk = np.zeros(heads)
+        self._has_first = False
+        self._is_softmax = isinstance(unscaled(recurrence.output_map), ScoreOutput)
 
     def add(self, recurrence: Recurrence, valid: Tensor | None) -> None:
         """Count the pairs of a batch; valid is None for a layer whose kernel needs no tokens."""
-        tokens = HORIZON if valid is None else valid.shape[1]
-        times = [HORIZON - 1] if valid is None else _output_tokens(valid)
-        if not times:
+        if valid is None:
+            self._outputs += 1
+            only = torch.ones(1, HORIZON, dtype=torch.bool)
+            outputs = OutputTokens([HORIZON - 1], np.ones((1, 1), np.int64), np.full(1, -1))
+        else:
+            self._has_first = True
+            only = valid
+            outputs = OutputTokens.of(valid)
+            self._outputs += int(outputs.stands_for.sum())
+        if not outputs.times:
             return
-        rows = kernel.kernel_rows(recurrence, times).abs()  # (B, R, H, S)
+        rows = kernel.kernel_rows(recurrence, outputs.times).abs()  # (B, R, H, S)
         if bool(rows.isnan().any()):
             message = "the kernel is NaN"
             raise FloatingPointError(message)
@@ -126,46 +153,100 @@ class _LayerKernel:
         if not self._per_head:
             rows = rows.mean(2, keepdim=True)
             log_modulus = log_modulus.mean(-1, keepdim=True)
-        shrunk = _shrunk(recurrence, log_modulus, times, tokens)
-        counted = torch.ones(rows.shape[0], tokens, dtype=torch.bool) if valid is None else valid
-        counted = counted.to(rows.device)
-        for index, t in enumerate(times):
-            pairs = counted[:, t, None] & counted[:, : t + 1]  # (B, s)
-            bins, first = np.unique(lag_bins(np.arange(t + 1)), return_index=True)
-            self._pairs[bins] += np.add.reduceat(pairs.sum(0).flip(-1).cpu().numpy(), first)
-            for sums, values in ((self._kernel, rows), (self._log_decay, shrunk)):
-                # (B, H, s), summed over the batch where the pair counts.
-                # One sequence for all of them where nothing depends on the input.
-                here = values[:, index, :, : t + 1].expand(len(counted), -1, -1)
-                by_lag = torch.where(pairs[:, None], here, 0.0).sum(0).double().flip(-1)
-                sums[:, bins] += np.add.reduceat(by_lag.cpu().numpy(), first, axis=1)
+        shrunk = _shrunk(recurrence, log_modulus, outputs.times, only.shape[1])
+        self._add_pairs(rows, shrunk, only.to(rows.device), outputs)
+        self._add_sinks(recurrence, outputs)
+
+    def _add_pairs(
+        self, rows: Tensor, shrunk: Tensor, valid: Tensor, outputs: OutputTokens
+    ) -> None:
+        stands_for = torch.as_tensor(outputs.stands_for, device=rows.device).double()
+        tokens = torch.arange(valid.shape[1], device=rows.device)
+        is_first = tokens == torch.as_tensor(outputs.first, device=rows.device)[:, None]
+        for index, t in enumerate(outputs.times):
+            weights = stands_for[:, index]
+            pairs = (valid & (weights > 0)[:, None])[:, : t + 1]  # (B, s)
+            # One sequence for all of them where nothing depends on the input.
+            here = [
+                each[:, index, :, : t + 1].expand(len(valid), -1, -1) for each in (rows, shrunk)
+            ]
+            self._others.add(pairs & ~is_first[:, : t + 1], weights, *here)
+            self._first.add(pairs & is_first[:, : t + 1], weights, *here)
+
+    def _add_sinks(self, recurrence: Recurrence, outputs: OutputTokens) -> None:
+        """exp(sink) / nu_t, the share of the normaliser nu_t that no input has."""
+        read, log_normaliser = unscaled(recurrence.output_map), recurrence.log_normaliser
+        sinks = getattr(read.scores, "sinks", None) if isinstance(read, ScoreOutput) else None
+        if sinks is None or log_normaliser is None:
+            return
+        share = torch.exp(sinks.to(log_normaliser) - log_normaliser[:, outputs.times])  # (B, R, H)
+        weights = torch.as_tensor(outputs.stands_for).to(share)
+        # Where padding reads nothing at all there is a sink alone; it stands for no output.
+        self._sunk += torch.einsum("br,brh->h", weights, share.nan_to_num()).cpu().numpy()
 
     def merge(self, other: _LayerKernel) -> None:
         """Add another's sums."""
-        self._kernel += other._kernel
-        self._log_decay += other._log_decay
-        self._pairs += other._pairs
+        self._first.merge(other._first)
+        self._others.merge(other._others)
+        self._outputs += other._outputs
+        self._sunk += other._sunk
+        self._has_first |= other._has_first
 
     def write(self, sink: Sink) -> None:
-        """The mean over heads (head null), and each head."""
-        found = np.flatnonzero(self._pairs)
-        low, high = lag_edges(found)
-        for head in [None, *range(len(self._kernel))] if self._per_head else [None]:
-            which = slice(None) if head is None else [head]
-            columns = self.labels | {
-                "head": head,
-                "lag_low": low,
-                "lag_high": high,
-                "pairs": self._pairs[found],
-                "kernel_mean": self._kernel[which][:, found].mean(0) / self._pairs[found],
-                "log_decay_mean": self._log_decay[which][:, found].mean(0) / self._pairs[found],
-            }
-            sink.append(DECAY_KERNEL, DECAY_KERNEL.table(columns, rows=len(found)))
+        """The mean over heads (head null), and each head; with and without the first token."""
+        if not self._outputs:
+            message = f"layer {self.labels['layer']}: no output has a token before it"
+            raise AnalysisError(message, hint="longer text, or --seq-len of 2 or more")
+        for token_set, sums in self._sets():
+            rows = sums.in_rows()
+            for head in [None, *range(len(sums.kernel))] if self._per_head else [None]:
+                common = self.labels | {"head": head, "token_set": token_set}
+                columns = common | self._by_lag(rows, head)
+                sink.append(DECAY_KERNEL, DECAY_KERNEL.table(columns))
+                columns = common | self._summary(sums, head)
+                sink.append(DECAY_KERNEL_SUMMARY, DECAY_KERNEL_SUMMARY.table(columns, rows=1))
+
+    def _sets(self) -> Iterator[tuple[str, KernelSums]]:
+        """The sums of each `token_set`."""
+        yield "all", self._first.plus(self._others)
+        if self._has_first:
+            yield "without_first", self._others
+
+    def _by_lag(self, rows: KernelSums, head: int | None) -> dict[str, object]:
+        """Columns of `decay_kernel`, of one head or the mean of all."""
+        found = np.flatnonzero(rows.pairs)
+        summed = _of_head(rows.kernel, head)[found]
+        return {
+            "lag_low": ROWS.first(found),
+            "lag_high": ROWS.last(found),
+            "pairs": rows.pairs[found],
+            "mass": summed / self._outputs,
+            "kernel_mean": summed / rows.weight[found],
+            "log_decay_mean": _of_head(rows.log_decay, head)[found] / rows.weight[found],
+        }
+
+    def _summary(self, sums: KernelSums, head: int | None) -> dict[str, object]:
+        """The row of `decay_kernel_summary`, of one head or the mean of all."""
+        mass = _of_head(sums.kernel, head) / self._outputs
+        of_first = _of_head(self._first.kernel, head).sum() / self._outputs
+        whole = of_first + _of_head(self._others.kernel, head).sum() / self._outputs
+        sunk = float(_of_head(self._sunk[:, None], head)[0]) / self._outputs
+        return {
+            "outputs": self._outputs if self._has_first else None,
+            "mass": float(mass.sum()),
+            "mass_lag_0": float(mass[:1].sum()),
+            "mass_lag_1": float(mass[1:2].sum()),
+            "lag_50": lag_within(mass, 0.5),
+            "lag_90": lag_within(mass, 0.9),
+            "first_token_share": float(of_first / whole) if self._has_first and whole > 0 else None,
+            "learned_sink_share": sunk if self._is_softmax else None,
+        }
 
 
-def _output_tokens(valid: Tensor) -> list[int]:
-    """Tokens spread evenly over the sequences: a shorter one has as many fewer of them."""
-    return [t for t in spread(valid.shape[1], ROWS) if bool(valid[:, t].any())]
+def _of_head(sums: np.ndarray, head: int | None) -> np.ndarray:
+    """Those of a head of (H, ...), or their mean."""
+    found: np.ndarray = sums.mean(0) if head is None else sums[head]
+    return found
 
 
 def _shrunk(recurrence: Recurrence, each: Tensor, times: Sequence[int], tokens: int) -> Tensor:
@@ -181,20 +262,3 @@ def _shrunk(recurrence: Recurrence, each: Tensor, times: Sequence[int], tokens: 
     found = torch.stack([total[:, [t]] - total[:, :last] for t in times], 1)
     lost = torch.stack([zeros[:, [t]] > zeros[:, :last] for t in times], 1)
     return found.masked_fill(lost, -math.inf).transpose(2, 3)
-
-
-def lag_bins(lags: np.ndarray) -> np.ndarray:
-    """The bin of each lag: one each up to 16, then eight to a doubling."""
-    beyond = _SINGLE + np.floor(_PER_OCTAVE * np.log2(np.maximum(lags, _SINGLE) / _SINGLE))
-    bins: np.ndarray = np.where(lags < _SINGLE, lags, beyond).astype(np.int64)
-    return bins
-
-
-def lag_edges(bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last lag of each bin."""
-
-    def first(bin_: np.ndarray) -> np.ndarray:
-        edge = np.ceil(_SINGLE * 2.0 ** ((bin_ - _SINGLE) / _PER_OCTAVE) - 1e-9)
-        return np.where(bin_ < _SINGLE, bin_, edge).astype(np.int64)
-
-    return first(bins), first(bins + 1) - 1

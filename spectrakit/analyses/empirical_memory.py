@@ -1,8 +1,8 @@
 """What a model, or each block or mixer of it, remembers of its input: measured as a black box.
 
 The model runs again on every batch, with a white signal u_t in place of its residual stream or of
-what its mixers are handed (`spectrakit.analyses.white_drive`). Then u_{t-tau} is read back,
-linearly, from the residual stream behind or from the mixers' outputs
+what its mixers are handed, in vectors like those of the text (`spectrakit.analyses.white_drive`).
+Then u_{t-tau} is read back, linearly, from the residual stream behind or from the mixers' outputs
 (`spectrakit.representations.delay_regression`).
 
     drive="model"    the embeddings are driven, and read back at every depth
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
-#: Features a read-out has at most: wider outputs are projected on so many random directions.
+#: Features a read-out has at most: of wider outputs, so many sums of coordinates.
 MOST_FEATURES = 256
 #: Delays per doubling.
 _PER_OCTAVE = 8
@@ -76,7 +76,8 @@ class EmpiricalMemory:
         self._regressions: dict[Route, DelayRegression] = {}
         #: Why there is nothing of a layer.
         self._reasons: dict[Route, str] = {}
-        self._projections: dict[int, Tensor] = {}
+        #: By width: which sum a coordinate is in, and its sign.
+        self._sums: dict[int, tuple[Tensor, Tensor]] = {}
         self._sequences = 0
 
     def see(self, layer: Layer, recurrence: Recurrence, valid: Tensor | None) -> None:
@@ -92,7 +93,7 @@ class EmpiricalMemory:
         route = Route(layer=layer.index)
         write, read = recurrence.input_map, recurrence.output_map
         if not isinstance(write, ConstantInput) or not isinstance(read, ConstantOutput):
-            self._reasons[route] = f"weights alone do not fix B and C ({recurrence.mode} mode)"
+            self._reasons[route] = "unknown-b-or-c"
             return
         heads, _, inputs = write.weight.shape
         direction = WhiteDrive.standard(heads * inputs, self._seed).direction
@@ -132,7 +133,7 @@ class EmpiricalMemory:
             if depth == entry:
                 if depth not in self._places:
                     stream = states[whole].flatten(0, 1)
-                    self._places[depth] = WhiteDrive.of_stream(stream, self._seed)
+                    self._places[depth] = WhiteDrive.like(stream, self._seed)
                 states = self._places[depth].vectors(signal, states)
             if entry <= depth and (depth <= entry + 1 or self._drive == "model"):
                 self._add(Route(entry, depth), self._features(states[whole]), signal[whole.cpu()])
@@ -153,7 +154,7 @@ class EmpiricalMemory:
         def measure(layer: Layer, hidden: Tensor) -> None:
             check("is handed", layer, hidden)
             handed = hidden[whole].flatten(0, 1)
-            self._places[layer.index] = WhiteDrive.of_mixer(handed, self._seed)
+            self._places[layer.index] = WhiteDrive.like(handed, self._seed)
 
         def on_input(layer: Layer, hidden: Tensor) -> Tensor:
             signals[layer.index] = white(hidden.shape[:2], self._generator)
@@ -192,13 +193,17 @@ class EmpiricalMemory:
         columns: dict[str, object] = {"delay": list(regression.delays)}
         try:
             found = regression.recovered()
-        except TooFewSamplesError as error:
-            return columns | {"reason": f"too few tokens: {error}"}
+        except TooFewSamplesError:
+            return columns | {"reason": "too-few-tokens"}
+        if not found.threshold < 1:
+            return columns | {"reason": "noise", "samples": found.samples}
         return columns | {
             "value": found.value.numpy(),
             "threshold": found.threshold,
+            "remembered": found.remembered.numpy(),
             "samples": found.samples,
-            "dimension": found.dimension,
+            "dimension": found.dimension.numpy(),
+            "ridge": found.ridge.numpy(),
             "reason": None,
         }
 
@@ -209,13 +214,20 @@ class EmpiricalMemory:
         self._regressions[route].add(features, signal)
 
     def _features(self, vectors: Tensor) -> Tensor:
-        """What is read of vectors (..., E): all of it, or projections (..., MOST_FEATURES)."""
+        """What is read of vectors (..., E): all of it, or MOST_FEATURES sums of its coordinates.
+
+        Each coordinate is in one of the sums, with a random sign: the few that are a hundred times
+        as large as the others in trained models then drown a few sums, and not all of them.
+        """
         width = vectors.shape[-1]
         if width <= MOST_FEATURES:
             return vectors
-        if width not in self._projections:
+        if width not in self._sums:
             generator = torch.Generator().manual_seed(self._seed)
-            drawn = torch.randn(width, MOST_FEATURES, generator=generator) / width**0.5
-            self._projections[width] = drawn.to(vectors.device)
+            signs = 2.0 * torch.randint(0, 2, (width,), generator=generator) - 1
+            places = torch.randperm(width, generator=generator) % MOST_FEATURES
+            self._sums[width] = (places, signs)
+        places, signs = (each.to(vectors.device) for each in self._sums[width])
         wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-        return wide @ self._projections[width].to(wide.dtype)
+        found = wide.new_zeros(*wide.shape[:-1], MOST_FEATURES)
+        return found.index_add_(-1, places, wide * signs)

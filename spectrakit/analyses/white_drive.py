@@ -1,13 +1,18 @@
 """A white signal in place of vectors, along one direction of theirs.
 
-    x_t = m + u_t d        u_t uniform on [-sqrt 3, sqrt 3], so that <u> = 0 and <u^2> = 1
+    x_t = m + u_t d        u_t = 1 or -1, as likely and independent, so that <u> = 0 and <u^2> = 1
 
-    residual stream    m = s e_0, d = s g e_1: e_0 is the direction of the mean of what was there
-                       and e_1 a random one at a right angle to it, s the root mean square length.
-                       That keeps a norm that divides by the length from taking u_t away.
-    a mixer's input    m is the mean of what the model hands it, d a random direction as long as
-                       that is spread around its mean, |d|^2 = <|x - m|^2>
-    without a model    m = 0 and |d|^2 = E: in the mean over its features x has a variance of one
+m is the mean of what stood there on text, d a random direction at a right angle to it, as long as
+the vectors are spread around their mean, |d|^2 = <|x - m|^2>; both are then scaled alike, so that
+|x_t| is the median length of what stood there. Vectors more than `MASSIVE` times as long as the
+median one take no part: a single token of a deep stream may be a hundred times as long as the
+others, and would decide both.
+
+As u has two values, so has the length of x_t, which is one: a norm that divides by it takes nothing
+of u away, as it would of a signal that comes near zero. The first token of every sequence is one of
+the text, the same for all: attention parks weight on it, and would behave otherwise without it.
+
+Without a model, m = 0 and |d|^2 = E: in the mean over its features x has a variance of one.
 
 B sequences, T tokens, E features.
 """
@@ -27,52 +32,52 @@ else:
     torch = lazy_import("torch")
     functional = lazy_import("torch.nn.functional")
 
-#: g: how far the signal moves the stream, over its length.
-_GAIN = 0.5
+#: Times the median length from which on a vector is not counted among those that are matched.
+MASSIVE = 5.0
 
 
 def white(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """u, in float64."""
-    drawn = torch.rand(shape, generator=generator, dtype=torch.float64)
-    return (2 * drawn - 1) * 3**0.5
+    return 2.0 * torch.randint(0, 2, shape, generator=generator).double() - 1
 
 
 @dataclass(frozen=True)
 class WhiteDrive:
-    """Where the signal lies: offset m (E,) and direction d (E,)."""
+    """Where the signal lies: offset m (E,) and direction d (E,), behind a first token (E,)."""
 
     offset: Tensor
     direction: Tensor
+    first: Tensor
 
     @classmethod
-    def of_stream(cls, states: Tensor, seed: int) -> WhiteDrive:
-        """In place of the residual stream (tokens, E)."""
-        states = states.float()
-        length = states.square().sum(-1).mean().sqrt()
-        mean = states.mean(0)
-        offset = mean / mean.norm().clamp(min=1e-12)
-        drawn = _direction(len(mean), seed).to(offset)
-        across = drawn - (drawn @ offset) * offset
-        return cls(length * offset, _GAIN * length * across / across.norm())
-
-    @classmethod
-    def of_mixer(cls, hidden: Tensor, seed: int) -> WhiteDrive:
-        """In place of what a mixer is handed (tokens, E)."""
-        hidden = hidden.float()
-        offset = hidden.mean(0)
-        spread = (hidden - offset).square().sum(-1).mean().sqrt()
-        return cls(offset, spread * _direction(len(offset), seed).to(offset))
+    def like(cls, seen: Tensor, seed: int) -> WhiteDrive:
+        """In place of vectors (tokens, E) of a running model, the first of which begins a text."""
+        first, seen = seen[0], seen.float()
+        lengths = seen.norm(dim=-1)
+        usual = lengths.median()
+        seen = seen[lengths <= MASSIVE * usual]
+        mean = seen.mean(0)
+        spread = (seen - mean).square().sum(-1).mean().sqrt()
+        drawn = _direction(len(mean), seed).to(mean)
+        across = drawn - (drawn @ mean) * mean / mean.square().sum().clamp(min=1e-24)
+        # Of one feature there is none across.
+        direction = spread * functional.normalize(across if len(mean) > 1 else drawn, dim=0)
+        scale = usual / (mean.square().sum() + spread**2).sqrt().clamp(min=1e-24)
+        return cls(scale * mean, scale * direction, first)
 
     @classmethod
     def standard(cls, width: int, seed: int) -> WhiteDrive:
         """Of E = `width` features that no model has been seen to make, in float64."""
         direction = width**0.5 * _direction(width, seed).double()
-        return cls(torch.zeros_like(direction), direction)
+        nothing = torch.zeros_like(direction)
+        return cls(nothing, direction, nothing)
 
     def vectors(self, inputs: Tensor, like: Tensor) -> Tensor:
         """x for u (B, T), where and as `like` is stored."""
         u = inputs.to(self.offset).unsqueeze(-1)
-        return (self.offset + u * self.direction).to(like.dtype)
+        driven = (self.offset + u * self.direction).to(like.dtype)
+        driven[:, 0] = self.first
+        return driven
 
 
 def _direction(width: int, seed: int) -> Tensor:

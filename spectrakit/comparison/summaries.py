@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spectrakit.report.summaries import drive, layer_exponents
 from spectrakit.representations.proportions import standard_error
-from spectrakit.tables import DECAY_KERNEL, LYAPUNOV, SPECTRUM_SUMMARY
+from spectrakit.tables import DECAY_KERNEL, DECAY_KERNEL_SUMMARY, LYAPUNOV, SPECTRUM_SUMMARY
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 from spectrakit.tables.memory_schema import MEMORY_SUMMARY
 from spectrakit.tables.probe_schema import PROBE
@@ -176,8 +176,23 @@ def _grown(row: Row) -> Iterator[tuple[str, Number]]:
 def _carried(row: Row) -> Iterator[tuple[str, Number]]:
     low, high = row["lag_low"], row["lag_high"]
     lags = f"lag {low}" if low == high else f"lags {low} to {high}"
-    yield f"kernel_mean at {lags}", Number(row["kernel_mean"], None)
+    for name in ("mass", "kernel_mean"):
+        yield f"{name} at {lags}", Number(row[name], None)
     yield f"log_decay_mean at {lags}", Number(row["log_decay_mean"], None, _in_gauge(row))
+
+
+_OF_KERNEL = ("mass", "lag_50", "lag_90", "first_token_share", "learned_sink_share")
+
+
+def _reached(row: Row) -> Iterator[tuple[str, Number]]:
+    for name in _OF_KERNEL:
+        yield f"kernel {name}", Number(row[name], None)
+
+
+def _kernel_conditions(_row: Row, options: Mapping[str, object]) -> Conditions:
+    # Longer sequences have more inputs to divide an output among, and further ones; weights mode
+    # has none.
+    return {"other-seq-len": options.get("seq_len")}
 
 
 def _flow(row: Row) -> Iterator[tuple[str, Number]]:
@@ -277,8 +292,12 @@ SUMMARIES = (
         kept=lambda _: True, errors="standard", rows=_exponent_rows,
     ),
     SummaryTable(
-        DECAY_KERNEL.name, "layer", (), _carried,
-        kept=lambda row: row["head"] is None, errors="standard",
+        DECAY_KERNEL.name, "layer", ("token_set",), _carried,
+        kept=_of_a_layer, errors="standard", conditions=_kernel_conditions,
+    ),
+    SummaryTable(
+        DECAY_KERNEL_SUMMARY.name, "layer", ("token_set",), _reached,
+        kept=_of_a_layer, errors="standard", conditions=_kernel_conditions,
     ),
     SummaryTable(
         MEMORY_SUMMARY.name, "layer", ("precision",), _remembered,

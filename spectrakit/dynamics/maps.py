@@ -219,3 +219,10 @@ class ScaledOutput:
     def row(self, t: int, heads: int) -> Tensor:
         """C_t of token `t` per head: (B, H, N)."""
         return self.log_scale[:, t].exp().unsqueeze(-1) * self.inner.row(t, heads)
+
+
+def unscaled(read: OutputMap | None) -> OutputMap | None:
+    """C_t without the scale that a change of gauge puts on it."""
+    while isinstance(read, ScaledOutput):
+        read = read.inner
+    return read

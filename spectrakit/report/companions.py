@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +13,7 @@ from spectrakit.report.numbers import humanise
 from spectrakit.report.probe_report import probe_report
 from spectrakit.report.states_report import states_report
 from spectrakit.report.summaries import LayerExponents, layer_exponents
-from spectrakit.tables import DECAY_KERNEL, LAYERS, LYAPUNOV
+from spectrakit.tables import DECAY_KERNEL_SUMMARY, LAYERS, LYAPUNOV
 from spectrakit.tables.memory_schema import MEMORY_SUMMARY
 from spectrakit.tables.probe_schema import PROBE
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import RenderableType
 
+    from spectrakit.report.summaries import Row
     from spectrakit.tables import Run
 
 
@@ -40,8 +40,8 @@ def companions_report(run: Run) -> RenderableType:
         legend += _ERASED if erased else ""
         table = _lyapunov(exponents, kinds, erased=erased)
         parts += [table, Text(legend, style="dim"), ""]
-    if DECAY_KERNEL.name in run.tables:
-        parts += [_kernel(run.table(DECAY_KERNEL.name), kinds), Text(_KERNEL, style="dim"), ""]
+    if DECAY_KERNEL_SUMMARY.name in run.tables:
+        parts += [*_kernel(run.table(DECAY_KERNEL_SUMMARY.name), kinds), ""]
     if MEMORY_SUMMARY.name in run.tables:
         parts += [*memory_report(run), ""]
     if PROBE.name in run.tables:
@@ -62,10 +62,15 @@ _GROWN = {
 }
 _ERASED = "; erased: the share of exponents that are -inf, which the others leave out"
 _KERNEL = (
-    "|C A ... A B|, what an input contributes at a lag, the same in every gauge: its mean at lags "
-    "0 and 1, and the lags within which half and 90% of its sum lie (both grow with the length of "
-    "the sequences)"
+    "|C A ... A B|, what an input contributes to an output, the same in every gauge, summed over "
+    "the inputs: an output's mean at lags 0 and 1, and the lags within which half and 90% of the "
+    "sum lie (both grow with the length of the sequences)"
 )
+_OF_FIRST = (
+    "; 1st token: the share of the sum that the first token of a sequence has; w/o: the lags of "
+    "the others' sum. The first output of a sequence is left out"
+)
+_OF_SINKS = "; sinks: the share of the attention weights that learned sinks have"
 
 
 def _lyapunov(found: Sequence[LayerExponents], kinds: dict[int, str], *, erased: bool) -> Table:
@@ -79,24 +84,34 @@ def _lyapunov(found: Sequence[LayerExponents], kinds: dict[int, str], *, erased:
     return _table((*headings, "erased") if erased else headings, rows)
 
 
-def _kernel(found: pa.Table, kinds: dict[int, str]) -> Table:
+def _kernel(found: pa.Table, kinds: dict[int, str]) -> list[RenderableType]:
+    sets: dict[str, dict[int, Row]] = {"all": {}, "without_first": {}}
+    for row in found.filter(found["head"].is_null()).to_pylist():
+        sets[row["token_set"]][row["layer"]] = row
+    others = sets["without_first"]
+    sinks = any(row["learned_sink_share"] for row in others.values())
+    headings = ["lag 0", "lag 1", "half in", "90% in"]
+    headings += ["1st token", "half w/o", "90% w/o"] if others else []
+    headings += ["sinks"] if sinks else []
     rows = []
-    for layer, kind, part in _by_layer(found, kinds):
-        whole = part.filter(part["head"].is_null())
-        low, high, mean = (
-            whole[name].to_numpy() for name in ("lag_low", "lag_high", "kernel_mean")
-        )
-        mass = np.cumsum(mean * (high - low + 1))
-        reach = [high[np.searchsorted(mass, share * mass[-1])] for share in (0.5, 0.9)]
-        first = [f"{mean[low == lag].sum():.3g}" for lag in (0, 1)]
-        rows.append((layer, kind, *first, *(str(lag) for lag in reach)))
-    return _table(("lag 0", "lag 1", "half within", "90% within"), rows)
+    for layer, row in sorted(sets["all"].items()):
+        cells = [f"{row['mass_lag_0']:.3g}", f"{row['mass_lag_1']:.3g}", *_reach(row)]
+        if others:
+            cells += [_share(row["first_token_share"]), *_reach(others[layer])]
+        if sinks:
+            cells.append(_share(row["learned_sink_share"]))
+        rows.append((layer, kinds[layer], *cells))
+    legend = _KERNEL + (_OF_FIRST if others else "") + (_OF_SINKS if sinks else "")
+    return [_table(headings, rows), Text(legend, style="dim")]
 
 
-def _by_layer(found: pa.Table, kinds: dict[int, str]) -> Iterable[tuple[int, str, pa.Table]]:
-    layers = found["layer"].to_numpy()
-    for layer in np.unique(layers):
-        yield int(layer), kinds[int(layer)], found.filter(layers == layer)
+def _reach(row: Row) -> list[str]:
+    """The lags of half and of most of a kernel."""
+    return ["-" if row[name] is None else str(row[name]) for name in ("lag_50", "lag_90")]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _table(headings: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Table:

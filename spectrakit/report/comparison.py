@@ -34,11 +34,18 @@ _SIMILAR = (
     "of the other that is most alike"
 )
 _GROWN = "Lyapunov exponents of the product of transitions, per step"
-_CARRIED = "|C A ... A B|, what an input contributes at a lag"
+_CARRIED = "|C A ... A B|, what inputs at a lag contribute to an output"
+_REACHED = (
+    "the lag within which half of what inputs contribute to an output lies, and without each "
+    "sequence's first token"
+)
+_PARKED = "the share of what inputs contribute that each sequence's first token has"
 #: Summaries of a layer that have a column, and what that is called.
 _DELAYS = {"delay_50 exact": "half by", "delay_90 exact": "90% by"}
 _EXPONENTS = {"largest_exponent": "largest", "mean_exponent": "mean"}
-_LAGS = {"kernel_mean at lag 0": "lag 0", "kernel_mean at lag 1": "lag 1"}
+_LAGS = {"mass at lag 0 all": "lag 0", "mass at lag 1 all": "lag 1"}
+_REACH = {"kernel lag_50 all": "half in", "kernel lag_50 without_first": "half w/o"}
+_SINK = {"kernel first_token_share all": "1st token"}
 #: Metrics of flow that have a line of their own, on the stream without the first token.
 _FLOW = ("cosine_next", "inter_token_cosine", "normalised_variance", "effective_rank", "curvature")
 
@@ -64,6 +71,8 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
             (_DELAYS, _steps, _MEMORY),
             (_EXPONENTS, _three_digits, _GROWN),
             (_LAGS, _three_digits, _CARRIED),
+            (_REACH, _steps, _REACHED),
+            (_SINK, _share, _PARKED),
         ):
             chosen = [row for row in differences if row["metric"] in columns]
             if chosen:
@@ -182,6 +191,10 @@ def _number(value: float | None) -> str:
 
 def _three_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _steps(value: float | None) -> str:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
 from spectrakit.report.chart_style import ABSENT, data, run_style
+from spectrakit.report.empirical_memory_report import last_remembered
 from spectrakit.report.memory_chart import Axes, place_colour
 from spectrakit.report.summaries import drive
-from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY, EMPIRICAL_REASONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import altair as alt
 
     from spectrakit.report.summaries import Row
@@ -23,6 +26,8 @@ else:
     alt = lazy_import("altair")
 
 _WIDTH, _HEIGHT = 480, 340
+#: Memory below this is drawn as none, however little noise there is.
+_LOWEST = 1e-4
 _GREY = "grey: what unrelated signals may reach"
 
 #: What a curve is of, the column that says which one, and how the picture puts it.
@@ -43,19 +48,21 @@ def empirical_memory_figure(run: Run) -> alt.LayerChart:
     Raises:
         AnalysisError: nothing could be read back, for lack of tokens or of a recurrence.
     """
-    rows = [row for row in run.table(EMPIRICAL_MEMORY.name).to_pylist() if _is_behind(row)]
+    behind = [row for row in run.table(EMPIRICAL_MEMORY.name).to_pylist() if _is_behind(row)]
+    rows = [row for row in behind if row["value"] is not None]
     if not rows:
         raise AnalysisError(f"{run.manifest.model_id} has no empirical memory to draw")
-    name, column, where = _KINDS[drive(rows)]
-    threshold = max(row["threshold"] for row in rows)
+    name, column, where = _KINDS[drive(behind)]
+    thresholds = [row["threshold"] for row in rows]
     # A little of the noise, not all of it.
-    last = max((row["delay"] for row in rows if row["value"] > row["threshold"]), default=1)
+    last = max(1, last_remembered(rows) or 1)
     curves = [
         {"place": row[column], "delay": row["delay"], "memory": row["value"]}
         for row in rows
         if row["delay"] <= 2 * last
     ]
-    axes = Axes(curves, "R² of the read-out", floor=threshold / 4)
+    # Down to the noise of the curve that has least of it: no other curve is cut off above it.
+    axes = Axes(curves, "R² of the read-out", floor=max(min(thresholds) / 4, _LOWEST))
     lines = (
         alt.Chart(data(axes.records(curves, "place")))
         .mark_line(strokeWidth=1.5, clip=True, opacity=0.85)
@@ -67,19 +74,31 @@ def empirical_memory_figure(run: Run) -> alt.LayerChart:
         )
     )
     noise = (
-        alt.Chart(data([{"memory": axes.floor, "noise": threshold}]))
+        alt.Chart(data([{"memory": axes.floor, "noise": max(*thresholds, axes.floor)}]))
         .mark_rect(color=ABSENT, opacity=0.8)
         .encode(y=axes.y, y2="noise")
     )
     subtitle = [
         f"share of the variance of a white input {where}, so many tokens later",
-        f"linear read-outs fitted to {rows[0]['samples']:,} tokens and scored on others; {_GREY}",
+        f"linear read-outs, scored on {rows[0]['samples']:,} tokens they never saw; {_GREY}",
+        *_not_shown(behind, name, column),
     ]
     style = run_style(run, subtitle)
     return alt.LayerChart(layer=[lines, noise], width=_WIDTH, height=_HEIGHT, **style)
 
 
+def _not_shown(rows: Sequence[Row], name: str, column: str) -> list[str]:
+    """A line for each reason why there is no curve."""
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        if row["value"] is None:
+            found.setdefault(row["reason"], set()).add(row[column])
+    return [
+        f"no curve of {name} {', '.join(map(str, sorted(places)))}: {EMPIRICAL_REASONS[reason]}"
+        for reason, places in found.items()
+    ]
+
+
 def _is_behind(row: Row) -> bool:
-    """Whether there is a value, of somewhere behind where the signal enters."""
-    at_entry = row["layer"] is None and row["depth"] == row["driven_depth"]
-    return row["value"] is not None and not at_entry
+    """Whether it is of somewhere behind where the signal enters."""
+    return row["layer"] is not None or row["depth"] != row["driven_depth"]

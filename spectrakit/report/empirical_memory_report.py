@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectrakit.tables import LAYERS
-from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY, EMPIRICAL_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ _OF_STREAM = (
 )
 _OF_MIXERS = "a white input in place of what each mixer is handed, read back from its output: "
 _LEGEND = (
-    "the share recovered of the token itself and of the one before; the last delay with more than "
-    "unrelated signals reach, and the sum up to there"
+    "the share recovered of the token itself and of the one before; the last delay before it falls "
+    "to what unrelated signals reach, and the sum up to there"
 )
 
 
@@ -60,14 +60,19 @@ def read_at(row: Row) -> tuple[int, ...]:
 def _curve(rows: Sequence[Row]) -> list[str]:
     """Cells of one curve, whose delays are every one at first and then further apart."""
     if rows[0]["value"] is None:
-        return [*["-"] * 4, rows[0]["reason"]]
+        return [*["-"] * 4, EMPIRICAL_REASONS[rows[0]["reason"]]]
     values = {row["delay"]: row["value"] for row in rows}
-    above = [row["delay"] for row in rows if row["value"] > row["threshold"]]
     first = [f"{values[delay]:.3g}" if delay in values else "-" for delay in (0, 1)]
-    if not above:
+    last = last_remembered(rows)
+    if last is None:
         return [*first, "-", "-", ""]
-    upto = [delay for delay in sorted(values) if delay <= above[-1]]
-    return [*first, str(above[-1]), f"{_sum(upto, [values[delay] for delay in upto]):.3g}", ""]
+    upto = [delay for delay in sorted(values) if delay <= last]
+    return [*first, str(last), f"{_sum(upto, [values[delay] for delay in upto]):.3g}", ""]
+
+
+def last_remembered(rows: Sequence[Row]) -> int | None:
+    """The last delay of a curve before it first falls below its threshold."""
+    return max((row["delay"] for row in rows if row["remembered"]), default=None)
 
 
 def _sum(delays: Sequence[int], values: Sequence[float]) -> float:

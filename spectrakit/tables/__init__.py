@@ -6,6 +6,7 @@ from spectrakit.tables.reader import read_run
 from spectrakit.tables.run import MemorySink, Run, Sink
 from spectrakit.tables.schemas import (
     DECAY_KERNEL,
+    DECAY_KERNEL_SUMMARY,
     LAYERS,
     LYAPUNOV,
     QUERY_FACTOR,
@@ -20,6 +21,7 @@ from spectrakit.tables.writer import RunWriter
 
 __all__ = [
     "DECAY_KERNEL",
+    "DECAY_KERNEL_SUMMARY",
     "IDENTITY",
     "LAYERS",
     "LYAPUNOV",

@@ -10,8 +10,8 @@ UNLIKE = {
     "other-mode": "memory of another mode (static, nominal, data)",
     "other-past": "memory of another past (infinite, horizon, sequence)",
     "other-horizon": "memory of a past that ends at another horizon",
-    "other-seq-len": "memory or a rank, which end with the sequence, of sequences of another "
-    "length",
+    "other-seq-len": "kernels, memory or a rank, which end with the sequence, of sequences of "
+    "another length",
     "other-items": "accuracies on prompts with another number of items",
 }
 """Why two numbers are not one quantity, and are not subtracted."""

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from spectrakit.tables.columns import Column, TableSchema
 
+EMPIRICAL_REASONS = {
+    "too-few-tokens": "there are too few sequences or tokens to fit read-outs to some and score "
+    "them on others",
+    "noise": "read-outs of unrelated signals reach one, so that nothing could be told from noise",
+    "unknown-b-or-c": "weights alone do not determine B and C",
+}
+"""Why a place has no value, by code."""
+_REASONS = "; ".join(f"{code}: {meaning}" for code, meaning in EMPIRICAL_REASONS.items())
+
 EMPIRICAL_MEMORY = TableSchema(
     "empirical_memory",
     "a delay of a white input, read back from the residual stream at a depth, or from a mixer's "
@@ -20,10 +29,19 @@ EMPIRICAL_MEMORY = TableSchema(
                "on sequences it was not fitted to, corrected for the number of its features; noise "
                "around zero where nothing is recovered.", nullable=True),
         Column("threshold", "float64", "What read-outs of unrelated signals hardly reach: mean and "
-               "four standard deviations.", nullable=True),
-        Column("samples", "int64", "Tokens the read-out was fitted to.", "token", nullable=True),
-        Column("dimension", "float64", "Features of the read-out that count.", nullable=True),
-        Column("reason", "string", "Why there is no value; null where there is one.",
+               "four standard deviations of 32 of them.", nullable=True),
+        Column("remembered", "bool", "Whether value exceeds threshold here and at every shorter "
+               "delay back to the largest value: from there, the last delay before the first fall "
+               "below the threshold is the last that is true. What exceeds it later is not told "
+               "from noise.", nullable=True),
+        Column("samples", "int64", "Tokens that were scored, each once, by a read-out fitted to "
+               "other sequences.", "token", nullable=True),
+        Column("dimension", "float64", "Features of the read-out that count, given its ridge.",
+               nullable=True),
+        Column("ridge", "float64", "The ridge of the read-out, relative to the variance of a "
+               "standardised feature, chosen on sequences that it is neither fitted to nor scored "
+               "on; inf predicts the mean.", nullable=True),
+        Column("reason", "string", f"Why there is no value, null where there is one. {_REASONS}.",
                nullable=True),
     ),
 )  # fmt: skip

@@ -128,7 +128,7 @@ def test_merged_it_is_the_same_as_seen_in_one():
     one.merge(other)
     one.finish()
     rows = sink.run.table("empirical_memory").to_pylist()
-    assert rows[0]["samples"] == 2 * 2 * 4 * (256 - max(curve(rows)))
+    assert rows[0]["samples"] == 2 * 2 * 8 * (256 - max(curve(rows)))
     assert curve(rows)[2] == pytest.approx(1, abs=1e-3)  # what is handed differs a little
 
 
@@ -222,7 +222,7 @@ def test_weights_that_leave_b_and_c_open_are_a_reason():
     )
     rows = run.table("empirical_memory").to_pylist()
     assert [row["layer"] for row in rows] == [0, 1, 2]
-    assert {row["reason"] for row in rows} == {"weights alone do not fix B and C (nominal mode)"}
+    assert {row["reason"] for row in rows} == {"unknown-b-or-c"}
 
 
 def test_weights_have_no_stream_to_drive(tmp_path):

@@ -8,7 +8,14 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.comparison import compare_runs
-from spectrakit.tables import DECAY_KERNEL, LAYERS, LYAPUNOV, Manifest, MemorySink
+from spectrakit.tables import (
+    DECAY_KERNEL,
+    DECAY_KERNEL_SUMMARY,
+    LAYERS,
+    LYAPUNOV,
+    Manifest,
+    MemorySink,
+)
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 from spectrakit.tables.probe_schema import PROBE
 from spectrakit.tokens import TokenOptions
@@ -89,7 +96,8 @@ def test_what_is_erased_is_counted_and_poisons_no_mean(tokens):
 def one_layer_remembers(values):
     columns = {
         "driven_depth": None, "depth": None, "layer": 0, "delay": list(range(len(values))),
-        "value": values, "threshold": 0.1, "samples": 64, "dimension": 8.0, "reason": None,
+        "value": values, "threshold": 0.1, "remembered": True, "samples": 64, "dimension": 8.0,
+        "ridge": 0.0, "reason": None,
     }  # fmt: skip
     return of_one_layer(EMPIRICAL_MEMORY, columns, len(values))
 
@@ -111,6 +119,7 @@ def kernel(first, last):
     """A layer that is carried `first` and `last` far, on the whole; its one head twice as far."""
     columns = {
         "head": [None, None, 0, 0], "lag_low": [1, 16] * 2, "lag_high": [1, 17] * 2, "pairs": 9,
+        "token_set": "all", "mass": [first / 2, last / 2, first, last],
         "kernel_mean": [first, last, 2 * first, 2 * last],
         "log_decay_mean": [-0.5, -1.0, -0.5, -1.0],
     }  # fmt: skip
@@ -120,12 +129,30 @@ def kernel(first, last):
 def test_kernels_are_compared_lag_by_lag():
     found = differences(kernel(0.5, 0.25), kernel(0.75, 0.0))
     assert {name: row["difference"] for name, row in found.items()} == {
-        "kernel_mean at lag 1": 0.25,
-        "log_decay_mean at lag 1": 0.0,
-        "kernel_mean at lags 16 to 17": -0.25,
-        "log_decay_mean at lags 16 to 17": 0.0,
+        "mass at lag 1 all": 0.125,
+        "kernel_mean at lag 1 all": 0.25,
+        "log_decay_mean at lag 1 all": 0.0,
+        "mass at lags 16 to 17 all": -0.125,
+        "kernel_mean at lags 16 to 17 all": -0.25,
+        "log_decay_mean at lags 16 to 17 all": 0.0,
     }
     assert {row["reason"] for row in found.values()} == {"no-standard-error"}
+
+
+def kernel_reach(lag, share):
+    columns = {
+        "head": [None, None, 0], "token_set": ["all", "without_first", "all"], "outputs": 60,
+        "mass": 1.0, "mass_lag_0": 0.1, "mass_lag_1": 0.1, "lag_50": [lag, lag - 1, 3],
+        "lag_90": 40, "first_token_share": share, "learned_sink_share": None,
+    }  # fmt: skip
+    return one_layer(DECAY_KERNEL_SUMMARY, columns, 3)
+
+
+def test_how_far_kernels_reach_is_compared_with_and_without_the_first_token():
+    found = differences(kernel_reach(9, 0.5), kernel_reach(5, 0.25))
+    assert found["kernel lag_50 all"]["difference"] == -4
+    assert found["kernel lag_50 without_first"]["value"] == 8
+    assert found["kernel first_token_share all"]["difference"] == -0.25
 
 
 def test_they_are_compared_of_real_runs_and_shown(command, tmp_path):
@@ -142,14 +169,16 @@ def test_they_are_compared_of_real_runs_and_shown(command, tmp_path):
         largest = run.table("lyapunov").to_pandas().groupby("layer")["exponent"].max()
         kernel = run.table("decay_kernel").to_pandas()
         chosen = kernel[kernel["head"].isna() & (kernel["lag_low"] == 1)]
+        chosen = chosen[chosen["token_set"] == "all"]
         for metric, expected in (
             ("largest_exponent", largest),
-            ("kernel_mean at lag 1", chosen.set_index("layer")["kernel_mean"]),
+            ("mass at lag 1 all", chosen.set_index("layer")["mass"]),
         ):
             found = {row["layer"]: row[column] for row in rows if row["metric"] == metric}
             assert found == expected.to_dict()
     assert "Lyapunov exponents of the product of transitions" in done.out
-    assert "what an input contributes at a lag" in done.out
+    assert "what inputs at a lag contribute" in done.out
+    assert "1st token" in done.out
 
 
 def test_mixers_that_were_driven_alone_are_compared_by_layer():

@@ -26,11 +26,17 @@ PLACES = {
 MANIFEST = Manifest(model_id="me/mamba", revision="0123456789", mode="data")
 
 
+def remembered(value):
+    """Up to the first value that is not above .01."""
+    return np.cumprod(value > 0.01).astype(bool)
+
+
 def columns(place, value, reason=None):
     return {
         **dict(zip(("driven_depth", "depth", "layer"), place, strict=True)),
         "delay": DELAYS[: np.size(value)], "value": value,
-        "threshold": 0.01, "samples": 1000, "dimension": 8.0, "reason": reason,
+        "threshold": 0.01, "remembered": None if reason else remembered(np.array(value)),
+        "samples": 1000, "dimension": 8.0, "ridge": 1e-4, "reason": reason,
     }  # fmt: skip
 
 
@@ -69,17 +75,42 @@ def test_a_curve_for_each_place_behind_the_signal(drive, series, named):
     assert {"me/mamba @ 01234567", "delay (tokens)", "R² of the read-out", named} <= set(said)
 
 
+def test_places_without_a_curve_are_named_with_their_reason():
+    sink = MemorySink(MANIFEST)
+    for depth, reason in ((0, None), (1, None), (2, "noise"), (3, "noise")):
+        value = np.full(len(DELAYS), None) if reason else np.exp(-DELAYS / 5)
+        of_depth = columns((0, depth, None), value, reason)
+        if reason:
+            of_depth["threshold"] = None
+        sink.append(EMPIRICAL_MEMORY, EMPIRICAL_MEMORY.table(of_depth))
+    figure = empirical_memory_figure(sink.run)
+    curves, _ = curves_of(figure)
+    assert {row["series"] for row in curves} == {1}
+    said = " ".join(words(render(figure, "svg")))
+    assert "no curve of depth 2, 3: read-outs of unrelated signals reach one" in said
+
+
+def test_a_curve_of_much_noise_hides_no_other():
+    sink = MemorySink(MANIFEST)
+    for depth, threshold in ((1, 0.9), (2, 0.01)):
+        of_depth = columns((0, depth, None), np.exp(-DELAYS / 3)) | {"threshold": threshold}
+        sink.append(EMPIRICAL_MEMORY, EMPIRICAL_MEMORY.table(of_depth))
+    curves, noise = curves_of(empirical_memory_figure(sink.run))
+    assert noise == [{"memory": 0.0025, "noise": 0.9}]
+    assert sum(row["memory"] > 0.0025 for row in curves if row["series"] == 2) > 5
+
+
 def test_delays_of_noise_alone_are_left_out():
     curves, _ = curves_of(empirical_memory_figure(made("mixers")))
-    assert max(row["x"] - 1 for row in curves) == 64  # twice the last above the threshold
+    assert max(row["x"] - 1 for row in curves) == 64  # twice the last remembered
     short, _ = curves_of(empirical_memory_figure(made("mixers", slowest=0.1)))
-    assert max(row["x"] - 1 for row in short) <= 1
+    assert max(row["x"] - 1 for row in short) <= 2
 
 
 def test_reasons_alone_are_no_picture():
     sink = Drawn(MANIFEST)
     place = PLACES["mixers"][0]
-    table = EMPIRICAL_MEMORY.table(columns(place, [None], reason="too few tokens"))
+    table = EMPIRICAL_MEMORY.table(columns(place, [None], reason="too-few-tokens"))
     sink.append(EMPIRICAL_MEMORY, table)
     assert sink.figures() == {}
     kept = MemorySink(MANIFEST)
@@ -99,7 +130,32 @@ def test_mixers_are_lines_of_layers_and_kinds():
     heading, first, *_ = lines(made("mixers"))
     assert heading == ["layer", "kind", "now", "before", "last", "delay", "sum", "note"]
     assert first[:4] == ["0", "mamba", "1", "0.912"]
-    assert first[4] == "32"
+    assert first[4] == "32"  # exp(-3.2) is above the threshold, exp(-6.4) is not
+
+
+def test_noise_that_exceeds_the_threshold_later_is_not_remembered():
+    sink = MemorySink(MANIFEST)
+    sink.append(LAYERS, LAYERS.table({
+        "layer": 0, "path": "l", "kind": "lru", "status": "analysed", "bytes_read": 0,
+    }, rows=1))  # fmt: skip
+    value = np.where(np.isin(DELAYS, [16, 128]), 0.02, np.exp(-DELAYS * 1.5))
+    sink.append(EMPIRICAL_MEMORY, EMPIRICAL_MEMORY.table(columns(PLACES["mixers"][0], value)))
+    (first,) = [line for line in lines(sink.run) if line[:1] == ["0"]]
+    assert first[4] == "3"
+    assert float(first[5]) == pytest.approx(sum(np.exp(-1.5 * k) for k in range(4)), abs=5e-3)
+
+
+def test_a_place_of_noise_alone_says_so():
+    sink = MemorySink(MANIFEST)
+    sink.append(LAYERS, LAYERS.table({
+        "layer": 0, "path": "l", "kind": "lru", "status": "analysed", "bytes_read": 0,
+    }, rows=1))  # fmt: skip
+    table = EMPIRICAL_MEMORY.table(columns(PLACES["mixers"][0], [None], reason="noise"))
+    sink.append(EMPIRICAL_MEMORY, table)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(*empirical_memory_report(sink.run))
+    assert "read-outs of unrelated signals reach one" in capture.get()
 
 
 def test_the_sum_takes_left_out_delays_on_the_line_between():
