@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Text of about this many characters is encoded at once, split where a line or a word ends.
 _BLOCK = 1 << 16
 
+#: How a file of numpy begins.
+_NPY = b"\x93NUMPY"
+
 Encode: TypeAlias = Callable[[str], Iterable[int]]
 
 
@@ -137,20 +140,20 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
     path = options.tokens
     assert path is not None  # noqa: S101
     try:
+        with path.open("rb") as file:  # of archives and pickles numpy would open more than that
+            if file.read(len(_NPY)) != _NPY:
+                raise ValueError
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         message = f"there is no token file {path}"
         raise UsageError(message) from error
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a bad header makes numpy raise whatever its parser meets
         message = f"{path} is not a .npy file of integers"
         raise MalformedError(message, hint="--text FILE for a text") from error
-    if (
-        not isinstance(array, np.ndarray)
-        or array.dtype.kind not in "iu"
-        or array.ndim not in (1, 2)
-    ):
-        shape = getattr(array, "shape", None)
-        message = f"{path} holds {getattr(array, 'dtype', 'no array')} of shape {shape}"
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+        message = f"{path} holds {array.dtype} of shape {array.shape}"
         raise MalformedError(message, hint="integers of shape (n,) or (sequences, length)")
     if array.size == 0:
         message = f"{path} holds no token"
