@@ -42,7 +42,7 @@ from spectrakit.planning import (
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
-from spectrakit.tokenization import OWN_TOKENIZER
+from spectrakit.tokenization import OWN_TOKENIZER, tokenizer_sha256
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
@@ -220,8 +220,8 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
 
 
 def _revision(model: Model, forward: Forward | None) -> str:
-    """The checkpoint's, or one that says which of its weights were drawn anew."""
-    revision = model.checkpoint.revision
+    """The model's, or one that says which of its weights were drawn anew."""
+    revision = model.revision("weights" if forward is None else "data")
     if forward is None or forward.randomize is None:
         return revision
     return randomized_revision(revision, forward.randomize, forward.seed)
@@ -246,6 +246,11 @@ def _manifest(
             "text": options.source,
             "text_sha256": options.sha256(),
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
+            "tokenizer_sha256": (
+                tokenizer_sha256(options.tokenizer, model)
+                if options.tokens is None or "probe" in analyses
+                else None
+            ),
             "batch_size": options.batch_size,
             "seq_len": options.seq_len,
             "max_tokens": options.max_tokens,

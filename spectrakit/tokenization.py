@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrakit.errors import MalformedError, UsageError
+from spectrakit.errors import MalformedError, SpectrakitError, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -59,6 +60,16 @@ def encoder_with_ends(
         return found.ids, [end for _, end in found.offsets]
 
     return encode
+
+
+def tokenizer_sha256(name: str | None, model: Model) -> str | None:
+    """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had."""
+    if name == "bytes":
+        return None
+    with suppress(SpectrakitError, OSError):
+        path = _named(name, model) if name is not None else _own(model)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
 
 
 def _encoding(name: str | None, model: Model) -> Callable[[str], Encoding]:

@@ -90,7 +90,7 @@ def _metadata(model: Model, observed: bool, gauges: Mapping[int, str]) -> dict[s
     return {
         "spectrakit_version": __version__,
         "model_id": model.checkpoint.model_id,
-        "revision": model.checkpoint.revision,
+        "revision": model.revision("data" if observed else "weights"),
         "mode": "data" if observed else ", ".join(sorted(str(mode) for mode in modes)),
         "gauge": same.pop() if len(same) == 1 else ", ".join(by_layer),
         "recurrence": "h_t = A_bar_t h_{t-1} + B_bar_t u_t, y_t = C_t h_t + D u_t",

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from spectrakit.analyses.similarity_options import SimilarityOptions
     from spectrakit.architectures import RunnableModel
-    from spectrakit.planning import Dtype, Randomized
+    from spectrakit.planning import Dtype, Randomized, Source
     from spectrakit.tables import Run, Sink
 else:
     np = lazy_import("numpy")
@@ -51,11 +51,13 @@ class Way:
     """How a run took its model: by which tokenizer, and with which weights drawn anew.
 
     tokenizer: None for the model's own. randomize: None for trained weights; seed: of the others.
+    mode: what the run read of the checkpoint.
     """
 
     tokenizer: str | None = None
     randomize: Randomized | None = None
     seed: int = 0
+    mode: Source = "data"
 
     @classmethod
     def of(cls, run: Run) -> Way:
@@ -63,11 +65,16 @@ class Way:
         options = run.manifest.options
         tokenizer = options.get("tokenizer")
         own = tokenizer == OWN_TOKENIZER
-        return cls(None if own else tokenizer, options.get("randomize"), run.manifest.seed or 0)
+        return cls(
+            None if own else tokenizer,
+            options.get("randomize"),
+            run.manifest.seed or 0,
+            "weights" if run.manifest.mode == "weights" else "data",
+        )
 
     def revision(self, model: Model) -> str:
         """The revision that rows of the model carry."""
-        revision = model.checkpoint.revision
+        revision = model.revision(self.mode)
         if self.randomize is None:
             return revision
         return randomized_revision(revision, self.randomize, self.seed)

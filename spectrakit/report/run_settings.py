@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from spectrakit.tables import Run
 
 #: What changes no number (batches), or what the tables themselves show (analyses, domains).
-_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256")
+_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256", "tokenizer_sha256")
 
 
 def other_settings(first: Run, other: Run) -> str:
