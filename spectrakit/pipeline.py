@@ -41,7 +41,16 @@ from spectrakit.planning import (
 )
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
-from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tables import (
+    LAYERS,
+    Manifest,
+    MemorySink,
+    Run,
+    RunWriter,
+    Sink,
+    check_replaceable,
+    read_run,
+)
 from spectrakit.tokenization import OWN_TOKENIZER, tokenizer_sha256
 from spectrakit.tokens import TokenOptions
 
@@ -72,6 +81,7 @@ def analyze(
     empirical_memory: EmpiricalMemoryOptions | None = None,
     probe: ProbeOptions | None = None,
     out: Path | None = None,
+    overwrite: bool = False,
     figures: bool = False,
     command: str = "",
     progress: Progress | None = None,
@@ -86,11 +96,12 @@ def analyze(
     layers as the released analysis of arXiv 2510.09379 does, and adds its table. randomize: draws
     these weights anew before the forward pass, as a control. seed: of all that is random. memory,
     similarity, propagation, empirical_memory, probe: what the analyses of these names are told.
-    out: the run folder to write; None keeps the tables in memory.
+    out: the run folder to write; None keeps the tables in memory. overwrite: replace a run that is
+    in the folder even where it is of another model or has other settings.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
-    cannot, OutputError where the run cannot be written.
+    cannot, OutputError where the run cannot be written, UsageError where it would replace another.
     """
     with ExitStack() as stack:
         model = name if isinstance(name, Model) else stack.enter_context(open_checkpoint(name))
@@ -117,6 +128,8 @@ def analyze(
             device = resolve_device(device)
             forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
         manifest = _manifest(model, plan, analyses, request, forward, command)
+        if out is not None:
+            check_replaceable(out, manifest, overwrite=overwrite)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
         kept = MemorySink(manifest)
@@ -243,17 +256,13 @@ def _manifest(
             "gauge": forward.gauge or "each layer's own",
             "compat": forward.compat,
             "randomize": forward.randomize,
-            "text": options.source,
-            "text_sha256": options.sha256(),
+            **options.record(),
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
             "tokenizer_sha256": (
                 tokenizer_sha256(options.tokenizer, model)
                 if options.tokens is None or "probe" in analyses
                 else None
             ),
-            "batch_size": options.batch_size,
-            "seq_len": options.seq_len,
-            "max_tokens": options.max_tokens,
         }
     return Manifest(
         model_id=model.checkpoint.model_id,
@@ -271,7 +280,7 @@ def _manifest(
             "analyses": list(analyses),
             "domains": list(request.domains),
             "config": dict(model.checkpoint.given),
-            **(request.probe.record() if "probe" in analyses else {}),
+            **request.record(analyses),
             **data,
         },
     )

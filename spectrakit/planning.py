@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from spectrakit.analyses.running import any_needs_forward, reruns_the_model
 from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.plain import path_part
 from spectrakit.tokenization import tokenizer_sha256
 
 if TYPE_CHECKING:
@@ -165,5 +166,6 @@ def default_folder(model: Model, source: TokenOptions | None, settings: Mapping[
             contents.append(tokenizer_sha256(source.tokenizer, model))
         told = json.dumps([sorted(settings.items()), *contents])
         folder += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    parts = [path_part(part) for part in model.checkpoint.model_id.split("/")]
     shown = f"{kind}{dash}{digest[:12]}"
-    return Path("spectrakit-runs", *model.checkpoint.model_id.split("/"), shown, folder)
+    return Path("spectrakit-runs", *parts, path_part(shown), folder)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Text of about this many characters is encoded at once, split where a line or a word ends.
 _BLOCK = 1 << 16
 
+#: What a record has as the text of a run that read it from there.
+STANDARD_INPUT = "standard input"
 #: How a file of numpy begins.
 _NPY = b"\x93NUMPY"
 
@@ -66,13 +68,24 @@ class TokenOptions:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def record(self) -> dict[str, object]:
+        """What of it belongs in a run's record, as JSON values."""
+        return {
+            "text": self.source,
+            "text_sha256": self.sha256(),
+            "tokenizer": self.tokenizer,
+            "batch_size": self.batch_size,
+            "seq_len": self.seq_len,
+            "max_tokens": self.max_tokens,
+        }
+
     @property
     def source(self) -> str:
         """What is read, for the run's record."""
         if self.tokens is not None:
             return self.tokens.name
         if self.text == "-":
-            return "standard input"
+            return STANDARD_INPUT
         return "bundled tiny-shakespeare" if self.text is None else Path(self.text).name
 
 

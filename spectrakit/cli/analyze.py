@@ -12,7 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_json, tell, terminal_progress
-from spectrakit.cli.run_output import run_document, show_run, tell_what_is_replaced
+from spectrakit.cli.run_output import run_document, show_run
 from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def analyze(
         Path | None,
         typer.Option(help="Run folder.", show_default="spectrakit-runs/MODEL/SHA/MODE"),
     ] = None,
+    overwrite: options.Overwrite = False,
     figures: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
     json: options.JsonOutput = False,
     text: options.Text = None,
@@ -110,7 +111,6 @@ def analyze(
         options.check_analyses(context, names)
         source = options.token_source(context, opened, mode, asked, names)
         folder = out or default_folder(opened, source, _settings(context))
-        tell_what_is_replaced(out)
         runs = [
             pipeline.analyze(
                 opened,
@@ -130,6 +130,8 @@ def analyze(
                 empirical_memory=EmpiricalMemoryOptions(drive),
                 probe=ProbeOptions(task, task_file, prompts, pairs),
                 out=folder if len(lengths) == 1 else folder / f"seq-{length}",
+                # The folder chosen here has only runs that were asked for alike.
+                overwrite=overwrite or out is None,
                 figures=figures,
                 command=shlex.join(["spectrakit", *sys.argv[1:]]),
                 progress=terminal_progress(),
@@ -150,8 +152,8 @@ def analyze(
 
 #: Options that say where things are and how they are shown, not what is computed.
 _NOT_SETTINGS = frozenset(
-    {"model", "mode", "out", "figures", "json", "device", "revision", "cache_dir", "token",
-     "offline", "full_download"}
+    {"model", "mode", "out", "overwrite", "figures", "json", "device", "revision", "cache_dir",
+     "token", "offline", "full_download"}
 )  # fmt: skip
 
 

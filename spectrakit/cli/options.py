@@ -56,6 +56,10 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what --out holds of another model or settings."),
+]
 JsonOutput = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of tables.")
 ]
