@@ -39,7 +39,7 @@ from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.forward import resolve_device
 from spectrakit.planning import AskedMode, plan_layers
 from spectrakit.tables.folders import plain_errors, sync, temporary
-from spectrakit.tokens import TokenOptions, token_batches
+from spectrakit.tokens import TokenOptions, check_source, token_batches
 
 if TYPE_CHECKING:
     import torch
@@ -173,6 +173,7 @@ def _from_data(
     model: Model, layers: Sequence[Layer], form: Form, source: TokenOptions, device: str
 ) -> Extraction:
     _check_size(layers, source)
+    check_source(source, model)
     runnable = model.load(device)
     batch = next(token_batches(source, model, runnable.vocabulary_size))
     wanted = {layer.index for layer in layers}

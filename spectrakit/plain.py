@@ -1,4 +1,4 @@
-"""Text from outside, fit to be shown: what a terminal would obey, or nobody would see, spelt out."""
+"""Text from outside, fit to be shown: what a terminal obeys or nobody sees is spelt out."""
 
 from __future__ import annotations
 

@@ -62,6 +62,37 @@ def encoder_with_ends(
     return encode
 
 
+def side_file(name: str | None, model: Model, filename: str) -> Path | None:
+    """A small file beside the `tokenizer.json` that `encoder` reads; None where there is none.
+
+    Raises NetworkError where it cannot be had.
+    """
+    if name == "bytes":
+        return None
+    if name is None:
+        checkpoint = model.checkpoint
+        if checkpoint.tokenizer is None or checkpoint.file_path(_FILE) is not None:
+            return checkpoint.file_path(filename)
+        name = checkpoint.tokenizer
+    path = Path(name)
+    if not path.exists():
+        return model.hub.fetch_file(name, filename)
+    path = (path if path.is_dir() else path.parent) / filename
+    return path if path.is_file() else None
+
+
+def token_id(name: str | None, model: Model, token: str) -> int | None:
+    """The id of a special token; None where the tokenizer does not have it, or is not there.
+
+    Raises MalformedError where the tokenizer's file is damaged.
+    """
+    path = side_file(name, model, _FILE)
+    if path is None:
+        return None
+    found: int | None = _tokenizer(path, f"the tokenizer {path}").token_to_id(token)
+    return found
+
+
 def tokenizer_sha256(name: str | None, model: Model) -> str | None:
     """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had."""
     if name == "bytes":

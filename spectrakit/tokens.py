@@ -11,7 +11,7 @@ import lzma
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
@@ -20,6 +20,8 @@ import numpy as np
 
 from spectrakit import catalog
 from spectrakit.errors import MalformedError, UsageError
+from spectrakit.framing import framing
+from spectrakit.tokenization import encoder
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -42,6 +44,9 @@ class TokenOptions:
     text: a UTF-8 file, or "-" for standard input. tokens: a .npy file of token ids, (n,) for one
     stream or (sequences, length). With neither, the bundled public-domain text.
     tokenizer: a folder, a tokenizer.json, a Hub repository or "bytes"; None for the checkpoint's.
+    bos: begin every sequence and every prompt with the tokenizer's or config's BOS token, which
+    counts as one of its tokens. chat_template: read every sequence and every prompt as a message of
+    the user, in the tokenizer's chat template.
     """
 
     text: str | None = None
@@ -50,15 +55,21 @@ class TokenOptions:
     batch_size: int = 4
     seq_len: int = 512
     max_tokens: int = 8192
+    bos: bool = False
+    chat_template: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for a combination that means nothing."""
         if self.text is not None and self.tokens is not None:
             raise UsageError("give a text or a token file, not both")
+        if self.tokens is not None and self.chat_template:
+            raise UsageError("a chat template goes around a text, not around token ids")
         for name in ("batch_size", "seq_len", "max_tokens"):
             if getattr(self, name) < 1:
                 message = f"--{name.replace('_', '-')} must be at least 1"
                 raise UsageError(message)
+        if self.bos and self.seq_len < 2:
+            raise UsageError("a BOS token and another: --seq-len must be at least 2")
 
     def sha256(self) -> str | None:
         """Hash of the file that is read; None for standard input, the bundled text, no file."""
@@ -77,6 +88,8 @@ class TokenOptions:
             "batch_size": self.batch_size,
             "seq_len": self.seq_len,
             "max_tokens": self.max_tokens,
+            "bos": self.bos,
+            "chat_template": self.chat_template,
         }
 
     @property
@@ -105,7 +118,7 @@ def token_batches(
     Raises UsageError where a file, a tokenizer or a token id does not fit, MalformedError where a
     file cannot be read as what it should be.
     """
-    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, model)
+    rows = _rows(options, model)
     left = options.max_tokens
     while left > 0 and (group := list(islice(rows, options.batch_size))):
         kept = []
@@ -116,11 +129,14 @@ def token_batches(
         yield padded(kept, vocabulary_size)
 
 
-def check_source(options: TokenOptions) -> None:
+def check_source(options: TokenOptions, model: Model) -> None:
     """Read the beginning of what is to be read, before a model is; not of standard input.
 
-    Raises what `token_batches` raises where a file is not what it should be.
+    Raises what `token_batches` raises where a file is not what it should be, and where there is no
+    BOS token or chat template.
     """
+    if options.bos or options.chat_template:
+        framing(options, model)
     if options.tokens is not None:
         next(_token_rows(options), None)
     elif options.text != "-" and next(text_blocks(options), None) is None:
@@ -144,6 +160,23 @@ def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
         message = f"token id {bad} is outside the model's vocabulary of {vocabulary_size}"
         raise UsageError(message, hint="give the tokenizer the model was trained with: --tokenizer")
     return TokenBatch(ids, valid)
+
+
+def _rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
+    """The sequences, each with what stands around it."""
+    if not (options.bos or options.chat_template):
+        return _token_rows(options) if options.tokens is not None else _text_rows(options, model)
+    frame = framing(options, model)
+    if options.chat_template:
+        found: Iterator[Sequence[int]] = frame.turns(text_blocks(options), options.seq_len)
+        first = next(found, None)
+        if first is None:
+            raise _no_text(options)
+        found = chain([first], found)
+    else:
+        shorter = replace(options, seq_len=options.seq_len - 1, bos=False)
+        found = map(frame.begun, _rows(shorter, model))
+    return (np.asarray(row, np.int64) for row in found)
 
 
 # ---- tokens from a file ---------------------------------------------------------------------
@@ -180,8 +213,6 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
 
 
 def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
-    from spectrakit.tokenization import encoder
-
     encode = encoder(options.tokenizer, model)
     ids = chain.from_iterable(encode(block) for block in text_blocks(options))
     empty = True

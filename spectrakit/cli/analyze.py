@@ -48,6 +48,8 @@ def analyze(
     text: options.Text = None,
     tokens: options.Tokens = None,
     tokenizer: options.Tokenizer = None,
+    bos: options.Bos = False,
+    chat_template: options.ChatTemplate = False,
     batch_size: options.BatchSize = 4,
     seq_len: options.SeqLens = "512",
     max_tokens: options.MaxTokens = 8192,
@@ -91,7 +93,9 @@ def analyze(
     from spectrakit.tokens import TokenOptions
 
     lengths = options.lengths(seq_len)
-    asked = TokenOptions(text, tokens, tokenizer, batch_size, lengths[0], max_tokens)
+    asked = TokenOptions(
+        text, tokens, tokenizer, batch_size, lengths[0], max_tokens, bos, chat_template
+    )
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
     words = [name.strip() for name in analyses.split(",")]

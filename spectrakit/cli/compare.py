@@ -46,6 +46,7 @@ def compare(
     ] = False,
     text: options.Text = None,
     tokenizer: options.Tokenizer = None,
+    bos: options.Bos = False,
     batch_size: options.BatchSize = 4,
     seq_len: options.SeqLen = 512,
     max_tokens: options.MaxTokens = 8192,
@@ -73,7 +74,7 @@ def compare(
     if not similarity:
         _only_for_similarity(context)
     opened = [read_run(folder) for folder in runs]
-    source = TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens)
+    source = TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens, bos)
     settings: dict[str, object] | None = None
     if similarity:
         settings = source.record() | {"dtype": dtype, "seed": seed}

@@ -43,6 +43,8 @@ def extract(
     text: options.Text = None,
     tokens: options.Tokens = None,
     tokenizer: options.Tokenizer = None,
+    bos: options.Bos = False,
+    chat_template: options.ChatTemplate = False,
     batch_size: options.BatchSize = 1,
     seq_len: options.SeqLen = 256,
     device: options.Device = "auto",
@@ -60,7 +62,9 @@ def extract(
     from spectrakit.extraction import extract as extract_matrices
     from spectrakit.tokens import TokenOptions
 
-    asked = TokenOptions(text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len)
+    asked = TokenOptions(
+        text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len, bos, chat_template
+    )
     with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
         chosen = None if layers is None else options.numbers(layers)
         source = options.token_source(context, opened, mode, asked)

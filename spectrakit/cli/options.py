@@ -84,6 +84,16 @@ Tokenizer = Annotated[
         show_default="the model's own",
     ),
 ]
+Bos = Annotated[
+    bool, typer.Option("--bos", help="Begin every sequence and prompt with the BOS token.")
+]
+ChatTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--chat-template",
+        help="Read every sequence and prompt as a user's message in the tokenizer's chat template.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
 SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.")]
 SeqLens = Annotated[
@@ -215,7 +225,8 @@ def config_values(settings: list[str]) -> dict[str, Any]:
 _LONGEST = 1 << 30
 #: Options that only a forward pass can follow.
 _OF_DATA_MODE = (
-    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge", "randomize",
+    "tokenizer", "bos", "chat_template", "batch_size", "seq_len", "max_tokens", "device", "dtype",
+    "gauge", "randomize",
 )  # fmt: skip
 
 

@@ -19,9 +19,10 @@ from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import similarity_rows
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
-from spectrakit.comparison.aligned_text import AlignedPassage, aligned_passages
+from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
 from spectrakit.forward import loaded, resolve_device
+from spectrakit.framing import framing
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.planning import randomized_revision
@@ -159,6 +160,8 @@ def compare_models(
     """
     if source.tokens is not None:
         raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
+    if source.chat_template:
+        raise UsageError("two models are compared on a text itself, without chat templates")
     progress = progress or Silent()
     device = resolve_device(device)
     runnable = [
@@ -221,7 +224,7 @@ def _batches(
     """The passages, as many at once as sequences, until `max_tokens` are compared."""
     first = 1 if options.without_first else 0
     encoders = tuple(
-        encoder_with_ends(source.tokenizer or way.tokenizer, model)
+        _encoder(replace(source, tokenizer=source.tokenizer or way.tokenizer), model)
         for model, way in zip(models, ways, strict=True)
     )
     passages = (
@@ -237,6 +240,20 @@ def _batches(
             left -= len(batch[-1].shared[0])
         if batch := [passage for passage in batch if len(passage.shared[0])]:
             yield batch
+
+
+def _encoder(source: TokenOptions, model: Model) -> Encode:
+    """Token ids and their ends; a BOS token ends at 0, where none is compared."""
+    encode = encoder_with_ends(source.tokenizer, model)
+    if not source.bos:
+        return encode
+    bos = framing(source, model).bos
+
+    def begun(text: str) -> tuple[Sequence[int], Sequence[int]]:
+        ids, ends = encode(text)
+        return [bos or 0, *ids], [0, *ends]
+
+    return begun
 
 
 def _aligned_states(

@@ -50,4 +50,6 @@ def _settings(run: Run) -> dict[str, object]:
 def _said(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={_said(entry)}" for name, entry in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -61,7 +61,7 @@ def check_apart(out: Path, inputs: Iterable[Path]) -> None:
             relation = "lies in"
         else:
             continue
-        message = f"{out} {relation} {folder}, which is read"
+        message = f"{out} {relation} {folder}, which is one of the runs that are compared"
         raise UsageError(message, hint="another folder with --out")
 
 

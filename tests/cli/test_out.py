@@ -45,7 +45,7 @@ def test_a_comparison_never_goes_where_a_run_is_that_it_reads(command, two_runs,
     for more in ((), ("--overwrite",)):
         done = command("compare", "a", "b", "--out", out, "--no-figures", *more)
         assert done.code == 2
-        assert f"{relation} a, which is read" in done.err
+        assert f"{relation} a, which is one of the runs" in done.err
         assert "--out" in done.err
         assert contents(two_runs / "a") == before
 
