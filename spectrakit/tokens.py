@@ -175,7 +175,7 @@ def _rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
         found = chain([first], found)
     else:
         shorter = replace(options, seq_len=options.seq_len - 1, bos=False)
-        found = map(frame.begun, _rows(shorter, model))
+        found = (frame.begun(row.tolist()) for row in _rows(shorter, model))
     return (np.asarray(row, np.int64) for row in found)
 
 

@@ -49,14 +49,12 @@ def assemble(
     weights = open_weights(store, chosen)
     try:
         tensors = merge(weights, chosen)
-        local = None
-        if identity.revision is None:
-            local = LocalContent(store, config_bytes, chosen.placed, tuple(weights))
+        content = LocalContent(store, config_bytes, chosen.placed, tuple(weights))
         return Checkpoint(
             model_id=identity.model_id,
             source=identity.source,
             origin=identity.origin,
-            revision=local or identity.revision,
+            revision=identity.revision or content,
             config=config,
             store=store,
             weights=weights,

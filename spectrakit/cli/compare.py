@@ -107,8 +107,8 @@ def compare(
     )
     if json:
         for other in opened[1:]:
-            if settings := other_settings(opened[0], other):
-                tell(f"note: {other.folder} is set otherwise: {settings}")
+            if unlike := other_settings(opened[0], other):
+                tell(f"note: {other.folder} is set otherwise: {unlike}")
         print_json(_document(written))
         return
     print_data(comparison_report(opened, written))
