@@ -29,7 +29,16 @@ from spectrakit.dynamics.leverage import leverage
 from spectrakit.errors import UsageError
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Tee
-from spectrakit.tables import LAYERS, Manifest, MemorySink, Run, RunWriter, Sink, read_run
+from spectrakit.tables import (
+    LAYERS,
+    Manifest,
+    MemorySink,
+    Run,
+    RunWriter,
+    Sink,
+    check_replaceable,
+    read_run,
+)
 from spectrakit.tables.memory_schema import MEMORY_FUNCTION
 
 if TYPE_CHECKING:
@@ -60,6 +69,7 @@ def eigenvalue_memory(
     *,
     seed: int = 0,
     out: Path | None = None,
+    overwrite: bool = False,
     figures: bool = False,
     command: str = "",
     progress: Progress | None = None,
@@ -68,14 +78,18 @@ def eigenvalue_memory(
 
     names: of `EIGENVALUE_SETS`. steps: dt of the sets in continuous time; each is taken with every
     one. seed: of the sets that are drawn at random. out: the run folder to write; None keeps the
-    tables in memory. figures: draw the comparison, into the folder.
+    tables in memory. overwrite: replace another run in it. figures: draw the comparison, into the
+    folder.
 
-    Raises UsageError for a name that is none, a size that is odd or too large, or no step.
+    Raises UsageError for a name that is none, a size that is odd or too large, or no step, and
+    where another run would be replaced.
     """
     request = Request(seed=seed, memory=options or MemoryOptions())
     systems = list(_systems(names, size, steps, seed))
     manifest = _manifest(names, size, steps, request, command)
     kept = MemorySink(manifest)
+    if out is not None:
+        check_replaceable(out, manifest, overwrite=overwrite)
     with ExitStack() as stack:
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         with one_thread():

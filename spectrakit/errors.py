@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from spectrakit.plain import plain
+
 # Tokens have 34 characters after the prefix; a repository called hf_mamba is none.
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{20,}")
 _AUTHORIZATION = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?bearer\s+)[^\s'\",]+")
@@ -30,8 +32,8 @@ class SpectrakitError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = " ".join(scrub(message).split())
-        self.hint = None if hint is None else scrub(hint)
+        self.message = plain(" ".join(scrub(message).split()))
+        self.hint = None if hint is None else plain(scrub(hint))
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ Weights mode computes in float64, data mode in the model's float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,7 @@ from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.forward import resolve_device
 from spectrakit.planning import AskedMode, plan_layers
 from spectrakit.tables.folders import plain_errors, sync, temporary
-from spectrakit.tokens import TokenOptions, token_batches
+from spectrakit.tokens import TokenOptions, check_source, token_batches
 
 if TYPE_CHECKING:
     import torch
@@ -101,6 +101,31 @@ def extract(
     return _from_data(model, chosen, form, source or TokenOptions(), resolve_device(device))
 
 
+def check_file(path: Path, told: Mapping[str, str], reads: Iterable[Path], overwrite: bool) -> None:
+    """Raise UsageError where `path` may not be written.
+
+    told: the metadata of what is to be written there; a file that was written with the same may be
+    written again, any other only with `overwrite`. reads: files that are never replaced.
+    """
+    for other in reads:
+        if path.exists() and other.exists() and path.samefile(other):
+            message = f"{path} is what is read"
+            raise UsageError(message, hint="another file with --out")
+    if overwrite or not path.is_file():
+        return
+    from safetensors import SafetensorError, safe_open
+
+    held = "is there already, and is no such extraction"
+    with suppress(SafetensorError, OSError), safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.items() >= told.items():
+            return
+        if "spectrakit_version" in metadata:
+            held = f"is an extraction of {metadata.get('model_id')}, or with other settings"
+    message = f"{path} {held}"
+    raise UsageError(message, hint="another file with --out, or --overwrite to replace it")
+
+
 def write_safetensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
@@ -148,6 +173,7 @@ def _from_data(
     model: Model, layers: Sequence[Layer], form: Form, source: TokenOptions, device: str
 ) -> Extraction:
     _check_size(layers, source)
+    check_source(source, model)
     runnable = model.load(device)
     batch = next(token_batches(source, model, runnable.vocabulary_size))
     wanted = {layer.index for layer in layers}

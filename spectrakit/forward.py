@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.framing import framing
 from spectrakit.memory import check_states
 from spectrakit.planning import Compat, Dtype, Randomized
 from spectrakit.tokens import TokenBatch, TokenOptions, check_source, token_batches
@@ -87,7 +88,7 @@ def see_forward(
     left out where no other is there, and None returned.
     """
     if analyses.wants_text:
-        check_source(forward.source)
+        check_source(forward.source, model)
     runnable = loaded(model, forward.device, forward.dtype, forward.randomize, forward.seed)
     if forward.compat is not None:
         from spectrakit.architectures.rickenbach2025 import as_released
@@ -110,8 +111,12 @@ def _prompt_runner(
     from spectrakit.prompts import PromptRunner
     from spectrakit.tokenization import encoder
 
-    encode = encoder(forward.source.tokenizer, model)
-    return PromptRunner(runnable, encode, forward.source.batch_size, progress)
+    source = forward.source
+    encode = encoder(source.tokenizer, model)
+    begin = encode
+    if source.bos or source.chat_template:
+        begin = framing(replace(source, tokens=None), model).prompt
+    return PromptRunner(runnable, encode, source.batch_size, progress, begin)
 
 
 def _see_text(

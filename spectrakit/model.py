@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Architecture, Layer, RunnableModel
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.dynamics import Recurrence
-    from spectrakit.planning import Dtype
+    from spectrakit.planning import Dtype, Source
     from spectrakit.registry import Registered
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
@@ -84,6 +86,24 @@ class Model:
             message = f"{self.checkpoint.model_id} has no sequence layer"
             raise UnsupportedError(message, hint=f"spectrakit inspect {self.checkpoint.model_id}")
         return layers
+
+    def revision(self, source: Source) -> str:
+        """What tables of a run in this mode are of: commit or content hash, and config overrides.
+
+        Data mode reads the whole checkpoint, weights mode the `weights_tensors` (and D) of its
+        layers: see `Checkpoint.revision_of`. Values put over the files' config change the numbers
+        as other weights would: `config-<8 hex>-` of them goes in front.
+
+        Raises what `layers` and `Checkpoint.read` do.
+        """
+        names: list[str] | None = None
+        if source == "weights":
+            names = [name for layer in self.layers for name in _read_of(layer)]
+        revision = self.checkpoint.revision_of(names)
+        if changed := self.checkpoint.overridden:
+            told = json.dumps(changed, sort_keys=True, default=str)
+            revision = f"config-{hashlib.sha256(told.encode()).hexdigest()[:8]}-{revision}"
+        return revision
 
     def layer(self, index: int) -> Layer:
         """Layer `index` of the model. Raises UsageError where there is none."""
@@ -204,6 +224,14 @@ def open_checkpoint(
     except SpectrakitError:
         checkpoint.close()
         raise
+
+
+def _read_of(layer: Layer) -> tuple[str, ...]:
+    """The tensors that weights mode and `extract` read of a layer."""
+    if not layer.in_weights:
+        return ()
+    feedthrough = layer.parameters.get("D")
+    return (*layer.weights_tensors, *([feedthrough] if feedthrough else []))
 
 
 def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:

@@ -51,11 +51,12 @@ from spectrakit.tables import (
     Run,
     RunWriter,
     Sink,
+    check_replaceable,
     read_run,
 )
 from spectrakit.tables.layer_order import InLayerOrder
 from spectrakit.tables.manifest import Recorded
-from spectrakit.tokenization import OWN_TOKENIZER
+from spectrakit.tokenization import OWN_TOKENIZER, tokenizer_sha256
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def analyze(
     empirical_memory: EmpiricalMemoryOptions | None = None,
     probe: ProbeOptions | None = None,
     out: Path | None = None,
+    overwrite: bool = False,
     figures: bool = False,
     command: str = "",
     progress: Progress | None = None,
@@ -103,10 +105,12 @@ def analyze(
     its table. randomize: draws these weights anew before the forward pass, as a control. seed: of
     all that is random. memory, similarity, propagation, empirical_memory, probe: what the analyses
     of these names are told. out: the run folder to write; None keeps the tables in memory.
+    overwrite: replace a run that is in the folder even where it is of another model or has other
+    settings.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
-    cannot, OutputError where the run cannot be written.
+    cannot, OutputError where the run cannot be written, UsageError where it would replace another.
     """
     with ExitStack() as stack:
         model = name if isinstance(name, Model) else stack.enter_context(open_checkpoint(name))
@@ -133,6 +137,8 @@ def analyze(
             device = resolve_device(device)
             forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
         manifest = _manifest(model, plan, analyses, request, forward, command)
+        if out is not None:
+            check_replaceable(out, manifest, overwrite=overwrite)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
         kept = MemorySink(manifest)
@@ -262,8 +268,8 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
 
 
 def _revision(model: Model, forward: Forward | None) -> str:
-    """The checkpoint's, or one that says which of its weights were drawn anew."""
-    revision = model.checkpoint.revision
+    """The model's, or one that says which of its weights were drawn anew."""
+    revision = model.revision("weights" if forward is None else "data")
     if forward is None or forward.randomize is None:
         return revision
     return randomized_revision(revision, forward.randomize, forward.seed)
@@ -285,12 +291,13 @@ def _manifest(
             "gauge": forward.gauge or "dsf and retained for attention, else each layer's own",
             "compat": forward.compat,
             "randomize": forward.randomize,
-            "text": options.source,
-            "text_sha256": options.sha256(),
+            **options.record(),
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
-            "batch_size": options.batch_size,
-            "seq_len": options.seq_len,
-            "max_tokens": options.max_tokens,
+            "tokenizer_sha256": (
+                tokenizer_sha256(options.tokenizer, model)
+                if options.tokens is None or "probe" in analyses
+                else None
+            ),
         }
     return Manifest(
         model_id=model.checkpoint.model_id,
@@ -308,7 +315,7 @@ def _manifest(
             "analyses": list(analyses),
             "domains": list(request.domains),
             "config": dict(model.checkpoint.given),
-            **(request.probe.record() if "probe" in analyses else {}),
+            **request.record(analyses),
             **data,
         },
     )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from spectrakit.analyses.running import any_needs_forward, reruns_the_model
 from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.plain import path_part
+from spectrakit.tokenization import tokenizer_sha256
 
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer
@@ -151,14 +153,19 @@ def default_folder(model: Model, source: TokenOptions | None, settings: Mapping[
     """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE.
 
     source: what data mode reads, None for weights mode. settings: what was asked for otherwise than
-    by default; with any, eight digits of their hash follow, and of the text's: runs that differ do
-    not overwrite each other.
+    by default; with any, eight digits of their hash follow, and of the text's and a named
+    tokenizer's: runs that differ do not overwrite each other.
     """
-    checkpoint = model.checkpoint
-    revision = checkpoint.revision if "-" in checkpoint.revision else checkpoint.revision[:12]
-    mode = "weights" if source is None else "data"
+    mode: Source = "weights" if source is None else "data"
+    revision = model.revision(mode)
+    kind, dash, digest = revision.rpartition("-")
+    folder: str = mode
     if settings:
-        content = None if source is None else source.sha256()
-        told = json.dumps([sorted(settings.items()), content])
-        mode += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
-    return Path("spectrakit-runs", *checkpoint.model_id.split("/"), revision, mode)
+        contents = [None if source is None else source.sha256()]
+        if source is not None and source.tokenizer is not None:
+            contents.append(tokenizer_sha256(source.tokenizer, model))
+        told = json.dumps([sorted(settings.items()), *contents])
+        folder += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    parts = [path_part(part) for part in model.checkpoint.model_id.split("/")]
+    shown = f"{kind}{dash}{digest[:12]}"
+    return Path("spectrakit-runs", *parts, path_part(shown), folder)

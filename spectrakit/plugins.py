@@ -26,6 +26,7 @@ import pluggy
 
 from spectrakit import __version__, hookspecs
 from spectrakit.errors import UsageError, scrub
+from spectrakit.plain import plain
 from spectrakit.plugin_commands import only_added_to
 from spectrakit.registry import PluginInfo, Registry
 
@@ -218,7 +219,7 @@ def _traced(plugin: str | None, what: str) -> Iterator[None]:
         yield
     finally:
         milliseconds = 1000 * (time.perf_counter() - started)
-        sys.stderr.write(f"plugin {plugin}: {what}, {milliseconds:.1f} ms\n")
+        sys.stderr.write(plain(f"plugin {plugin}: {what}, {milliseconds:.1f} ms") + "\n")
 
 
 def _normalized(distribution: str) -> str:

@@ -29,12 +29,16 @@ else:
 
 @dataclass(frozen=True)
 class PromptRunner:
-    """Runs prompts through `model`, `batch_size` at once; `encode` makes token ids of a text."""
+    """Runs prompts through `model`, `batch_size` at once; `encode` makes token ids of a text.
+
+    encode_prompt: the same of a prompt with what stands around it; None for the prompt alone.
+    """
 
     model: RunnableModel | LanguageModel
     encode: Callable[[str], Sequence[int]]
     batch_size: int
     progress: Progress
+    encode_prompt: Callable[[str], Sequence[int]] | None = None
 
     def check_lengths(
         self, prompts: Sequence[Prompt], hint: Callable[[], str] = lambda: "shorter prompts"
@@ -44,7 +48,7 @@ class PromptRunner:
         hint: what to try then; asked for only where it is needed.
         """
         if getattr(self.model, "most_tokens", None) is not None:
-            longest = max(len(self._tokens(p.text)) + len(self._tokens(p.answer)) for p in prompts)
+            longest = max(len(self._prompt(p.text)) + len(self._tokens(p.answer)) for p in prompts)
             self._check_length(longest, hint)
 
     def last_states(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], list[Tensor]]]:
@@ -56,7 +60,7 @@ class PromptRunner:
         Raises UsageError where a prompt and its answer are longer than the model can take, or have
         tokens that it does not know.
         """
-        rows = [self._tokens(prompt.text) for prompt in prompts]
+        rows = [self._prompt(prompt.text) for prompt in prompts]
         answers = [self._tokens(prompt.answer) for prompt in prompts]
         self._check_length(max(len(r) + len(a) for r, a in zip(rows, answers, strict=True)))
         for indices in self._batches(len(prompts), "reading prompts"):
@@ -107,14 +111,19 @@ class PromptRunner:
             raise UsageError(message, hint=hint())
 
     def _question(self, prompt: Prompt) -> _Question:
-        begin, answer = self._tokens(prompt.text), self._tokens(prompt.answer)
+        begin, answer = self._prompt(prompt.text), self._tokens(prompt.answer)
         others = [self._tokens(other).tolist() for other in prompt.others]
         at = branchings(answer.tolist(), others)
         rivals = {len(begin) + step - 1: tokens for step, tokens in at.items()}
         return _Question(np.concatenate([begin, answer]), rivals)
 
-    def _tokens(self, text: str) -> np.ndarray:
-        tokens = np.array(list(self.encode(text)), np.int64)
+    def _prompt(self, text: str) -> np.ndarray:
+        return self._tokens(text, self.encode_prompt or self.encode)
+
+    def _tokens(
+        self, text: str, encode: Callable[[str], Sequence[int]] | None = None
+    ) -> np.ndarray:
+        tokens = np.array(list((encode or self.encode)(text)), np.int64)
         if not tokens.size:
             message = f"the tokenizer makes no tokens of {text[:20]!r}"
             raise UsageError(message, hint="--tokenizer NAME")

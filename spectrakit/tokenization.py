@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrakit.errors import MalformedError, UsageError
+from spectrakit.errors import MalformedError, SpectrakitError, UsageError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
     from spectrakit.model import Model
 
@@ -29,11 +31,10 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
     """
     if name == "bytes":
         return lambda text: text.encode("utf-8")
-    tokenizer = _tokenizer(name, model)
+    encoding = _encoding(name, model)
 
     def encode(text: str) -> Sequence[int]:
-        # A text is encoded in blocks: marks of a beginning would land in the middle of it.
-        ids: Sequence[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        ids: Sequence[int] = encoding(text).ids
         return ids
 
     return encode
@@ -52,26 +53,91 @@ def encoder_with_ends(
             text.encode("utf-8"),
             [end for end, letter in enumerate(text, 1) for _ in letter.encode("utf-8")],
         )
-    tokenizer = _tokenizer(name, model)
+    encoding = _encoding(name, model)
 
     def encode(text: str) -> tuple[Sequence[int], Sequence[int]]:
-        found = tokenizer.encode(text, add_special_tokens=False)
+        found = encoding(text)
         return found.ids, [end for _, end in found.offsets]
 
     return encode
 
 
-def _tokenizer(name: str | None, model: Model) -> Tokenizer:
+def side_file(name: str | None, model: Model, filename: str) -> Path | None:
+    """A small file beside the `tokenizer.json` that `encoder` reads; None where there is none.
+
+    Raises NetworkError where it cannot be had.
+    """
+    if name == "bytes":
+        return None
+    if name is None:
+        checkpoint = model.checkpoint
+        if checkpoint.tokenizer is None or checkpoint.file_path(_FILE) is not None:
+            return checkpoint.file_path(filename)
+        name = checkpoint.tokenizer
+    path = Path(name)
+    if not path.exists():
+        return model.hub.fetch_file(name, filename)
+    path = (path if path.is_dir() else path.parent) / filename
+    return path if path.is_file() else None
+
+
+def token_id(name: str | None, model: Model, token: str) -> int | None:
+    """The id of a special token; None where the tokenizer does not have it, or is not there.
+
+    Raises MalformedError where the tokenizer's file is damaged.
+    """
+    path = side_file(name, model, _FILE)
+    if path is None:
+        return None
+    found: int | None = _tokenizer(path, f"the tokenizer {path}").token_to_id(token)
+    return found
+
+
+def tokenizer_sha256(name: str | None, model: Model) -> str | None:
+    """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had."""
+    if name == "bytes":
+        return None
+    with suppress(SpectrakitError, OSError):
+        path = _named(name, model) if name is not None else _own(model)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
+
+
+def _encoding(name: str | None, model: Model) -> Callable[[str], Encoding]:
+    """A function from text to what the tokenizer makes of it; errors are those of `encoder`."""
     path = _named(name, model) if name is not None else _own(model)
+    whose = f"the tokenizer {name or f'of {model.checkpoint.model_id}'}"
+    tokenizer = _tokenizer(path, whose)
+
+    def encode(text: str) -> Encoding:
+        # A text is encoded in blocks: marks of a beginning would land in the middle of it.
+        with _library_errors(f"{whose} cannot encode the text"):
+            return tokenizer.encode(text, add_special_tokens=False)
+
+    return encode
+
+
+def _tokenizer(path: Path, whose: str) -> Tokenizer:
+    """The tokenizer in the file, which neither pads a text nor cuts it, whatever the file says."""
     from tokenizers import Tokenizer
 
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more precise
-        message = f"{path.name} of {name or model.checkpoint.model_id} is not a tokenizer: {error}"
-        raise MalformedError(message, hint=_ADVICE) from error
+    with _library_errors(f"{whose} is not a tokenizer"):
+        # From its content: the library takes no path that is not UTF-8.
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
     tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
+
+
+@contextmanager
+def _library_errors(what: str) -> Iterator[None]:
+    """Whatever the tokenizers library raises in this block, as a MalformedError of one line."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # nothing more precise: its panics are no Exception
+        raise MalformedError(f"{what}: {error}", hint=_ADVICE) from error
 
 
 def _named(name: str, model: Model) -> Path:

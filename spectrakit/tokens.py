@@ -11,7 +11,7 @@ import lzma
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
@@ -20,12 +20,19 @@ import numpy as np
 
 from spectrakit import catalog
 from spectrakit.errors import MalformedError, UsageError
+from spectrakit.framing import framing
+from spectrakit.tokenization import encoder
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
 
 #: Text of about this many characters is encoded at once, split where a line or a word ends.
 _BLOCK = 1 << 16
+
+#: What a record has as the text of a run that read it from there.
+STANDARD_INPUT = "standard input"
+#: How a file of numpy begins.
+_NPY = b"\x93NUMPY"
 
 Encode: TypeAlias = Callable[[str], Iterable[int]]
 
@@ -37,6 +44,9 @@ class TokenOptions:
     text: a UTF-8 file, or "-" for standard input. tokens: a .npy file of token ids, (n,) for one
     stream or (sequences, length). With neither, the bundled public-domain text.
     tokenizer: a folder, a tokenizer.json, a Hub repository or "bytes"; None for the checkpoint's.
+    bos: begin every sequence and every prompt with the tokenizer's or config's BOS token, which
+    counts as one of its tokens. chat_template: read every sequence and every prompt as a message of
+    the user, in the tokenizer's chat template.
     """
 
     text: str | None = None
@@ -45,15 +55,21 @@ class TokenOptions:
     batch_size: int = 4
     seq_len: int = 512
     max_tokens: int = 8192
+    bos: bool = False
+    chat_template: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for a combination that means nothing."""
         if self.text is not None and self.tokens is not None:
             raise UsageError("give a text or a token file, not both")
+        if self.tokens is not None and self.chat_template:
+            raise UsageError("a chat template goes around a text, not around token ids")
         for name in ("batch_size", "seq_len", "max_tokens"):
             if getattr(self, name) < 1:
                 message = f"--{name.replace('_', '-')} must be at least 1"
                 raise UsageError(message)
+        if self.bos and self.seq_len < 2:
+            raise UsageError("a BOS token and another: --seq-len must be at least 2")
 
     def sha256(self) -> str | None:
         """Hash of the file that is read; None for standard input, the bundled text, no file."""
@@ -63,13 +79,26 @@ class TokenOptions:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    def record(self) -> dict[str, object]:
+        """What of it belongs in a run's record, as JSON values."""
+        return {
+            "text": self.source,
+            "text_sha256": self.sha256(),
+            "tokenizer": self.tokenizer,
+            "batch_size": self.batch_size,
+            "seq_len": self.seq_len,
+            "max_tokens": self.max_tokens,
+            "bos": self.bos,
+            "chat_template": self.chat_template,
+        }
+
     @property
     def source(self) -> str:
         """What is read, for the run's record."""
         if self.tokens is not None:
             return self.tokens.name
         if self.text == "-":
-            return "standard input"
+            return STANDARD_INPUT
         return "bundled tiny-shakespeare" if self.text is None else Path(self.text).name
 
 
@@ -89,7 +118,7 @@ def token_batches(
     Raises UsageError where a file, a tokenizer or a token id does not fit, MalformedError where a
     file cannot be read as what it should be.
     """
-    rows = _token_rows(options) if options.tokens is not None else _text_rows(options, model)
+    rows = _rows(options, model)
     left = options.max_tokens
     while left > 0 and (group := list(islice(rows, options.batch_size))):
         kept = []
@@ -100,11 +129,14 @@ def token_batches(
         yield padded(kept, vocabulary_size)
 
 
-def check_source(options: TokenOptions) -> None:
+def check_source(options: TokenOptions, model: Model) -> None:
     """Read the beginning of what is to be read, before a model is; not of standard input.
 
-    Raises what `token_batches` raises where a file is not what it should be.
+    Raises what `token_batches` raises where a file is not what it should be, and where there is no
+    BOS token or chat template.
     """
+    if options.bos or options.chat_template:
+        framing(options, model)
     if options.tokens is not None:
         next(_token_rows(options), None)
     elif options.text != "-" and next(text_blocks(options), None) is None:
@@ -130,6 +162,23 @@ def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
     return TokenBatch(ids, valid)
 
 
+def _rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
+    """The sequences, each with what stands around it."""
+    if not (options.bos or options.chat_template):
+        return _token_rows(options) if options.tokens is not None else _text_rows(options, model)
+    frame = framing(options, model)
+    if options.chat_template:
+        found: Iterator[Sequence[int]] = frame.turns(text_blocks(options), options.seq_len)
+        first = next(found, None)
+        if first is None:
+            raise _no_text(options)
+        found = chain([first], found)
+    else:
+        shorter = replace(options, seq_len=options.seq_len - 1, bos=False)
+        found = (frame.begun(row.tolist()) for row in _rows(shorter, model))
+    return (np.asarray(row, np.int64) for row in found)
+
+
 # ---- tokens from a file ---------------------------------------------------------------------
 
 
@@ -137,20 +186,20 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
     path = options.tokens
     assert path is not None  # noqa: S101
     try:
+        with path.open("rb") as file:  # of archives and pickles numpy would open more than that
+            if file.read(len(_NPY)) != _NPY:
+                raise ValueError
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         message = f"there is no token file {path}"
         raise UsageError(message) from error
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a bad header makes numpy raise whatever its parser meets
         message = f"{path} is not a .npy file of integers"
         raise MalformedError(message, hint="--text FILE for a text") from error
-    if (
-        not isinstance(array, np.ndarray)
-        or array.dtype.kind not in "iu"
-        or array.ndim not in (1, 2)
-    ):
-        shape = getattr(array, "shape", None)
-        message = f"{path} holds {getattr(array, 'dtype', 'no array')} of shape {shape}"
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
+        message = f"{path} holds {array.dtype} of shape {array.shape}"
         raise MalformedError(message, hint="integers of shape (n,) or (sequences, length)")
     if array.size == 0:
         message = f"{path} holds no token"
@@ -164,8 +213,6 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
 
 
 def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
-    from spectrakit.tokenization import encoder
-
     encode = encoder(options.tokenizer, model)
     ids = chain.from_iterable(encode(block) for block in text_blocks(options))
     empty = True

@@ -122,7 +122,28 @@ def test_a_pickled_token_file_is_refused(model, tmp_path):
         batches(model, tokens=tmp_path / "t.npy")
 
 
-@pytest.mark.parametrize("content", [b"", b"no numpy file", b"\x93NUMPY\x01\x00\xff\xff"])
+def npy(header):
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no numpy file",
+        b"\x93NUMPY\x01\x00\xff\xff",
+        npy(b"{'descr':'<i8\n"),
+        npy(b"{'descr':'<i8','fortran_order':False,'shape':(99999999999999999999,)}\n"),
+        npy(b"{'descr':'<i8','fortran_order':False,'shape':(-1,)}\n"),
+        npy(b"{'descr':'<i8','fortran_order':False,'shape':('a',)}\n"),
+        npy(b"{'descr':[('','<i8',9)],'fortran_order':0,'shape':(1,)}\n"),
+        npy(b"{'descr':'<q\x00','fortran_order':False,'shape':(1,)}\n"),
+        npy(b"(" * 9000),
+        npy(b"\xff\xfe\n"),
+        b"PK\3\4" + b"x" * 100,
+    ],
+    ids=range(12),
+)
 def test_a_token_file_that_is_none(content, model, tmp_path):
     (tmp_path / "t.npy").write_bytes(content)
     with pytest.raises(MalformedError, match="not a .npy file of integers"):

@@ -7,7 +7,8 @@ afterwards: keep sums, not tensors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
@@ -50,6 +51,18 @@ class Request:
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     propagation: PropagationOptions = field(default_factory=PropagationOptions)
     similarity: SimilarityOptions = field(default_factory=SimilarityOptions)
+
+    def record(self, analyses: Iterable[str]) -> dict[str, object]:
+        """What of it belongs in the record of a run of these analyses, as JSON values."""
+        found: dict[str, object] = {}
+        for name in analyses:
+            if name == "probe":
+                found |= self.probe.record()
+            elif name == "perturbation":
+                found["propagation"] = asdict(self.propagation)
+            elif name in ("empirical_memory", "memory", "propagation", "similarity"):
+                found[name] = asdict(getattr(self, name))
+        return found
 
 
 class Analysis(Protocol):

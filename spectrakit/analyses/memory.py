@@ -31,7 +31,6 @@ from spectrakit.dynamics import ConstantInput
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import NoMemoryFunctionError, fixed_memory
 from spectrakit.dynamics.key_kernel import key_kernel_rank
-from spectrakit.dynamics.maps import unscaled
 from spectrakit.dynamics.observed_memory import Reading, observed_memories
 from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError

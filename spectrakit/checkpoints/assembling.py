@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.checkpoint import Checkpoint, Origin
-from spectrakit.checkpoints.fingerprint import fingerprint
+from spectrakit.checkpoints.fingerprint import LocalContent
 from spectrakit.checkpoints.shards import weight_files
 from spectrakit.checkpoints.stores import Store, parse_json
 from spectrakit.checkpoints.weights import merge, open_weights
@@ -23,7 +23,7 @@ CONFIGS = ("config.json", "params.json")
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a checkpoint is. A `revision` of None is replaced by the content's fingerprint."""
+    """Who a checkpoint is. A `revision` of None stands for the content's fingerprint."""
 
     model_id: str
     source: str
@@ -49,12 +49,12 @@ def assemble(
     weights = open_weights(store, chosen)
     try:
         tensors = merge(weights, chosen)
-        described = [(w.file.path, w.directory, w.source) for w in weights]
+        content = LocalContent(store, config_bytes, chosen.placed, tuple(weights))
         return Checkpoint(
             model_id=identity.model_id,
             source=identity.source,
             origin=identity.origin,
-            revision=identity.revision or fingerprint(config_bytes, described),
+            revision=identity.revision or content,
             config=config,
             store=store,
             weights=weights,

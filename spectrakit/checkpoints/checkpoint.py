@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from spectrakit.checkpoints.byte_sources import Fetched, Span, coalesce
+from spectrakit.checkpoints.byte_sources import Advance, Fetched, Span, coalesce
+from spectrakit.checkpoints.fingerprint import WHOLE_BYTES, LocalContent
 from spectrakit.checkpoints.stores import Store, plain_name
 from spectrakit.errors import UsageError
 from spectrakit.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -31,7 +33,6 @@ class Checkpoint:
     model_id: str  #: Hub repository, catalog name, or the name of the local folder or file
     source: str  #: where it came from, for people
     origin: Origin
-    revision: str  #: full commit sha on the Hub, `local-<12 hex>` of the content otherwise
     config: Mapping[str, Any]  #: of the files, with what `configure` put over it
     given: Mapping[str, Any]  #: that alone
     files: tuple[CheckpointFile, ...]
@@ -44,7 +45,7 @@ class Checkpoint:
         model_id: str,
         source: str,
         origin: Origin,
-        revision: str,
+        revision: str | LocalContent,
         config: Mapping[str, Any],
         store: Store,
         weights: Iterable[WeightFile],
@@ -57,8 +58,10 @@ class Checkpoint:
         self.model_id = model_id
         self.source = source
         self.origin = origin
-        self.revision = revision
+        self._revision = revision
+        self._fingerprints: dict[frozenset[str] | None, str] = {}
         self.config = config
+        self._config_of_files = config
         self.tensors = tensors
         self.tokenizer = tokenizer
         self._store = store
@@ -92,6 +95,47 @@ class Checkpoint:
         """Requests made so far to the Hub; for local files, reads."""
         return self._store.traffic.requests
 
+    @property
+    def revision(self) -> str:
+        """Full commit sha on the Hub, otherwise `local-<12 hex>` of the content, read when asked.
+
+        Every byte of the files is; see `revision_of`.
+        """
+        return self.revision_of(None)
+
+    def revision_of(self, names: Iterable[str] | None) -> str:
+        """The revision as far as the tensors `names` tell; None for every byte of the files.
+
+        On the Hub the commit, whatever is read. Local files of at most 16 MiB are hashed whole; of
+        larger ones it is `local-part-<12 hex>` of what describes the tensors, of these tensors'
+        whole content and of samples: see `spectrakit.checkpoints.fingerprint`.
+
+        Raises what `read` does.
+        """
+        if isinstance(self._revision, str):
+            return self._revision
+        content = self._revision
+        whole = names is None or content.size <= WHOLE_BYTES
+        key = None if whole else frozenset(names or ())
+        if key not in self._fingerprints:
+            if key is None:
+                what = f"hashing {self.model_id}"
+                with self._progress.task(what, total=content.size, unit="B") as task:
+                    self._fingerprints[key] = content.whole(task.advance)
+            else:
+                self._fingerprints[key] = content.part(self._contents(sorted(key)))
+        return self._fingerprints[key]
+
+    @property
+    def overridden(self) -> Mapping[str, Any]:
+        """What `configure` put over the files' config and is not the same there."""
+        own = self._config_of_files
+        return {
+            key: value
+            for key, value in self.given.items()
+            if key not in own or json.dumps(own[key]) != json.dumps(value)
+        }
+
     def configure(self, values: Mapping[str, Any]) -> None:
         """Put `values` into the config, over the files' own: what the files do not say."""
         self.given = {**self.given, **values}
@@ -110,18 +154,31 @@ class Checkpoint:
 
         wanted = self._by_file(names)
         total = sum(span.length for file in wanted for span in self._spans(file, wanted[file]))
-        read: dict[str, torch.Tensor] = {}
         remote = any(self._weights[file].source.remote for file in wanted)
         progress = self._progress if remote else Silent()  # this disk is not worth a bar
         with progress.task(f"reading {self.model_id}", total=total, unit="B") as task:
-            for file, entries in wanted.items():
-                weight_file = self._weights[file]
-                fetched = Fetched(weight_file.source, self._spans(file, entries), task.advance)
-                for entry in entries:
-                    exact = weight_file.settle(entry, fetched)
-                    data = fetched.view(exact.offset, exact.offset + exact.span)
-                    read[entry.name] = tensor_of(exact, data)
-        return read
+            return {
+                entry.name: tensor_of(entry, data)
+                for file, entries in wanted.items()
+                for entry, data in self._stored(file, entries, task.advance)
+            }
+
+    def _stored(
+        self, file: str, entries: Sequence[TensorEntry], advance: Advance
+    ) -> Iterator[tuple[TensorEntry, memoryview]]:
+        """Tensors of one file, in one batch: each at its exact place, with its bytes."""
+        weight_file = self._weights[file]
+        fetched = Fetched(weight_file.source, self._spans(file, entries), advance)
+        for entry in entries:
+            exact = weight_file.settle(entry, fetched)
+            yield exact, fetched.view(exact.offset, exact.offset + exact.span)
+
+    def _contents(self, names: Iterable[str]) -> Iterator[tuple[str, memoryview]]:
+        """The bytes of the tensors `names`, one tensor in memory at a time."""
+        for file, entries in self._by_file(names).items():
+            for entry in entries:
+                for exact, data in self._stored(file, [entry], lambda _: None):
+                    yield exact.name, data
 
     def cost(self, names: Iterable[str]) -> int:
         """Bytes that `read(names)` would move, the gaps between near tensors included; no I/O."""

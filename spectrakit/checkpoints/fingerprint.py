@@ -1,41 +1,107 @@
-"""A short name for the content of local files, in place of the commit that they do not have."""
+"""A short name for the content of local files, in place of the commit that they do not have.
+
+`local-<12 hex>` is of every byte: config, index, tokenizer files and weight files. Two checkpoints
+with the same one are the same checkpoint.
+
+`local-part-<12 hex>` is of config, index, the weight files' names, sizes and directories (the
+safetensors header; zip directory, with a checksum of every record, and pickle), the whole content
+of the tensors that were asked for, and 16 evenly spaced samples of 64 KiB of each file. Two with
+the same one agree in everything that weights mode reads; a few bytes of any other tensor of a
+safetensors file may differ.
+
+Both are the first 48 bits of a SHA-256: they identify, they do not authenticate.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectrakit.errors import MalformedError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from spectrakit.checkpoints.byte_sources import Advance, ByteSource
+    from spectrakit.checkpoints.stores import Store
+    from spectrakit.checkpoints.weights import WeightFile
 
-    from spectrakit.checkpoints.byte_sources import ByteSource
-
+#: Weight files of up to so many bytes in all are always hashed whole: it takes no time.
+WHOLE_BYTES = 16 << 20
 SAMPLES = 16
 SAMPLE_BYTES = 64 * 1024
+_CHUNK = 8 << 20
+
+#: What a run on text reads beside config and weights, where it is there.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 
 
-def fingerprint(config: bytes, files: Iterable[tuple[str, bytes, ByteSource]]) -> str:
-    """`local-<12 hex>` of the config and of each weight file: `(name, directory bytes, source)`.
+@dataclass(frozen=True)
+class LocalContent:
+    """The files of a checkpoint on this disk; config: its bytes; placed: tensors to their files."""
 
-    SHA-256 over the config, and per file its name, size, directory (safetensors header, or zip
-    directory and pickle) and 16 evenly spaced samples of 64 KiB. A file of up to 1 MiB is hashed
-    whole; in a larger one a change to a few bytes between the samples goes unseen, while another
-    training step, which changes every tensor, does not. It identifies; it does not authenticate.
-    """
-    digest = hashlib.sha256()
-    _feed(digest, config)
-    for name, directory, source in files:
-        _feed(digest, name.encode("utf-8", "surrogateescape"))
-        _feed(digest, source.size.to_bytes(8, "little"))
-        _feed(digest, directory)
-        for start, stop in _samples(source.size):
-            _feed(digest, source.read(start, stop))
-    return f"local-{digest.hexdigest()[:12]}"
+    store: Store
+    config: bytes
+    placed: Mapping[str, str]
+    weights: tuple[WeightFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weight files."""
+        return sum(weights.source.size for weights in self.weights)
+
+    def whole(self, advance: Advance) -> str:
+        """The fingerprint of every byte; `advance` is told those of the weight files."""
+        digest = self._begun()
+        for name in TOKENIZER_FILES:
+            with suppress(MalformedError):  # a link out of the folder, which no run follows either
+                path = self.store.path(name)
+                if path is not None:
+                    _feed(digest, name.encode(), path.read_bytes())
+        for weights in self.weights:
+            for start, stop in _chunks(weights.source.size):
+                digest.update(weights.source.read(start, stop))
+                advance(stop - start)
+        return f"local-{digest.hexdigest()[:12]}"
+
+    def part(self, tensors: Iterable[tuple[str, memoryview]]) -> str:
+        """The fingerprint of samples, and of the content of `tensors` by name."""
+        digest = self._begun()
+        for name, content in tensors:
+            _feed(digest, name.encode("utf-8", "surrogateescape"), content)
+        for weights in self.weights:
+            for start, stop in _samples(weights.source.size):
+                _feed(digest, weights.source.read(start, stop))
+        return f"local-part-{digest.hexdigest()[:12]}"
+
+    def _begun(self) -> hashlib._Hash:
+        """A digest of what describes the tensors."""
+        digest = hashlib.sha256()
+        _feed(digest, self.config)
+        for tensor, file in sorted(self.placed.items()):
+            _feed(digest, *(text.encode("utf-8", "surrogateescape") for text in (tensor, file)))
+        for weights in self.weights:
+            source: ByteSource = weights.source
+            path = weights.file.path.encode("utf-8", "surrogateescape")
+            _feed(digest, path, source.size.to_bytes(8, "little"), weights.directory)
+        return digest
 
 
-def _feed(digest: hashlib._Hash, data: bytes) -> None:
-    digest.update(len(data).to_bytes(8, "little"))  # so that no two sequences of parts run together
-    digest.update(data)
+def _feed(digest: hashlib._Hash, *parts: bytes | memoryview) -> None:
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))  # so that no two sequences run together
+        digest.update(part)
+
+
+def _chunks(size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, size, _CHUNK):
+        yield start, min(start + _CHUNK, size)
 
 
 def _samples(size: int) -> list[tuple[int, int]]:

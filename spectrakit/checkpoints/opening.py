@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from spectrakit import catalog
 from spectrakit.checkpoints.assembling import Identity, assemble
 from spectrakit.checkpoints.hub_opening import HubRequest, open_hub
+from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo
 from spectrakit.errors import SpectrakitError, UsageError
+from spectrakit.plain import plain
 from spectrakit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ def _open_path(path: Path, progress: Progress, identity: Identity | None = None)
         return assemble(store, identity or _identity_of_folder(path, store.folder), progress)
     if not path.is_file():
         raise UsageError(f"{path} is neither a folder nor a file")
-    identity = Identity(path.stem, str(path), "local")
+    name = path.name
+    for extension in FORMATS:
+        name = name.removesuffix(extension)
+    identity = Identity(_called(name, path.absolute().parent), str(path), "local")
     return assemble(LocalFolder(path.parent, only=path.name), identity, progress, only=path.name)
 
 
@@ -95,9 +100,15 @@ def _identity_of_folder(path: Path, folder: Path) -> Identity:
     """A folder is called by its name; a snapshot in the Hub's cache is known better."""
     cached = cached_repo(folder)
     if cached is None:
-        return Identity(folder.name or "model", str(path), "local")
+        return Identity(_called(folder.name, folder.parent), str(path), "local")
     repo_id, sha = cached
     return Identity(repo_id, str(path), "local", sha, _tokenizer_of(repo_id))
+
+
+def _called(name: str, parent: Path) -> str:
+    """What a local checkpoint is called: its name, or its folder's where that has only dots."""
+    names = (name, parent.name)
+    return plain(next((own for own in names if own.strip(". ")), "model"))
 
 
 def _tokenizer_of(repo_id: str) -> str | None:

@@ -46,6 +46,14 @@ def flatten(saved: object, name: str) -> dict[str, StoredTensor]:
     return flat
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _unwrapped(saved: object) -> dict[Any, Any] | None:
     if not isinstance(saved, dict):
         return None
@@ -68,6 +76,8 @@ def _walk(
             raise MalformedError(f"{name}: its dicts are nested more than {_MAX_DEPTH} deep")
         for key, item in value.items():
             inner = f"{prefix}.{key}" if prefix else str(key)
+            if not _is_unicode(inner):
+                raise MalformedError(f"{name}: it has a tensor named {inner!r}, which is no text")
             if len(inner) > _MAX_NAME:
                 raise MalformedError(f"{name}: a name in it has {len(inner):,} characters")
             yield from _walk(item, inner, visits, name, depth + 1)

@@ -50,6 +50,10 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
         raise MalformedError(f"{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise MalformedError(f"{where} holds no JSON object")
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:  # a lone surrogate, which no file can be written with
+        raise MalformedError(f"{where} holds text that is not Unicode: {error.reason}") from error
     return value
 
 

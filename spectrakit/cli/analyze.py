@@ -12,7 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_json, tell, terminal_progress
-from spectrakit.cli.run_output import run_document, show_run, tell_what_is_replaced
+from spectrakit.cli.run_output import run_document, show_run
 from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
@@ -42,11 +42,14 @@ def analyze(
         Path | None,
         typer.Option(help="Run folder.", show_default="spectrakit-runs/MODEL/SHA/MODE"),
     ] = None,
+    overwrite: options.Overwrite = False,
     figures: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
     json: options.JsonOutput = False,
     text: options.Text = None,
     tokens: options.Tokens = None,
     tokenizer: options.Tokenizer = None,
+    bos: options.Bos = False,
+    chat_template: options.ChatTemplate = False,
     batch_size: options.BatchSize = 4,
     seq_len: options.SeqLens = "512",
     max_tokens: options.MaxTokens = 8192,
@@ -90,7 +93,9 @@ def analyze(
     from spectrakit.tokens import TokenOptions
 
     lengths = options.lengths(seq_len)
-    asked = TokenOptions(text, tokens, tokenizer, batch_size, lengths[0], max_tokens)
+    asked = TokenOptions(
+        text, tokens, tokenizer, batch_size, lengths[0], max_tokens, bos, chat_template
+    )
     domains: tuple[Domain, ...]
     domains = ("discrete", "continuous") if domain == "both" else (domain,)
     words = [name.strip() for name in analyses.split(",")]
@@ -110,7 +115,6 @@ def analyze(
         options.check_analyses(context, names)
         source = options.token_source(context, opened, mode, asked, names)
         folder = out or default_folder(opened, source, _settings(context))
-        tell_what_is_replaced(out)
         runs = [
             pipeline.analyze(
                 opened,
@@ -130,6 +134,8 @@ def analyze(
                 empirical_memory=EmpiricalMemoryOptions(drive),
                 probe=ProbeOptions(task, task_file, prompts, pairs),
                 out=folder if len(lengths) == 1 else folder / f"seq-{length}",
+                # The folder chosen here has only runs that were asked for alike.
+                overwrite=overwrite or out is None,
                 figures=figures,
                 command=shlex.join(["spectrakit", *sys.argv[1:]]),
                 progress=terminal_progress(),
@@ -150,8 +156,8 @@ def analyze(
 
 #: Options that say where things are and how they are shown, not what is computed.
 _NOT_SETTINGS = frozenset(
-    {"model", "mode", "out", "figures", "json", "device", "revision", "cache_dir", "token",
-     "offline", "full_download"}
+    {"model", "mode", "out", "overwrite", "figures", "json", "device", "revision", "cache_dir",
+     "token", "offline", "full_download"}
 )  # fmt: skip
 
 

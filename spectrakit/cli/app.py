@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from spectrakit import __version__
 from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, plugins
-from spectrakit.cli.console import show_notes
-from spectrakit.errors import SpectrakitError, scrub
+from spectrakit.cli.console import show_notes, tell
+from spectrakit.errors import SpectrakitError
 
 _INTERRUPTED, _TERMINATED = 130, 143
 #: typer's own ways out of a command: leaving, and every class that a bad parameter belongs to.
@@ -48,17 +48,17 @@ class _Group(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
-            self._fail(f"error: {scrub(error.strerror or str(error))}", 1)
+            self._fail(f"error: {error.strerror or error}", 1)
         except Exception as error:  # noqa: BLE001  (whatever it is, one line and no traceback)
-            first_line = scrub(str(error)).strip().partition("\n")[0]
+            first_line = str(error).strip().partition("\n")[0]
             whose = f"this is a bug of {_owner(error)}; SPECTRAKIT_DEBUG=1 shows where"
             self._fail(f"error: {type(error).__name__}: {first_line}\n  {whose}", 1)
 
     @staticmethod
     def _fail(message: str, code: int) -> None:
         if os.environ.get("SPECTRAKIT_DEBUG"):
-            sys.stderr.write(scrub(traceback.format_exc()))
-        sys.stderr.write(message + "\n")
+            tell(traceback.format_exc())
+        tell(message)
         raise typer.Exit(code) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
+from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,6 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
-from spectrakit.cli.run_output import tell_what_is_replaced
 from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def compare(
         Path | None,
         typer.Option(help="Folder of the comparison.", show_default="spectrakit-runs/compare-HASH"),
     ] = None,
+    overwrite: options.Overwrite = False,
     similarity: Annotated[
         bool,
         typer.Option(
@@ -45,6 +46,7 @@ def compare(
     ] = False,
     text: options.Text = None,
     tokenizer: options.Tokenizer = None,
+    bos: options.Bos = False,
     batch_size: options.BatchSize = 4,
     seq_len: options.SeqLen = 512,
     max_tokens: options.MaxTokens = 8192,
@@ -72,6 +74,10 @@ def compare(
     if not similarity:
         _only_for_similarity(context)
     opened = [read_run(folder) for folder in runs]
+    source = TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens, bos)
+    settings: dict[str, object] | None = None
+    if similarity:
+        settings = source.record() | {"dtype": dtype, "seed": seed}
 
     def models_alike(number: int, first: Run, other: Run, sink: Sink) -> None:
         from spectrakit.comparison.models import compare_runs_models
@@ -80,7 +86,7 @@ def compare(
             number,
             first,
             other,
-            TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens),
+            source,
             SimilarityOptions(),
             sink,
             HubAccess(cache_dir, token, True if offline else None),
@@ -90,25 +96,26 @@ def compare(
             progress=terminal_progress(),
         )
 
-    tell_what_is_replaced(out)
     written = write_comparison(
         opened,
-        out or _default(runs),
+        out or _default(runs, settings),
         similarity=models_alike if similarity else None,
+        settings=settings,
+        overwrite=overwrite or out is None,
         figures=figures,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
     if json:
         for other in opened[1:]:
-            if settings := other_settings(opened[0], other):
-                tell(f"note: {other.folder} is set otherwise: {settings}")
+            if unlike := other_settings(opened[0], other):
+                tell(f"note: {other.folder} is set otherwise: {unlike}")
         print_json(_document(written))
         return
     print_data(comparison_report(opened, written))
     tell(f"wrote {written.folder}")
 
 
-_OF_THE_RUNS = frozenset({"runs", "out", "figures", "json"})
+_OF_THE_RUNS = frozenset({"runs", "out", "overwrite", "figures", "json"})
 
 
 def _only_for_similarity(context: typer.Context) -> None:
@@ -119,10 +126,13 @@ def _only_for_similarity(context: typer.Context) -> None:
             raise UsageError(message, hint="add --similarity")
 
 
-def _default(runs: list[Path]) -> Path:
-    """One folder for each list of runs."""
+def _default(runs: list[Path], settings: dict[str, object] | None) -> Path:
+    """One folder for each list of runs, and for each way to compare their models."""
     told = "\n".join(str(folder.resolve()) for folder in runs)
-    return Path("spectrakit-runs", f"compare-{hashlib.sha256(told.encode()).hexdigest()[:8]}")
+    if settings is not None:
+        told += f"\n{json_text(settings, sort_keys=True)}"
+    digest = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+    return Path("spectrakit-runs", f"compare-{digest[:8]}")
 
 
 def _document(run: Run) -> dict[str, object]:

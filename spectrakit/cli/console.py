@@ -5,27 +5,43 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import scrub
+from spectrakit.plain import plain
 from spectrakit.progress import Progress, Silent, Task
 
 if TYPE_CHECKING:
     from rich import progress as rich_progress
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.text import Text
 
 
 def print_data(renderable: RenderableType) -> None:
-    """Print a table or text to stdout."""
+    """Print a table or text to stdout, as it is: what comes from files is neither markup nor codes.
+
+    Strings, cells of tables among them, are made plain before they are laid out, so that what is
+    spelt out has its place; what else reaches the terminal is, at the last.
+    """
     from rich.console import Console
+    from rich.segment import Segment
 
     class DataConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # the application ends quietly; rich would end it with an error
 
-    DataConsole().print(renderable)
+        def render_str(self, text: str, **how: Any) -> Text:  # noqa: ANN401  (rich's own words)
+            return super().render_str(plain(text, keep="\n"), **how)
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else plain(text, keep="\n"), style, control)
+
+    DataConsole(markup=False, emoji=False).print(renderable)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -44,13 +60,13 @@ def format_bytes(count: float) -> str:
 
 def tell(text: str) -> None:
     """Tell the user something that is not data, on stderr."""
-    sys.stderr.write(scrub(text) + "\n")
+    sys.stderr.write(plain(scrub(text), keep="\n") + "\n")
 
 
 class _NoteHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         label = "note" if record.levelno < logging.WARNING else record.levelname.lower()
-        tell(f"{label}: {record.getMessage()}")
+        tell(f"{label}: {plain(record.getMessage())}")
 
 
 def show_notes() -> None:
@@ -82,9 +98,14 @@ class _Bars:
         )
 
         amount = DownloadColumn() if unit == "B" else MofNCompleteColumn()
-        columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            amount,
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            yield _Bar(bars, bars.add_task(what, total=total))
+            yield _Bar(bars, bars.add_task(plain(what), total=total))
 
 
 class _Bar:

@@ -55,7 +55,7 @@ def _print(model: Model, inspection: Inspection) -> None:
     formats = ", ".join(sorted({file.format for file in checkpoint.files}))
     dtypes = ", ".join(f"{name} {count:,}" for name, count in inspection.dtypes.items())
     print_data(
-        f"{checkpoint.model_id}  {checkpoint.revision}\n"
+        f"{checkpoint.model_id}  {model.revision('weights')}\n"
         f"  read by      {model.architecture.name} ({model.claimed_by.origin.distribution})\n"
         f"  files        {len(checkpoint.files)} {formats}, {format_bytes(size)}\n"
         f"  parameters   {inspection.parameters:,} ({dtypes})\n"
@@ -92,7 +92,7 @@ def _document(model: Model, inspection: Inspection, bad: list[BadTensor] | None)
     checkpoint = model.checkpoint
     return {
         "model_id": checkpoint.model_id,
-        "revision": checkpoint.revision,
+        "revision": model.revision("weights"),
         "source": checkpoint.source,
         "architecture": model.architecture.name,
         "plugin": model.claimed_by.origin.distribution,

@@ -11,7 +11,6 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
-from spectrakit.cli.run_output import tell_what_is_replaced
 from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def memory(
     out: Annotated[
         Path | None, typer.Option(help="Run folder to write.", show_default="memory-PRESET-N")
     ] = None,
+    overwrite: options.Overwrite = False,
     figures: Annotated[bool, typer.Option(help="Draw the comparison.")] = True,
     json: options.JsonOutput = False,
 ) -> None:
@@ -55,7 +55,6 @@ def memory(
     from spectrakit.eigenvalue_memory import eigenvalue_memory
 
     names = [name.strip() for name in preset.split(",")]
-    tell_what_is_replaced(out)
     run = eigenvalue_memory(
         names,
         n,
@@ -63,6 +62,7 @@ def memory(
         MemoryOptions(horizon=horizon, past=past),
         seed=seed,
         out=out or Path(f"memory-{'-'.join(names)}-n{n}"),
+        overwrite=overwrite or out is None,
         figures=figures,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
         progress=terminal_progress(),

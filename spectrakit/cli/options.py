@@ -56,6 +56,10 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what --out holds of another model or settings."),
+]
 JsonOutput = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of tables.")
 ]
@@ -78,6 +82,16 @@ Tokenizer = Annotated[
     typer.Option(
         help="A Hub repository, a folder, a tokenizer.json, or bytes.",
         show_default="the model's own",
+    ),
+]
+Bos = Annotated[
+    bool, typer.Option("--bos", help="Begin every sequence and prompt with the BOS token.")
+]
+ChatTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--chat-template",
+        help="Read every sequence and prompt as a user's message in the tokenizer's chat template.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
@@ -211,7 +225,8 @@ def config_values(settings: list[str]) -> dict[str, Any]:
 _LONGEST = 1 << 30
 #: Options that only a forward pass can follow.
 _OF_DATA_MODE = (
-    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge", "randomize",
+    "tokenizer", "bos", "chat_template", "batch_size", "seq_len", "max_tokens", "device", "dtype",
+    "gauge", "randomize",
 )  # fmt: skip
 
 

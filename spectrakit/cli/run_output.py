@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.cli.console import format_bytes, print_data, tell
-from spectrakit.errors import SpectrakitError
 from spectrakit.report.summaries import layer_summaries
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from spectrakit.tables import Run
-
-
-def tell_what_is_replaced(out: Path | None) -> None:
-    """Before a run: which earlier one is in the folder that the user named, if there is one."""
-    from spectrakit.tables.reader import read_manifest
-
-    if out is None:
-        return
-    with suppress(SpectrakitError):
-        earlier = read_manifest(out)
-        tables = ", ".join(name for name in earlier.tables if name != "layers")
-        tell(f"{out} holds a run of {earlier.model_id} ({tables}); this one takes its place")
 
 
 def show_run(run: Run, moved: int) -> None:

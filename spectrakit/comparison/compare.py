@@ -15,7 +15,14 @@ from spectrakit.report.drawn import Tee
 from spectrakit.report.figures import render_all
 from spectrakit.report.gauges import shared_gauges
 from spectrakit.report.summaries import summaries_in_gauges
-from spectrakit.tables import Manifest, MemorySink, RunWriter, read_run
+from spectrakit.tables import (
+    Manifest,
+    MemorySink,
+    RunWriter,
+    check_apart,
+    check_replaceable,
+    read_run,
+)
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
 from spectrakit.tables.propagation_schema import PROPAGATION
 from spectrakit.tables.similarity_schema import SIMILARITY
@@ -35,25 +42,31 @@ def write_comparison(
     out: Path,
     *,
     similarity: Callable[[int, Run, Run, Sink], None] | None = None,
+    settings: Mapping[str, object] | None = None,
+    overwrite: bool = False,
     figures: bool = False,
     command: str = "",
 ) -> Run:
     """Compare `runs` into the folder `out`, which is a run of its own; see `compare_runs`.
 
     similarity: compares the hidden states of the models of two runs: the number of the other, the
-    first run, the other.
+    first run, the other. settings: how it does, for the record. overwrite: replace a run that is in
+    the folder even where it is another one.
 
-    Raises OutputError where it cannot be written.
+    Raises OutputError where it cannot be written, UsageError where `out` is, contains or lies in
+    the folder of one of `runs`, or holds another run.
     """
     check_comparable(runs)
+    check_apart(out, [run.folder for run in runs if run.folder is not None])
     first = runs[0].manifest
     manifest = Manifest(
         model_id=first.model_id,
         revision=first.revision,
         mode=first.mode,
         command=command,
-        options={"runs": [_named(run) for run in runs]},
+        options={"runs": [_named(run) for run in runs], "similarity": settings},
     )
+    check_replaceable(out, manifest, overwrite=overwrite)
     with RunWriter(out, manifest) as writer:
         kept = MemorySink(manifest)
         sink = Tee([writer, kept])

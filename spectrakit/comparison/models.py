@@ -19,9 +19,10 @@ from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import similarity_rows
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
-from spectrakit.comparison.aligned_text import AlignedPassage, aligned_passages
+from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
 from spectrakit.forward import loaded, resolve_device
+from spectrakit.framing import framing
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.planning import randomized_revision
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from spectrakit.analyses.similarity_options import SimilarityOptions
     from spectrakit.architectures import RunnableModel
-    from spectrakit.planning import Dtype, Randomized
+    from spectrakit.planning import Dtype, Randomized, Source
     from spectrakit.tables import Run, Sink
 else:
     np = lazy_import("numpy")
@@ -51,11 +52,13 @@ class Way:
     """How a run took its model: by which tokenizer, and with which weights drawn anew.
 
     tokenizer: None for the model's own. randomize: None for trained weights; seed: of the others.
+    mode: what the run read of the checkpoint.
     """
 
     tokenizer: str | None = None
     randomize: Randomized | None = None
     seed: int = 0
+    mode: Source = "data"
 
     @classmethod
     def of(cls, run: Run) -> Way:
@@ -63,11 +66,16 @@ class Way:
         options = run.manifest.options
         tokenizer = options.get("tokenizer")
         own = tokenizer == OWN_TOKENIZER
-        return cls(None if own else tokenizer, options.get("randomize"), run.manifest.seed or 0)
+        return cls(
+            None if own else tokenizer,
+            options.get("randomize"),
+            run.manifest.seed or 0,
+            "weights" if run.manifest.mode == "weights" else "data",
+        )
 
     def revision(self, model: Model) -> str:
         """The revision that rows of the model carry."""
-        revision = model.checkpoint.revision
+        revision = model.revision(self.mode)
         if self.randomize is None:
             return revision
         return randomized_revision(revision, self.randomize, self.seed)
@@ -152,6 +160,8 @@ def compare_models(
     """
     if source.tokens is not None:
         raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
+    if source.chat_template:
+        raise UsageError("two models are compared on a text itself, without chat templates")
     progress = progress or Silent()
     device = resolve_device(device)
     runnable = [
@@ -214,7 +224,7 @@ def _batches(
     """The passages, as many at once as sequences, until `max_tokens` are compared."""
     first = 1 if options.without_first else 0
     encoders = tuple(
-        encoder_with_ends(source.tokenizer or way.tokenizer, model)
+        _encoder(replace(source, tokenizer=source.tokenizer or way.tokenizer), model)
         for model, way in zip(models, ways, strict=True)
     )
     passages = (
@@ -230,6 +240,20 @@ def _batches(
             left -= len(batch[-1].shared[0])
         if batch := [passage for passage in batch if len(passage.shared[0])]:
             yield batch
+
+
+def _encoder(source: TokenOptions, model: Model) -> Encode:
+    """Token ids and their ends; a BOS token ends at 0, where none is compared."""
+    encode = encoder_with_ends(source.tokenizer, model)
+    if not source.bos:
+        return encode
+    bos = framing(source, model).bos
+
+    def begun(text: str) -> tuple[Sequence[int], Sequence[int]]:
+        ids, ends = encode(text)
+        return [bos or 0, *ids], [0, *ends]
+
+    return begun
 
 
 def _aligned_states(

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from spectrakit._lazy import lazy_import
+from spectrakit.plain import plain
 from spectrakit.report.numbers import text_read
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def data(records: Records) -> alt.InlineData:
 
     They go in as one text, because altair copies and checks every row once for every view.
     """
-    return alt.InlineData(values=json.dumps(records), format=alt.JsonDataFormat(type="json"))
+    plainly = [
+        {name: plain(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in records
+    ]
+    return alt.InlineData(values=json.dumps(plainly), format=alt.JsonDataFormat(type="json"))
 
 
 def overlapping(records: Records, *names: tuple[str, str]) -> Records:

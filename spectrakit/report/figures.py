@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from spectrakit.plain import plain
 
 if TYPE_CHECKING:
     import altair as alt
@@ -18,13 +20,24 @@ def render(chart: alt.TopLevelMixin, format: Format) -> bytes:  # noqa: A002  (a
     return render_all(chart, format)[format]
 
 
+def _plain(value: Any) -> Any:  # noqa: ANN401  (a JSON value)
+    """`value` with every text in it plain: SVG has no controls, and shows nothing invisible."""
+    if isinstance(value, str):
+        return plain(value, keep="\n")
+    if isinstance(value, dict):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return value
+
+
 def render_all(chart: alt.TopLevelMixin, *formats: Format) -> dict[Format, bytes]:
     """`chart` in several formats, laid out once."""
     import altair as alt
     import vl_convert
 
     version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=version)
+    svg = vl_convert.vegalite_to_svg(_plain(chart.to_dict()), vl_version=version)
     drawn: dict[Format, bytes] = {"svg": svg.encode()}
     if "png" in formats:
         drawn["png"] = vl_convert.svg_to_png(svg, scale=_SCALE)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from spectrakit.tables import Run
 
 #: What changes no number (batches), or what the tables themselves show (analyses, domains).
-_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256")
+_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256", "tokenizer_sha256",
+             "empirical_memory")  # fmt: skip
 
 
 def other_settings(first: Run, other: Run) -> str:
@@ -34,7 +35,13 @@ def _settings(run: Run) -> dict[str, object]:
         "dtype": manifest.dtype,
         "seed": manifest.seed,
     }
-    found |= {name: set_to for name, set_to in manifest.options.items() if name not in _LEFT_OUT}
+    for name, set_to in manifest.options.items():
+        if name in _LEFT_OUT:
+            continue
+        if isinstance(set_to, dict) and name != "config":  # the options of one analysis
+            found |= {f"{name} {key}": value for key, value in set_to.items()}
+        else:
+            found[name] = set_to
     if EMPIRICAL_MEMORY.name in run.tables:
         found["drive"] = drive(run.table(EMPIRICAL_MEMORY.name).to_pylist())
     return found
@@ -43,4 +50,6 @@ def _settings(run: Run) -> dict[str, object]:
 def _said(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={_said(entry)}" for name, entry in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -3,6 +3,7 @@
 from spectrakit.tables.columns import IDENTITY, SCHEMA_VERSION, Column, TableSchema
 from spectrakit.tables.manifest import Manifest, WrittenFile
 from spectrakit.tables.reader import read_run
+from spectrakit.tables.replacing import check_apart, check_replaceable
 from spectrakit.tables.run import MemorySink, Run, Sink
 from spectrakit.tables.schemas import (
     DECAY_KERNEL,
@@ -41,5 +42,7 @@ __all__ = [
     "Sink",
     "TableSchema",
     "WrittenFile",
+    "check_apart",
+    "check_replaceable",
     "read_run",
 ]

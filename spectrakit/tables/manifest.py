@@ -104,7 +104,11 @@ class Manifest:
             "options": json.dumps(self.options, sort_keys=True),
         }
         versions = {f"{name}_version": found for name, found in self.versions.items()}
-        return {f"spectrakit.{key}": value for key, value in {**plain, **versions}.items()}
+        return {
+            # Names of files need not be UTF-8, text in Parquet does.
+            f"spectrakit.{key}": value.encode("utf-8", "backslashreplace").decode()
+            for key, value in {**plain, **versions}.items()
+        }
 
     def to_json(self) -> str:
         """The text of `run.json`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class TableFile:
         self._rows = 0
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
-        self._file = pa.OSFile(str(self._path), "wb")
+        self._file = pa.OSFile(os.fsencode(self._path), "wb")  # a name need not be UTF-8
         self._writer = _parquet_writer(self._file, schema)
 
     def append(self, table: pa.Table) -> None:
@@ -75,7 +76,10 @@ class TableFile:
 
     def _check(self) -> None:
         try:
-            with pq.ParquetFile(self._path) as written:
+            with (
+                pa.OSFile(os.fsencode(self._path), "rb") as file,
+                pq.ParquetFile(file) as written,
+            ):
                 whole = written.metadata.num_rows == self._rows and written.schema_arrow.equals(
                     self._schema, check_metadata=True
                 )
@@ -103,7 +107,7 @@ def read_table(folder: Path, written: WrittenFile) -> pa.Table:
 
 
 def _content(path: Path) -> pa.Buffer:
-    with pa.OSFile(str(path), "rb") as file:
+    with pa.OSFile(os.fsencode(path), "rb") as file:
         return file.read_buffer()
 
 

@@ -36,15 +36,6 @@ def test_the_bundled_model_by_name(command, tmp_path):
     assert run.manifest.command == "spectrakit analyze tiny-mamba"
 
 
-def test_an_earlier_run_in_the_folder_is_named_before_it_is_replaced(command):
-    first = command("analyze", "tiny-mamba2", "--out", "run", "--no-figures")
-    assert "takes its place" not in first.err
-    second = command("analyze", "tiny-mamba", "--out", "run", "--no-figures")
-    assert second.code == 0
-    (said,) = (line for line in second.err.splitlines() if "takes its place" in line)
-    assert said.startswith("run holds a run of tiny-mamba2 (spectrum, ")
-
-
 def test_json_is_exactly_one_document_with_the_paths(command, tmp_path):
     done = command("analyze", "tiny-mamba2", "--domain", "both", "--json", "--out", "run")
     document = json.loads(done.out)

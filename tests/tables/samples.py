@@ -13,7 +13,7 @@ LABELS = {"domain": "discrete", "mode": "nominal", "gauge": "unnormalised"}
 
 
 def manifest(model_id="state-spaces/mamba-130m", **more):
-    return Manifest(model_id=model_id, revision="0" * 40, mode="weights", **more)
+    return Manifest(**{"model_id": model_id, "revision": "0" * 40, "mode": "weights"} | more)
 
 
 def spectrum_columns(layer=0, channels=8, states=4):

@@ -1,0 +1,76 @@
+"""What a new run may take the place of: an earlier run of the same, or what the user says."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectrakit.errors import MalformedError, UsageError
+from spectrakit.tables.folders import MANIFEST
+from spectrakit.tables.reader import read_manifest
+from spectrakit.tokens import STANDARD_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spectrakit.tables.manifest import Manifest
+
+logger = logging.getLogger("spectrakit")
+
+_HINT = "another folder with --out, or --overwrite to replace it"
+
+
+def check_replaceable(folder: Path, manifest: Manifest, *, overwrite: bool) -> None:
+    """Raise UsageError where `folder` holds another run than that of `manifest`.
+
+    The same run, of the same model, revision, mode and options, may always be made again. With
+    `overwrite` any run may be replaced, and a note says which.
+    """
+    try:
+        earlier = read_manifest(folder)
+    except UsageError:  # there is no finished run
+        return
+    except MalformedError as error:
+        if not overwrite:
+            raise UsageError(f"{error.message}; it is not replaced", hint=_HINT) from error
+        logger.info("%s takes the place of one that cannot be read", folder / MANIFEST)
+        return
+    if _settings(earlier) == _settings(manifest) and not _told_once(earlier):
+        return
+    tables = ", ".join(name for name in earlier.tables if name != "layers")
+    held = f"{folder} holds a run of {earlier.model_id} ({tables})"
+    if not overwrite:
+        same = (earlier.model_id, earlier.revision) == (manifest.model_id, manifest.revision)
+        told = " with other settings" if same else ""
+        raise UsageError(f"{held}{told}", hint=_HINT)
+    logger.info("%s; this one takes its place", held)
+
+
+def check_apart(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise UsageError where `out` is one of the folders `inputs`, contains one or lies in one."""
+    where = out.resolve()
+    for folder in inputs:
+        other = folder.resolve()
+        if where == other or (out.exists() and folder.exists() and out.samefile(folder)):
+            relation = "is"
+        elif other.is_relative_to(where):
+            relation = "contains"
+        elif where.is_relative_to(other):
+            relation = "lies in"
+        else:
+            continue
+        message = f"{out} {relation} {folder}, which is one of the runs that are compared"
+        raise UsageError(message, hint="another folder with --out")
+
+
+def _settings(manifest: Manifest) -> str:
+    """Everything that decides a run's numbers, as one text."""
+    told = (manifest.model_id, manifest.revision, manifest.mode, manifest.dtype, manifest.seed)
+    return json.dumps([*told, manifest.options], sort_keys=True, default=str)
+
+
+def _told_once(manifest: Manifest) -> bool:
+    """Whether the text came from standard input: nobody can say that it was the same."""
+    return manifest.options.get("text") == STANDARD_INPUT
