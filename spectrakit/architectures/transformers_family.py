@@ -7,7 +7,7 @@ loading and watching are here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -23,7 +23,10 @@ from spectrakit.architectures.transformers_model import TransformersModel, load_
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.equations import Departure
     from spectrakit.architectures.taps import Tap
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
@@ -35,7 +38,8 @@ class Part:
 
     path: its module inside the block ("mixer"). tap: how it is seen in the running model.
     names: tensor name inside the module, by role of the mixer's parameters. file_path: the module's
-    name in files, where they have another one.
+    name in files, where they have another one. amend: makes transformers' module compute what the
+    published model does, where the two differ (`spectrakit.architectures.equations`).
     """
 
     path: str
@@ -43,6 +47,7 @@ class Part:
     tap: Tap
     names: Mapping[str, str] = field(default_factory=dict)
     file_path: str | None = None
+    amend: Callable[[nn.Module], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class TransformersArchitecture(ABC):
     file_prefixes: ClassVar[tuple[str, ...]] = ("model.layers.", "layers.")
     #: The config class's own number of blocks, for configs that leave it out.
     default_blocks: ClassVar[int | None] = None
+    #: Where transformers and the model's own code differ.
+    departures: ClassVar[tuple[Departure, ...]] = ()
 
     @abstractmethod
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -126,6 +133,9 @@ class TransformersArchitecture(ABC):
         parts = self._parts(checkpoint)
         model = load_transformers_model(checkpoint, config, device, dtype, self.rename)
         taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
+        for layer, part in parts:
+            if isinstance(part, Part) and part.amend is not None:
+                part.amend(model.get_submodule(layer.path))
         return TransformersModel(model, [layer for layer, _ in parts], taps)
 
     def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:

@@ -4,11 +4,12 @@ and Bailing Hybrid (Ling 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.taps import unknown_transformers
 from spectrakit.architectures.transformers_delta import (
     DELTA_NAMES,
     KIMI_DELTA_RULE,
@@ -26,6 +27,8 @@ from spectrakit.errors import MalformedError
 from spectrakit.mixers import KimiDelta
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from spectrakit.checkpoints import Checkpoint
 
 
@@ -39,11 +42,40 @@ class TransformersKimiLinear(TransformersArchitecture):
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Kimi delta attention, and latent attention where the config says so."""
         heads, width = _linear_sizes(config, heads=32)
-        mixer = KimiDelta(heads, width, width, rate_shape=(1, 1, heads, 1))
-        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES)
+        bound = _kimi_lower_bound(config)
+        mixer = KimiDelta(heads, width, width, rate_shape=(1, 1, heads, 1), lower_bound=bound)
+        amend = None if bound is None else bounded_gate(mixer)
+        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, amend=amend)
         attention = attention_part("self_attn", positive(config, "num_attention_heads", 32))
         usual = _kimi_layer_types(config, self.count(config))
         return blocks_by_type(config, usual, delta, attention)
+
+
+def _kimi_lower_bound(config: Configured) -> float | None:
+    key = "gate_lower_bound"
+    bound = _linear_section(config).config.get(key)
+    return None if bound is None else _negative(config, f"linear_attn_config.{key}", bound)
+
+
+def bounded_gate(mixer: KimiDelta) -> Callable[[nn.Module], None]:
+    """Has the gate of a Kimi Linear module of transformers, which knows no bound, keep `mixer`'s.
+
+    Raises UnsupportedError, when called, for a module whose gate is another one.
+    """
+
+    def amend(module: nn.Module) -> None:
+        gate: Any = getattr(module, "forget_gate", None)
+        if not all(hasattr(gate, name) for name in ("f_a_proj", "f_b_proj", "dt_bias", "A_log")):
+            raise unknown_transformers(f"{type(module).__name__} has no forget_gate known here")
+
+        def forward(hidden: Tensor) -> Tensor:
+            biased = gate.f_b_proj(gate.f_a_proj(hidden)).float() + gate.dt_bias.float()
+            rate = gate.A_log.float().exp().reshape(mixer.heads, 1)
+            return mixer.decay_gate(rate, biased.unflatten(-1, (mixer.heads, mixer.state_size)))
+
+        gate.forward = forward
+
+    return amend
 
 
 def _linear_section(config: Configured) -> Configured:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.base import Configured, config_value, positive
-from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
+from spectrakit.architectures.taps import (
+    FunctionSource,
+    Seen,
+    Tap,
+    first,
+    unknown_transformers,
+)
 from spectrakit.architectures.transformers_family import (
     Block,
     Part,
@@ -21,7 +27,7 @@ from spectrakit.mixers import Mamba, Mamba2, Observation
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.nn import functional
 
     from spectrakit.checkpoints import Checkpoint
@@ -211,6 +217,15 @@ def step_limit(source: Configured, key: str, options: Mapping[str, Any]) -> tupl
     return low, high
 
 
-def step_limit_from_below(config: Configured) -> tuple[float, float]:
-    """`time_step_min` and no upper end: Nemotron-H and Zamba-2 ignore their `time_step_limit`."""
-    return config_value(config, "time_step_min", float, 0.001), math.inf
+def clamped_to(limit: tuple[float, float]) -> Callable[[nn.Module], None]:
+    """Has a Mamba-2 module of transformers clamp its steps to `limit`, whatever it would itself.
+
+    Raises UnsupportedError, when called, for a module that holds no limit.
+    """
+
+    def amend(module: nn.Module) -> None:
+        if not hasattr(module, "time_step_limit"):
+            raise unknown_transformers(f"{type(module).__name__} has no time_step_limit")
+        module.time_step_limit = limit  # type: ignore[assignment]  (no tensor: a plain attribute)
+
+    return amend

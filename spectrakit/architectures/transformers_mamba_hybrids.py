@@ -31,8 +31,8 @@ from spectrakit.architectures.transformers_mamba import (
     MAMBA2_NAMES,
     MAMBA_NAMES,
     SELECTIVE_SCAN,
+    clamped_to,
     step_limit,
-    step_limit_from_below,
 )
 from spectrakit.errors import MalformedError
 from spectrakit.mixers import Mamba, Mamba2
@@ -175,7 +175,9 @@ class TransformersNemotronH(TransformersArchitecture):
             for older, key in _OLDER_NEMOTRON_KEYS.items()
             if older in config.config
         }
-        return PartConfig(config.model_id, {**config.config, **renamed})
+        # This one name transformers does not know: of the two, its own comes first.
+        width = {"head_dim": config.config.get("attention_head_dim", 128)}
+        return PartConfig(config.model_id, {**width, **config.config, **renamed})
 
     def count(self, config: Configured) -> int:
         """As many as there are kinds: `num_hidden_layers` is not looked at."""
@@ -183,7 +185,9 @@ class TransformersNemotronH(TransformersArchitecture):
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One mixer, MLP or mixture of experts each."""
-        mamba = Part("mixer", _nemotron_h(config), CHUNK_SCAN, MAMBA2_NAMES)
+        mixer = _nemotron_h(config)
+        amend = clamped_to(mixer.step_limit)
+        mamba = Part("mixer", mixer, CHUNK_SCAN, MAMBA2_NAMES, amend=amend)
         parts = {
             "linear_attention": (mamba,),
             "full_attention": (_attention(config, "mixer"),),
@@ -195,7 +199,7 @@ _OLDER_NEMOTRON_KEYS = {
     "mamba_n_groups": "n_groups",
     "mamba_d_conv": "conv_kernel",
     "mamba_conv_bias": "use_conv_bias",
-    "mamba_dt_min": "time_step_min",
+    "mamba_dt_limit": "time_step_limit",
 }
 
 #: Kinds of blocks by their letters in `hybrid_override_pattern`.
@@ -225,7 +229,7 @@ def _nemotron_h(config: Configured) -> Mamba2:
         state_size=positive(config, "ssm_state_size", 128),
         groups=positive(config, "n_groups", 8),
         convolution_width=positive(config, "conv_kernel", 4),
-        step_limit=step_limit_from_below(config),
+        step_limit=step_limit(config, "time_step_limit", config.config),
         norm_epsilon=config_value(config, "layer_norm_epsilon", float, 1e-5),
         projection_bias=config_value(config, "use_bias", bool, False),
         convolution_bias=config_value(config, "use_conv_bias", bool, True),

@@ -22,7 +22,8 @@ from spectrakit.architectures.transformers_mamba import (
     MAMBA2_NAMES,
     MAMBA_NAMES,
     SELECTIVE_SCAN,
-    step_limit_from_below,
+    clamped_to,
+    step_limit,
 )
 from spectrakit.architectures.transformers_mamba_hybrids import mamba_sizes
 from spectrakit.mixers import Mamba, Mamba2
@@ -87,8 +88,10 @@ class TransformersZamba2(TransformersArchitecture):
         attention = attention_part(
             "shared_transformer.self_attn", positive(config, "num_attention_heads", 32)
         )
-        hybrid = (attention, Part("mamba_decoder.mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES))
-        plain = (Part("mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES),)
+        amend = clamped_to(mixer.step_limit)
+        inside = Part("mamba_decoder.mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES, amend=amend)
+        hybrid = (attention, inside)
+        plain = (Part("mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES, amend=amend),)
         return [hybrid if kind == "hybrid" else plain for kind in types]
 
 
@@ -108,7 +111,7 @@ def _zamba2(config: Configured) -> Mamba2:
         state_size=positive(config, "mamba_d_state", 64),
         groups=positive(config, "mamba_ngroups", 1),
         convolution_width=positive(config, "mamba_d_conv", 4),
-        step_limit=step_limit_from_below(config),
+        step_limit=step_limit(config, "time_step_limit", config.config),
         norm_epsilon=1e-5,  # whatever `rms_norm_eps` is
         projection_bias=config_value(config, "add_bias_linear", bool, False),
         convolution_bias=True,  # whatever `use_conv_bias` is
