@@ -9,6 +9,7 @@ Nothing is kept but what the analyses add up.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,6 +49,8 @@ from spectrakit.tokens import TokenOptions
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Gauge, Mode
+
+logger = logging.getLogger("spectrakit")
 
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
@@ -111,6 +114,8 @@ def analyze(
         if compat is not None:
             analyses = analysis_names((*analyses, _known_compat(compat)))
         plan = plan_layers(model, mode, data_asked=source is not None, analyses=analyses)
+        for note in model.equations:
+            logger.info(note)
         forward = None
         if plan.source == "data":
             source = source or TokenOptions()
@@ -227,6 +232,12 @@ def _revision(model: Model, forward: Forward | None) -> str:
     return randomized_revision(revision, forward.randomize, forward.seed)
 
 
+def _remarks(model: Model) -> dict[str, list[str]]:
+    """What a reader of the numbers has to know of the model's config and code."""
+    remarks = {"equations": model.equations, "unknown_config_keys": model.unknown_keys}
+    return {name: list(said) for name, said in remarks.items() if said}
+
+
 def _manifest(
     model: Model,
     plan: Plan,
@@ -266,6 +277,7 @@ def _manifest(
             "analyses": list(analyses),
             "domains": list(request.domains),
             "config": dict(model.checkpoint.given),
+            **_remarks(model),
             **(request.probe.record() if "probe" in analyses else {}),
             **data,
         },

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Architecture
     from spectrakit.checkpoints import Checkpoint
+
+
+#: Whose equation is used.
+Followed: TypeAlias = Literal["the published model", "transformers"]
 
 
 def _always(config: Mapping[str, Any]) -> bool:  # noqa: ARG001  (a `Departure.matters`)
@@ -34,7 +38,7 @@ class Departure:
     what: str
     own: str
     port: str
-    follows: Literal["the published model", "transformers"]
+    follows: Followed
     why: str
     matters: Callable[[Mapping[str, Any]], bool] = _always
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +13,7 @@ from spectrakit.architectures.attention import (
     attention_part,
 )
 from spectrakit.architectures.base import Configured, positive
+from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
 
 if TYPE_CHECKING:
@@ -81,6 +82,15 @@ class TransformersAttention(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-attention"
     model_types: ClassVar[tuple[str, ...]] = (*_BY_TYPE, *_WRAPPERS)
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        attention_softmax_in_fp32 bias_dropout_fusion cache_implementation init_config
+        logits_to_keep masked_softmax_fusion model_max_length n_ctx offset_alibi seq_length
+        skip_bias_add skip_bias_add_qkv summary_activation summary_first_dropout
+        summary_proj_to_labels summary_type summary_use_proj tokenizer_name verbose
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"rotary": True}
 
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the family has them."""

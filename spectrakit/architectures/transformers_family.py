@@ -19,6 +19,8 @@ from spectrakit.architectures.base import (
     config_value,
     positive,
 )
+from spectrakit.architectures.config_keys import OF_ANY_CONFIG, ConfigKeys, words
+from spectrakit.architectures.transformers_config_keys import keys_of
 from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
 from spectrakit.errors import MalformedError
 
@@ -71,6 +73,23 @@ class PartConfig:
     config: Mapping[str, Any]
 
 
+#: Around the `text_config` of a model of text and images.
+OF_WRAPPERS = ConfigKeys(
+    irrelevant=words(
+        """
+        audio_config audio_token_id boi_token_index eoi_token_index image_break_token_id
+        image_end_token_id image_seq_length image_start_token_id image_token_id image_token_index
+        mm_tokens_per_image multimodal_projector_bias projector_hidden_act spatial_merge_size
+        video_end_token_id video_start_token_id video_token_id vision_config vision_end_token_id
+        vision_feature_layer vision_start_token_id
+        """
+    )
+)
+
+#: The kind of every block; see `spectrakit.architectures.block_types`.
+BLOCK_TYPES = words("layer_types layers_block_type")
+
+
 class TransformersArchitecture(ABC):
     """A family of `model_type`s of transformers: blocks that are numbered from 0.
 
@@ -86,6 +105,12 @@ class TransformersArchitecture(ABC):
     file_prefixes: ClassVar[tuple[str, ...]] = ("model.layers.", "layers.")
     #: The config class's own number of blocks, for configs that leave it out.
     default_blocks: ClassVar[int | None] = None
+    #: Keys of the config that decide its layers; what else transformers' class takes is left to it.
+    reads: ClassVar[frozenset[str]] = frozenset()
+    #: Keys of published configs that decide nothing that is computed here.
+    irrelevant: ClassVar[frozenset[str]] = frozenset()
+    #: Keys of published configs at the value at which transformers, which does not look, is right.
+    fixed: ClassVar[Mapping[str, object]] = {}
     #: Where transformers and the model's own code differ.
     departures: ClassVar[tuple[Departure, ...]] = ()
 
@@ -122,6 +147,19 @@ class TransformersArchitecture(ABC):
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`."""
         return checkpoint.config.get("model_type") in self.model_types
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+        """What is read, what transformers reads, and what decides nothing."""
+        inner = checkpoint.config.get("text_config")
+        types = {checkpoint.config.get("model_type")}
+        types |= {model_type for model_type in self.model_types if model_type.endswith("_text")}
+        types |= {inner.get("model_type")} if isinstance(inner, Mapping) else set()
+        left = frozenset().union(*(keys_of(str(model_type)) for model_type in types))
+        reads = self.reads | {"num_hidden_layers", "num_nextn_predict_layers"}
+        keys = ConfigKeys(reads, left - self.irrelevant, self.irrelevant, self.fixed)
+        if not isinstance(inner, Mapping):
+            return keys
+        return (keys | OF_ANY_CONFIG).inside("text_config") | OF_WRAPPERS
 
     def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
         """Every sequence layer. Raises MalformedError where config and weights disagree."""

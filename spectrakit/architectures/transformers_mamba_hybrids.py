@@ -12,14 +12,17 @@ see `transformers_zamba`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.architectures.block_types import block_types, check_length
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.mamba_departures import clamped_to, floor_of_steps
 from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
     Block,
     Part,
     PartConfig,
@@ -31,7 +34,6 @@ from spectrakit.architectures.transformers_mamba import (
     MAMBA2_NAMES,
     MAMBA_NAMES,
     SELECTIVE_SCAN,
-    clamped_to,
     step_limit,
 )
 from spectrakit.errors import MalformedError
@@ -39,6 +41,7 @@ from spectrakit.mixers import Mamba, Mamba2
 from spectrakit.mixers.mamba2 import Multipliers
 
 if TYPE_CHECKING:
+    from spectrakit.architectures.equations import Departure
     from spectrakit.checkpoints import Checkpoint
 
 JAMBA_NAMES = MAMBA_NAMES | {
@@ -53,6 +56,19 @@ class TransformersJamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-jamba"
     model_types: ClassVar[tuple[str, ...]] = ("jamba",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads attn_layer_offset attn_layer_period mamba_dt_rank
+        mamba_inner_layernorms rms_norm_eps
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        calc_logits_for_entire_prompt
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"mamba_inner_layernorms": True}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -95,6 +111,19 @@ class TransformersBamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-bamba"
     model_types: ClassVar[tuple[str, ...]] = ("bamba",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads mamba_n_groups mamba_n_heads rms_norm_eps time_step_limit
+        attn_layer_indices
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mamba_dt_rank use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"attn_rotary_emb": 64}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -112,6 +141,18 @@ class TransformersGraniteMoeHybrid(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-granitemoehybrid"
     model_types: ClassVar[tuple[str, ...]] = ("granitemoehybrid",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads mamba_n_groups mamba_n_heads rms_norm_eps time_step_limit
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        init_method use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"normalization_function": "rmsnorm"}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -129,6 +170,20 @@ class TransformersFalconH1(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-falcon-h1"
     model_types: ClassVar[tuple[str, ...]] = ("falcon_h1",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads mamba_n_groups mamba_n_heads rms_norm_eps time_step_limit
+        mamba_d_ssm mamba_norm_before_gate mamba_rms_norm projectors_bias ssm_in_multiplier
+        ssm_multipliers
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mlp_expansion_factor use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"mamba_use_mlp": True}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -165,6 +220,25 @@ class TransformersNemotronH(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-nemotron-h"
     model_types: ClassVar[tuple[str, ...]] = ("nemotron_h",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        attention_head_dim conv_kernel hidden_size hybrid_override_pattern layer_norm_epsilon
+        mamba_conv_bias mamba_d_conv mamba_dt_limit mamba_head_dim mamba_n_groups mamba_num_heads
+        n_groups num_attention_heads ssm_state_size time_step_limit use_bias use_conv_bias
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mamba_num_groups mamba_ssm_dtype norm_eps rms_norm_eps time_step_rank
+        """
+    )
+    departures: ClassVar[tuple[Departure, ...]] = (
+        floor_of_steps(
+            "nemotron_h",
+            "`time_step_limit`, published as [0, inf] (NVIDIA's modeling_nemotron_h.py, with its "
+            "kernels; without them it has the floor as well)",
+        ),
+    )
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "model.layers.", "layers.")
 
     def config(self, checkpoint: Checkpoint) -> Configured:

@@ -10,8 +10,11 @@ from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 if TYPE_CHECKING:
     from spectrakit.tables import Run
 
-#: What changes no number (batches), or what the tables themselves show (analyses, domains).
-_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256")
+#: What changes no number (batches), what the tables themselves show (analyses, domains), and
+#: remarks on the models.
+_LEFT_OUT = (
+    "analyses", "domains", "batch_size", "text", "text_sha256", "equations", "unknown_config_keys"
+)  # fmt: skip
 
 
 def other_settings(first: Run, other: Run) -> str:
