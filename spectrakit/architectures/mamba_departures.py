@@ -23,8 +23,11 @@ RESCALED_AT_LOAD = Departure(
 )
 
 
-def floor_of_steps(model_type: str, own: str) -> Departure:
-    """The clamp of Nemotron-H and Zamba-2; own: of whom the published code is, and what it does."""
+def floor_of_steps(model_type: str, own: str, seen: str) -> Departure:
+    """The clamp of Nemotron-H and Zamba-2; own: what the published code does, and whose it is.
+
+    seen: where the port's was seen.
+    """
 
     def matters(config: Mapping[str, Any]) -> bool:
         limit = config.get("time_step_limit") or (0.0, math.inf)
@@ -34,10 +37,10 @@ def floor_of_steps(model_type: str, own: str) -> Departure:
         (model_type,),
         what="the limit of the step",
         own=own,
-        port="transformers 5.23 and 5.24: no step below `time_step_min`, 0.001, and none too large",
+        port=f"{seen}: no step below `time_step_min`, 0.001, and none too large",
         follows="the published model",
         why="`time_step_min` says how initial steps are drawn; as a floor it cuts the longest "
-        "memories (transformers#48989)",
+        "memories",
         matters=matters,
     )
 

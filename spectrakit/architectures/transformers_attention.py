@@ -13,11 +13,12 @@ from spectrakit.architectures.attention import (
     attention_part,
 )
 from spectrakit.architectures.base import Configured, positive
-from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
 
 if TYPE_CHECKING:
     from spectrakit.architectures.taps import Tap
+    from spectrakit.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class TransformersAttention(TransformersArchitecture):
         """
     )
     fixed: ClassVar[Mapping[str, object]] = {"rotary": True}
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+        """Everything is left to the library; Gemma's files have two names of the activation."""
+        return super().config_keys(checkpoint) | ConfigKeys(left=frozenset({"hidden_act"}))
 
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the family has them."""

@@ -47,11 +47,7 @@ class TransformersKimiLinear(TransformersArchitecture):
         linear_head_dim linear_num_heads num_attention_heads
         """
     )
-    irrelevant: ClassVar[frozenset[str]] = words(
-        """
-        head_dim
-        """
-    )
+    irrelevant: ClassVar[frozenset[str]] = words("head_dim rope_theta")
     fixed: ClassVar[Mapping[str, object]] = {
         "mla_use_nope": True,
         "moe_layer_freq": 1,

@@ -177,7 +177,8 @@ class TransformersMamba2(TransformersArchitecture):
     irrelevant: ClassVar[frozenset[str]] = words(
         """
         A_init_range conv_init d_inner dt_init_floor dt_max dt_min fuse_cross_entropy
-        fuse_linear_cross_entropy fuse_norm fuse_swiglu use_l2warp use_mamba_kernels
+        fuse_linear_cross_entropy fuse_norm fuse_swiglu intermediate_size time_step_init_scheme
+        time_step_scale use_l2warp use_mamba_kernels
         """
     )
     fixed: ClassVar[Mapping[str, object]] = {"rms_norm": True}

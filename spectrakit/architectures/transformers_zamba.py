@@ -111,7 +111,9 @@ class TransformersZamba2(TransformersArchitecture):
         "use_shared_mlp_adapter": True,
     }
     departures: ClassVar[tuple[Departure, ...]] = (
-        floor_of_steps("zamba2", "none (Zyphra/Zamba2, mamba2_layer.py at 1b182f4)"),
+        floor_of_steps(
+            "zamba2", "none (Zyphra/Zamba2, mamba2_layer.py at 1b182f4)", "transformers 5.23"
+        ),
     )
     default_blocks: ClassVar[int | None] = 54
 
