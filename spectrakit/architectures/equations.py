@@ -46,7 +46,7 @@ class Departure:
     def note(self) -> str:
         """What a run says of it."""
         other = "transformers" if self.follows == "the published model" else "the published model"
-        return f"equations: {self.what} follows {self.follows}, not {other} ({self.port})"
+        return f"equations: {self.what} follows {self.follows}, not {other}; {self.port}"
 
 
 def departures(architecture: Architecture) -> tuple[Departure, ...]:

@@ -237,7 +237,7 @@ class TransformersNemotronH(TransformersArchitecture):
             "nemotron_h",
             "`time_step_limit`, published as [0, inf] (NVIDIA's modeling_nemotron_h.py, with its "
             "kernels; without them it has the floor as well)",
-            "transformers 5.23 and 5.24 (transformers#48989)",
+            "transformers 5.23 and 5.24, pull request 48989",
         ),
     )
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "model.layers.", "layers.")
