@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))  # for `tests`
 os.environ["SPECTRAKIT_LOAD_PLUGINS"] = ""  # what ships, whatever else is installed here
 
 import spectrakit as sk  # noqa: E402
+from spectrakit.architectures.equations import departures  # noqa: E402
 from spectrakit.plugins import plugins  # noqa: E402
 from spectrakit.testing.forward_checks import FORWARD_CHECKS  # noqa: E402
 from spectrakit.testing.header_checks import HEADER_CHECKS  # noqa: E402
@@ -53,7 +54,18 @@ def render() -> str:
     seen = _families()
     shown = {layer.kind for _, layers in seen for layer in layers}
     return (
-        "\n".join([_INTRODUCTION, *_kinds(shown), "", *_model_types(seen), "", *_architectures()])
+        "\n".join(
+            [
+                _INTRODUCTION,
+                *_kinds(shown),
+                "",
+                *_model_types(seen),
+                "",
+                *_equations(),
+                "",
+                *_architectures(),
+            ]
+        )
         + "\n"
     )
 
@@ -145,6 +157,32 @@ def _promises() -> Iterable[str]:
     for check in (*HEADER_CHECKS, *FORWARD_CHECKS):
         yield f"`{check.__name__}`: {inspect.getdoc(check)}"
     yield "`watching_changes_nothing`: Watched, the model computes what it does alone."
+
+
+_WHOSE = """\
+## Whose equations
+
+A port of a model to the transformers library may compute something else than the code the model was
+published with. These places are known; a run in which one matters says so, in either mode, with the
+line `equations: ...` (stderr, `inspect`, and `options.equations` of `run.json`). For all other
+models of transformers its code is followed as it is; that of Jamba, Bamba, Granite, Falcon-H1,
+RecurrentGemma, xLSTM, LFM, Qwen3-Next and later, OLMo Hybrid, GLM-5-Next and Ling 3 has not been
+compared with other code of their publishers.
+"""
+
+
+def _equations() -> Iterator[str]:
+    yield _WHOSE
+    yield "| model type | what | the model's own code | the port | followed | why |"
+    yield "|---|---|---|---|---|---|"
+    architectures = plugins().register().architectures.things.values()
+    declared = {d for entry in architectures for d in departures(entry.thing)}
+    for departure in sorted(declared, key=lambda d: (d.model_types, d.what)):
+        types = ", ".join(f"`{model_type}`" for model_type in departure.model_types)
+        yield (
+            f"| {types} | {departure.what} | {departure.own} | {departure.port} "
+            f"| {departure.follows} | {departure.why} |"
+        )
 
 
 def _architectures() -> Iterator[str]:

@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
+from spectrakit.architectures.equations import equations_notes
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory import check_memory
 from spectrakit.plugins import plugins
@@ -104,6 +106,20 @@ class Model:
             told = json.dumps(changed, sort_keys=True, default=str)
             revision = f"config-{hashlib.sha256(told.encode()).hexdigest()[:8]}-{revision}"
         return revision
+
+    @cached_property
+    def unknown_keys(self) -> tuple[str, ...]:
+        """Keys of the config, dotted, that nothing here reads or knows to change nothing.
+
+        Empty where the architecture does not declare those it knows (`config_keys`).
+        """
+        keys = config_keys(self.architecture, self.checkpoint)
+        return () if keys is None else unknown_keys(keys, self.checkpoint.config)
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """What is to be said of whose equations are followed, where codes of the model differ."""
+        return equations_notes(self.architecture, self.checkpoint)
 
     def layer(self, index: int) -> Layer:
         """Layer `index` of the model. Raises UsageError where there is none."""
@@ -204,10 +220,13 @@ def open_checkpoint(
 ) -> Model:
     """Open the checkpoint `name` and find the architecture that reads it; headers only.
 
-    config: what the checkpoint's own config does not say; wins where the two differ.
+    config: what the checkpoint's own config does not say; wins where the two differ. A key of a
+    section is SECTION.KEY. Warns, by the logger `spectrakit`, of keys of the config that nothing
+    knows.
 
     See `spectrakit.checkpoints.open_checkpoint` for the arguments and the errors of names and
-    files. Raises UnsupportedError where no architecture claims the checkpoint.
+    files. Raises UnsupportedError where no architecture claims the checkpoint, UsageError for a key
+    in `config` that nothing reads.
     """
     checkpoint = checkpoints.open_checkpoint(
         name,
@@ -220,10 +239,27 @@ def open_checkpoint(
     )
     checkpoint.configure(config or {})
     try:
-        return Model(checkpoint, HubAccess(cache_dir, token, offline))
+        model = Model(checkpoint, HubAccess(cache_dir, token, offline))
+        _check_config(model)
     except SpectrakitError:
         checkpoint.close()
         raise
+    return model
+
+
+def _check_config(model: Model) -> None:
+    """Raise UsageError for a key that was given and that nothing reads; warn of unknown ones."""
+    checkpoint = model.checkpoint
+    keys = config_keys(model.architecture, checkpoint)
+    if keys is not None:
+        check_given(checkpoint.model_id, keys, checkpoint.given)
+    if model.unknown_keys:
+        logger.warning(
+            "keys in the config of %s that %s does not know, and that may change its equations: %s",
+            checkpoint.model_id,
+            model.architecture.name,
+            ", ".join(model.unknown_keys),
+        )
 
 
 def _read_of(layer: Layer) -> tuple[str, ...]:

@@ -131,6 +131,8 @@ def analyze(
         if compat is not None:
             analyses = analysis_names((*analyses, _known_compat(compat)))
         plan = plan_layers(model, mode, data_asked=source is not None, analyses=analyses)
+        for note in model.equations:
+            logger.info(note)
         forward = None
         if plan.source == "data":
             source = source or TokenOptions()
@@ -275,6 +277,12 @@ def _revision(model: Model, forward: Forward | None) -> str:
     return randomized_revision(revision, forward.randomize, forward.seed)
 
 
+def _remarks(model: Model) -> dict[str, list[str]]:
+    """What a reader of the numbers has to know of the model's config and code."""
+    remarks = {"equations": model.equations, "unknown_config_keys": model.unknown_keys}
+    return {name: list(said) for name, said in remarks.items() if said}
+
+
 def _manifest(
     model: Model,
     plan: Plan,
@@ -316,6 +324,7 @@ def _manifest(
             "domains": list(request.domains),
             "config": dict(model.checkpoint.given),
             **request.record(analyses),
+            **_remarks(model),
             **data,
         },
     )

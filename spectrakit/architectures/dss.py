@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from spectrakit.architectures.options import Option, kernel_length, require
+from spectrakit.architectures.options import LONGEST, Option, kernel_length, require
 from spectrakit.architectures.static_ssm import Found, Module, StaticSSM, check_shape, sizes
 from spectrakit.mixers import DSS
 
@@ -32,6 +32,7 @@ class DiagonalStateSpaces(StaticSSM):
     """State dicts with layers of DSS."""
 
     name: ClassVar[str] = "dss"
+    options: ClassVar[tuple[Option, ...]] = (CARTESIAN_VERSION, LARGEST_REAL, LONGEST)
 
     def is_layer(self, module: Module) -> bool:
         """By the kernel's parameters."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Layer, check_layer_count, config_value, positive
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import Retention
 
@@ -23,10 +24,27 @@ _BLOCKS = "model.layers."
 _NEEDS_FLA = "its recurrence needs a forward pass, which only fla itself can run"
 
 
+_KEYS = ConfigKeys(
+    reads=words("attn.layers expand_k expand_v hidden_size num_heads num_hidden_layers"),
+    irrelevant=words(
+        """
+        attn.num_heads attn.num_kv_heads attn.qkv_bias attn.rope_theta attn.window_size attn_mode
+        conv_size elementwise_affine feature_map fuse_cross_entropy fuse_norm fuse_swiglu hidden_act
+        hidden_ratio intermediate_size max_position_embeddings norm_eps norm_feature_map norm_k
+        norm_q norm_qk num_kv_heads output_norm tie_feature_map_qk use_output_gate use_short_conv
+        """
+    ),
+)
+
+
 class FlaLinearAttention:
     """`model_type` retnet and linear_attn."""
 
     name: ClassVar[str] = "fla-linear-attention"
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+        """Sizes alone: the decays of RetNet are known, and what is around them is not run."""
+        return _KEYS
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`."""

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit.architectures.base import config_value, positive
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.mamba_ssm_files import (
+    KEYS,
     backbone,
     layer_kind,
     mamba_ssm_layers,
@@ -44,6 +46,19 @@ _KINDS = ("Mamba1", "Mamba2")
 _ONLY = {"d_ssm": None, "D_has_hdim": False}
 
 
+#: Of both classes; what only says how initial weights are drawn, `mamba_ssm_initial` reads.
+_OPTIONS = ConfigKeys(
+    reads=words(
+        """
+        A_init_range D_has_hdim bias chunk_size conv_bias conv_init d_conv d_ssm d_state dt_init
+        dt_init_floor dt_limit dt_max dt_min dt_rank dt_scale expand headdim layer ngroups
+        norm_before_gate rmsnorm
+        """
+    ),
+    irrelevant=words("device dtype layer_idx sequence_parallel use_fast_path use_mem_eff_path"),
+)
+
+
 class MambaSSM:
     """Checkpoints of the mamba_ssm library: Mamba, Mamba-2 and their hybrids with attention."""
 
@@ -52,6 +67,10 @@ class MambaSSM:
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the config's keys, the tensor names and the class of the mixers."""
         return layer_kind(checkpoint) in _KINDS
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+        """Those of the library's configs, and of its mixers' options."""
+        return KEYS | _OPTIONS.inside("ssm_cfg")
 
     def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
         """Every layer, attention layers of a hybrid among them.

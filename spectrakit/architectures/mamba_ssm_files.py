@@ -21,6 +21,7 @@ from spectrakit.architectures.base import (
     config_value,
     positive,
 )
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.mamba_ssm_model import Backbone
 from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.architectures.transformers_mamba import BLOCKS
@@ -39,6 +40,21 @@ _ATTENTION_NAMES = {
     "output_projection": "out_proj.weight",
     "output_projection_bias": "out_proj.bias",
 }
+
+
+#: But for `ssm_cfg`, whose options are its mixer class's.
+KEYS = ConfigKeys(
+    reads=words(
+        """
+        attn_cfg.causal attn_cfg.d_conv attn_cfg.head_dim attn_cfg.mlp_dim attn_cfg.num_heads
+        attn_cfg.num_heads_kv attn_cfg.out_proj_bias attn_cfg.qkv_proj_bias
+        attn_cfg.rotary_emb_base attn_cfg.rotary_emb_dim attn_cfg.rotary_emb_interleaved
+        attn_cfg.softmax_scale attn_layer_idx d_intermediate d_model n_layer
+        pad_vocab_size_multiple residual_in_fp32 rms_norm ssm_cfg tie_embeddings vocab_size
+        """
+    ),
+    irrelevant=words("attn_cfg.device attn_cfg.dtype attn_cfg.layer_idx fused_add_norm"),
+)
 
 
 def layer_kind(checkpoint: Checkpoint) -> str | None:

@@ -47,9 +47,12 @@ class Option:
         return f"{', '.join(most)} or {last}" if most else last
 
 
+LONGEST = Option("l_max", (int,))
+
+
 def kernel_length(source: Configured) -> int | None:
     """`l_max` of the config, the length of a layer's kernel; None where it says none."""
-    length = source.config.get("l_max")
+    length = source.config.get(LONGEST.key)
     return length if _fits(length, int) and length else None
 
 

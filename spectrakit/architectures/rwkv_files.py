@@ -15,6 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Layer, check_parameters, numbered_layers
+from spectrakit.architectures.config_keys import ConfigKeys
+from spectrakit.architectures.equations import Departure
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import RWKV4, RWKV5, RWKV6, RWKV7
 
@@ -31,6 +33,20 @@ class RWKVFiles:
     """The .pth files of the RWKV project."""
 
     name: ClassVar[str] = "rwkv-files"
+    departures: ClassVar[tuple[Departure, ...]] = (
+        Departure(
+            ("RWKV-5", "RWKV-6", "RWKV-7"),
+            what="epsilon of the norm over each head's output",
+            own="1e-5 times 8 squared, 64e-5 (BlinkDL/RWKV-LM, `head_size_divisor`)",
+            port="transformers has none of these; rwkv.cpp has 1e-5 for RWKV-5 and 6",
+            follows="the published model",
+            why="weights mode does not depend on it; the plugin spectrakit-rwkv runs them so",
+        ),
+    )
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+        """None: the tensors say everything."""
+        return ConfigKeys()
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the names of the first block's parameters; never where a `model_type` is named."""

@@ -29,6 +29,7 @@ class SimplifiedS5(StaticSSM):
     """State dicts with layers of S5."""
 
     name: ClassVar[str] = "s5"
+    options: ClassVar[tuple[Option, ...]] = (DISCRETISATION, CONJUGATE_SYMMETRY, CLIPPED)
 
     def is_layer(self, module: Module) -> bool:
         """By the parameters of one or of two directions."""

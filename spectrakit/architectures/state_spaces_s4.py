@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from spectrakit.architectures.options import Option, kernel_length, require
+from spectrakit.architectures.options import LONGEST, Option, kernel_length, require
 from spectrakit.architectures.static_ssm import (
     Found,
     Module,
@@ -47,6 +47,17 @@ class StateSpacesS4(StaticSSM):
     """S4 (with P) and S4D (without) of state-spaces/s4; one model may hold both."""
 
     name: ClassVar[str] = "state-spaces-s4"
+    options: ClassVar[tuple[Option, ...]] = (
+        DISCRETISATION,
+        REAL_TRANSFORM,
+        IMAGINARY_TRANSFORM,
+        STEP_TRANSFORM,
+        SINH_STEP,
+        BANDLIMIT,
+        REAL_TYPE,
+        KERNEL_LENGTH,
+        LONGEST,
+    )
 
     def is_layer(self, module: Module) -> bool:
         """By the parameters of one of the versions."""

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Layer, check_parameters
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.options import Option
     from spectrakit.checkpoints import Checkpoint, TensorEntry
     from spectrakit.mixers import Mixer
 
@@ -64,6 +66,13 @@ class StaticSSM(ABC):
         Raises MalformedError where its shapes contradict each other, UsageError where options that
         the weights do not show are not in the config.
         """
+
+    #: Options of the layers, which their weights do not show.
+    options: ClassVar[tuple[Option, ...]] = ()
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+        """The family's options: all else the shapes of its tensors say."""
+        return ConfigKeys(frozenset(option.key for option in self.options), irrelevant=_SIZES)
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the names of its tensors; never a checkpoint that names a `model_type`."""
@@ -121,6 +130,15 @@ def check_shape(entry: TensorEntry, *allowed: tuple[int, ...]) -> None:
         raise MalformedError(message, hint="another copy of the file")
 
 
+#: What configs of training say that the weights say too, or that no transition depends on.
+_SIZES = words(
+    """
+    H L N P act activation bidirectional blocks_ssm_size d_input d_model d_output d_state depth
+    dropout dt_max dt_min epochs final_act in_dim init layer lr measure n_blocks n_layer n_layers
+    n_ssm norm num_classes num_layers postact prenorm rank seed ssm_size transposed vocab_size
+    weight_decay
+    """
+)
 _SEPARATOR = re.compile(r"[./]")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,10 +13,12 @@ from spectrakit.architectures.attention import (
     attention_part,
 )
 from spectrakit.architectures.base import Configured, positive
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
 
 if TYPE_CHECKING:
     from spectrakit.architectures.taps import Tap
+    from spectrakit.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,19 @@ class TransformersAttention(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-attention"
     model_types: ClassVar[tuple[str, ...]] = (*_BY_TYPE, *_WRAPPERS)
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        attention_softmax_in_fp32 bias_dropout_fusion cache_implementation init_config
+        logits_to_keep masked_softmax_fusion model_max_length n_ctx offset_alibi seq_length
+        skip_bias_add skip_bias_add_qkv summary_activation summary_first_dropout
+        summary_proj_to_labels summary_type summary_use_proj tokenizer_name verbose
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"rotary": True}
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+        """Everything is left to the library; Gemma's files have two names of the activation."""
+        return super().config_keys(checkpoint) | ConfigKeys(left=frozenset({"hidden_act"}))
 
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the family has them."""

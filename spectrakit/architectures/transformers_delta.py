@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spectrakit.architectures.attention import ATTENTION, SOFTMAX, attention_part
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.block_types import block_types, check_length
+from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
 from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
     Block,
     Part,
     PartConfig,
@@ -74,6 +76,18 @@ class TransformersQwen3Next(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-qwen3-next"
     model_types: ClassVar[tuple[str, ...]] = ("qwen3_next",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        full_attention_interval linear_key_head_dim linear_num_key_heads linear_num_value_heads
+        linear_value_head_dim num_attention_heads
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mamba_ssm_dtype mtp_num_hidden_layers mtp_use_dedicated_embeddings
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"attn_output_gate": True}
     default_blocks: ClassVar[int | None] = 48
     attention: ClassVar[Tap] = ATTENTION
 
@@ -153,6 +167,12 @@ class TransformersOlmoHybrid(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-olmo-hybrid"
     model_types: ClassVar[tuple[str, ...]] = ("olmo_hybrid",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        hidden_size linear_key_head_dim linear_num_key_heads linear_num_value_heads
+        linear_value_head_dim num_attention_heads
+        """
+    )
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.transformers_family import (
     Block,
     TransformersArchitecture,
@@ -38,6 +39,7 @@ class TransformersEncoder(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-encoder"
     model_types: ClassVar[tuple[str, ...]] = tuple(_BLOCKS)
+    reads: ClassVar[frozenset[str]] = words("is_decoder n_layers")
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`, unless it is set up to be a decoder."""

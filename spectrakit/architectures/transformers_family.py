@@ -7,7 +7,7 @@ loading and watching are here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -19,11 +19,16 @@ from spectrakit.architectures.base import (
     config_value,
     positive,
 )
+from spectrakit.architectures.config_keys import OF_ANY_CONFIG, ConfigKeys, words
+from spectrakit.architectures.transformers_config_keys import keys_of
 from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.equations import Departure
     from spectrakit.architectures.taps import Tap
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
@@ -35,7 +40,8 @@ class Part:
 
     path: its module inside the block ("mixer"). tap: how it is seen in the running model.
     names: tensor name inside the module, by role of the mixer's parameters. file_path: the module's
-    name in files, where they have another one.
+    name in files, where they have another one. amend: makes transformers' module compute what the
+    published model does, where the two differ (`spectrakit.architectures.equations`).
     """
 
     path: str
@@ -43,6 +49,7 @@ class Part:
     tap: Tap
     names: Mapping[str, str] = field(default_factory=dict)
     file_path: str | None = None
+    amend: Callable[[nn.Module], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,23 @@ class PartConfig:
     config: Mapping[str, Any]
 
 
+#: Around the `text_config` of a model of text and images.
+OF_WRAPPERS = ConfigKeys(
+    irrelevant=words(
+        """
+        audio_config audio_token_id boi_token_index eoi_token_index image_break_token_id
+        image_end_token_id image_seq_length image_start_token_id image_token_id image_token_index
+        mm_tokens_per_image multimodal_projector_bias projector_hidden_act spatial_merge_size
+        video_end_token_id video_start_token_id video_token_id vision_config vision_end_token_id
+        vision_feature_layer vision_start_token_id
+        """
+    )
+)
+
+#: The kind of every block; see `spectrakit.architectures.block_types`.
+BLOCK_TYPES = words("layer_types layers_block_type")
+
+
 class TransformersArchitecture(ABC):
     """A family of `model_type`s of transformers: blocks that are numbered from 0.
 
@@ -81,6 +105,14 @@ class TransformersArchitecture(ABC):
     file_prefixes: ClassVar[tuple[str, ...]] = ("model.layers.", "layers.")
     #: The config class's own number of blocks, for configs that leave it out.
     default_blocks: ClassVar[int | None] = None
+    #: Keys of the config that decide its layers; what else transformers' class takes is left to it.
+    reads: ClassVar[frozenset[str]] = frozenset()
+    #: Keys of published configs that decide nothing that is computed here.
+    irrelevant: ClassVar[frozenset[str]] = frozenset()
+    #: Keys of published configs at the value at which transformers, which does not look, is right.
+    fixed: ClassVar[Mapping[str, object]] = {}
+    #: Where transformers and the model's own code differ.
+    departures: ClassVar[tuple[Departure, ...]] = ()
 
     @abstractmethod
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -116,6 +148,19 @@ class TransformersArchitecture(ABC):
         """By `model_type`."""
         return checkpoint.config.get("model_type") in self.model_types
 
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+        """What is read, what transformers reads, and what decides nothing."""
+        inner = checkpoint.config.get("text_config")
+        types = {checkpoint.config.get("model_type")}
+        types |= {model_type for model_type in self.model_types if model_type.endswith("_text")}
+        types |= {inner.get("model_type")} if isinstance(inner, Mapping) else set()
+        left = frozenset().union(*(keys_of(str(model_type)) for model_type in types))
+        reads = self.reads | {"num_hidden_layers", "num_nextn_predict_layers"}
+        keys = ConfigKeys(reads, left - self.irrelevant, self.irrelevant, self.fixed)
+        if not isinstance(inner, Mapping):
+            return keys
+        return (keys | OF_ANY_CONFIG).inside("text_config") | OF_WRAPPERS
+
     def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
         """Every sequence layer. Raises MalformedError where config and weights disagree."""
         return tuple(layer for layer, _ in self._parts(checkpoint))
@@ -126,6 +171,9 @@ class TransformersArchitecture(ABC):
         parts = self._parts(checkpoint)
         model = load_transformers_model(checkpoint, config, device, dtype, self.rename)
         taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
+        for layer, part in parts:
+            if isinstance(part, Part) and part.amend is not None:
+                part.amend(model.get_submodule(layer.path))
         return TransformersModel(model, [layer for layer, _ in parts], taps)
 
     def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:

@@ -4,11 +4,14 @@ and Bailing Hybrid (Ling 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.equations import Departure
+from spectrakit.architectures.taps import unknown_transformers
 from spectrakit.architectures.transformers_delta import (
     DELTA_NAMES,
     KIMI_DELTA_RULE,
@@ -17,6 +20,7 @@ from spectrakit.architectures.transformers_delta import (
     text_config,
 )
 from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
     Block,
     Part,
     PartConfig,
@@ -26,6 +30,8 @@ from spectrakit.errors import MalformedError
 from spectrakit.mixers import KimiDelta
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from spectrakit.checkpoints import Checkpoint
 
 
@@ -34,16 +40,76 @@ class TransformersKimiLinear(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-kimi-linear"
     model_types: ClassVar[tuple[str, ...]] = ("kimi_linear",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        linear_attn_config.full_attn_layers linear_attn_config.gate_lower_bound
+        linear_attn_config.head_dim linear_attn_config.kda_layers linear_attn_config.num_heads
+        linear_head_dim linear_num_heads num_attention_heads
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words("head_dim rope_theta")
+    fixed: ClassVar[Mapping[str, object]] = {
+        "mla_use_nope": True,
+        "moe_layer_freq": 1,
+        "moe_router_activation_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "use_grouped_topk": True,
+    }
+    departures: ClassVar[tuple[Departure, ...]] = (
+        Departure(
+            ("kimi_linear",),
+            what="the gate under `linear_attn_config.gate_lower_bound`",
+            own="bound sigmoid(exp(A_log) (f + dt_bias)) (fla, fla/ops/kda/gate.py)",
+            port="transformers 5.23: -exp(A_log) softplus(f + dt_bias), the key is not looked at",
+            follows="the published model",
+            why="the weights were trained under the bounded gate",
+            matters=lambda config: _bound_in(config) is not None,
+        ),
+    )
     default_blocks: ClassVar[int | None] = 27
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Kimi delta attention, and latent attention where the config says so."""
         heads, width = _linear_sizes(config, heads=32)
-        mixer = KimiDelta(heads, width, width, rate_shape=(1, 1, heads, 1))
-        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES)
+        bound = _kimi_lower_bound(config)
+        mixer = KimiDelta(heads, width, width, rate_shape=(1, 1, heads, 1), lower_bound=bound)
+        amend = None if bound is None else bounded_gate(mixer)
+        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, amend=amend)
         attention = attention_part("self_attn", positive(config, "num_attention_heads", 32))
         usual = _kimi_layer_types(config, self.count(config))
         return blocks_by_type(config, usual, delta, attention)
+
+
+def _kimi_lower_bound(config: Configured) -> float | None:
+    bound = _bound_in(config.config)
+    return (
+        None if bound is None else _negative(config, "linear_attn_config.gate_lower_bound", bound)
+    )
+
+
+def _bound_in(config: Mapping[str, Any]) -> object:
+    return (config.get("linear_attn_config") or {}).get("gate_lower_bound")
+
+
+def bounded_gate(mixer: KimiDelta) -> Callable[[nn.Module], None]:
+    """Has the gate of a Kimi Linear module of transformers, which knows no bound, keep `mixer`'s.
+
+    Raises UnsupportedError, when called, for a module whose gate is another one.
+    """
+
+    def amend(module: nn.Module) -> None:
+        gate: Any = getattr(module, "forget_gate", None)
+        if not all(hasattr(gate, name) for name in ("f_a_proj", "f_b_proj", "dt_bias", "A_log")):
+            raise unknown_transformers(f"{type(module).__name__} has no forget_gate known here")
+
+        def forward(hidden: Tensor) -> Tensor:
+            biased = gate.f_b_proj(gate.f_a_proj(hidden)).float() + gate.dt_bias.float()
+            rate = gate.A_log.float().exp().reshape(mixer.heads, 1)
+            return mixer.decay_gate(rate, biased.unflatten(-1, (mixer.heads, mixer.state_size)))
+
+        gate.forward = forward
+
+    return amend
 
 
 def _linear_section(config: Configured) -> Configured:
@@ -90,6 +156,28 @@ class TransformersGlm5Next(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-glm5-next"
     model_types: ClassVar[tuple[str, ...]] = ("glm5_next", "glm5_next_text")
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        linear_attn_config.full_attn_layers linear_attn_config.gate_lower_bound
+        linear_attn_config.head_dim linear_attn_config.kda_layers linear_attn_config.num_heads
+        linear_head_dim linear_num_heads num_attention_heads linear_attn_config.safe_gate
+        linear_lower_bound
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        ep_size first_k_dense_replace moe_router_dtype
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {
+        "index_kpool_compress": True,
+        "indexer_rope_interleave": True,
+        "mhc": True,
+        "mla_use_nope": True,
+        "moe_layer_freq": 1,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+    }
     module_prefix: ClassVar[str] = "layers."
     file_prefixes: ClassVar[tuple[str, ...]] = (
         "model.language_model.layers.",
@@ -146,6 +234,22 @@ class TransformersBailingHybrid(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-bailing-hybrid"
     model_types: ClassVar[tuple[str, ...]] = ("bailing_hybrid",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        head_dim kda_lower_bound kda_safe_gate layer_group_size linear_head_dim num_attention_heads
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        max_window_layers moe_shared_expert_intermediate_size qk_head_dim router_dtype
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {
+        "moe_router_enable_expert_bias": True,
+        "no_kda_lora": True,
+        "rope_interleave": True,
+        "use_qk_norm": True,
+    }
     default_blocks: ClassVar[int | None] = 42
 
     def blocks(self, config: Configured) -> Sequence[Block]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.architectures.block_types import block_types, check_length
+from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap
-from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
+from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
+    Block,
+    Part,
+    TransformersArchitecture,
+)
 from spectrakit.errors import MalformedError
 from spectrakit.mixers import Observation, ShortConvolution
 
@@ -71,6 +77,18 @@ class TransformersLFM(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-lfm"
     model_types: ClassVar[tuple[str, ...]] = tuple(_DEFAULTS)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        conv_L_cache conv_bias full_attn_idxs hidden_size num_attention_heads
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        block_dim block_mlp_init_scale block_norm_eps block_out_init_scale block_use_xavier_init
+        conv_dim conv_dim_out conv_use_xavier_init num_heads theta
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"block_use_swiglu": True, "use_pos_enc": True}
 
     def count(self, config: Configured) -> int:
         """The number of blocks."""

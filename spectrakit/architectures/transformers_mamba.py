@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.mamba_departures import RESCALED_AT_LOAD
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
 from spectrakit.architectures.transformers_family import (
     Block,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import functional
 
+    from spectrakit.architectures.equations import Departure
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
 else:
@@ -112,6 +115,19 @@ class TransformersMamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-mamba"
     model_types: ClassVar[tuple[str, ...]] = ("mamba", "falcon_mamba")
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size expand state_size conv_kernel use_bias use_conv_bias
+        intermediate_size mixer_rms_eps time_step_rank
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        d_inner d_model fused_add_norm n_layer pad_vocab_size_multiple use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"rms_norm": True}
+    departures: ClassVar[tuple[Departure, ...]] = (RESCALED_AT_LOAD,)
     module_prefix: ClassVar[str] = BLOCKS
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "layers.")
     default_blocks: ClassVar[int | None] = 32
@@ -151,6 +167,22 @@ class TransformersMamba2(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-mamba2"
     model_types: ClassVar[tuple[str, ...]] = ("mamba2",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size state_size conv_kernel use_bias use_conv_bias
+        head_dim layer_norm_epsilon n_groups num_heads time_step_limit
+        D_has_hdim dt_limit norm_before_gate norm_eps rmsnorm
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        A_init_range conv_init d_inner dt_init_floor dt_max dt_min fuse_cross_entropy
+        fuse_linear_cross_entropy fuse_norm fuse_swiglu intermediate_size time_step_init_scheme
+        time_step_scale use_l2warp use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"rms_norm": True}
+    departures: ClassVar[tuple[Departure, ...]] = (RESCALED_AT_LOAD,)
     module_prefix: ClassVar[str] = BLOCKS
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "layers.")
     default_blocks: ClassVar[int | None] = 64
@@ -209,8 +241,3 @@ def step_limit(source: Configured, key: str, options: Mapping[str, Any]) -> tupl
         message = f"config.json of {source.model_id}: {key} is {limit!r}, not an interval"
         raise MalformedError(message)
     return low, high
-
-
-def step_limit_from_below(config: Configured) -> tuple[float, float]:
-    """`time_step_min` and no upper end: Nemotron-H and Zamba-2 ignore their `time_step_limit`."""
-    return config_value(config, "time_step_min", float, 0.001), math.inf

@@ -12,14 +12,17 @@ see `transformers_zamba`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.architectures.block_types import block_types, check_length
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.mamba_departures import clamped_to, floor_of_steps
 from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
     Block,
     Part,
     PartConfig,
@@ -32,13 +35,13 @@ from spectrakit.architectures.transformers_mamba import (
     MAMBA_NAMES,
     SELECTIVE_SCAN,
     step_limit,
-    step_limit_from_below,
 )
 from spectrakit.errors import MalformedError
 from spectrakit.mixers import Mamba, Mamba2
 from spectrakit.mixers.mamba2 import Multipliers
 
 if TYPE_CHECKING:
+    from spectrakit.architectures.equations import Departure
     from spectrakit.checkpoints import Checkpoint
 
 JAMBA_NAMES = MAMBA_NAMES | {
@@ -53,6 +56,19 @@ class TransformersJamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-jamba"
     model_types: ClassVar[tuple[str, ...]] = ("jamba",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads attn_layer_offset attn_layer_period mamba_dt_rank
+        mamba_inner_layernorms rms_norm_eps
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        calc_logits_for_entire_prompt
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"mamba_inner_layernorms": True}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -95,6 +111,19 @@ class TransformersBamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-bamba"
     model_types: ClassVar[tuple[str, ...]] = ("bamba",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads mamba_n_groups mamba_n_heads rms_norm_eps time_step_limit
+        attn_layer_indices
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mamba_dt_rank use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"attn_rotary_emb": 64}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -112,6 +141,18 @@ class TransformersGraniteMoeHybrid(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-granitemoehybrid"
     model_types: ClassVar[tuple[str, ...]] = ("granitemoehybrid",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads mamba_n_groups mamba_n_heads rms_norm_eps time_step_limit
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        init_method use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"normalization_function": "rmsnorm"}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -129,6 +170,20 @@ class TransformersFalconH1(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-falcon-h1"
     model_types: ClassVar[tuple[str, ...]] = ("falcon_h1",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        hidden_size mamba_conv_bias mamba_d_conv mamba_d_state mamba_expand mamba_proj_bias
+        num_attention_heads mamba_n_groups mamba_n_heads rms_norm_eps time_step_limit
+        mamba_d_ssm mamba_norm_before_gate mamba_rms_norm projectors_bias ssm_in_multiplier
+        ssm_multipliers
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mlp_expansion_factor use_mamba_kernels
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"mamba_use_mlp": True}
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -165,6 +220,26 @@ class TransformersNemotronH(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-nemotron-h"
     model_types: ClassVar[tuple[str, ...]] = ("nemotron_h",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        attention_head_dim conv_kernel hidden_size hybrid_override_pattern layer_norm_epsilon
+        mamba_conv_bias mamba_d_conv mamba_dt_limit mamba_head_dim mamba_n_groups mamba_num_heads
+        n_groups num_attention_heads ssm_state_size time_step_limit use_bias use_conv_bias
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        mamba_num_groups mamba_ssm_dtype norm_eps rms_norm_eps time_step_rank
+        """
+    )
+    departures: ClassVar[tuple[Departure, ...]] = (
+        floor_of_steps(
+            "nemotron_h",
+            "`time_step_limit`, published as [0, inf] (NVIDIA's modeling_nemotron_h.py, with its "
+            "kernels; without them it has the floor as well)",
+            "transformers 5.23 and 5.24, pull request 48989",
+        ),
+    )
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "model.layers.", "layers.")
 
     def config(self, checkpoint: Checkpoint) -> Configured:
@@ -175,7 +250,9 @@ class TransformersNemotronH(TransformersArchitecture):
             for older, key in _OLDER_NEMOTRON_KEYS.items()
             if older in config.config
         }
-        return PartConfig(config.model_id, {**config.config, **renamed})
+        # This one name transformers does not know: of the two, its own comes first.
+        width = {"head_dim": config.config.get("attention_head_dim", 128)}
+        return PartConfig(config.model_id, {**width, **config.config, **renamed})
 
     def count(self, config: Configured) -> int:
         """As many as there are kinds: `num_hidden_layers` is not looked at."""
@@ -183,7 +260,9 @@ class TransformersNemotronH(TransformersArchitecture):
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One mixer, MLP or mixture of experts each."""
-        mamba = Part("mixer", _nemotron_h(config), CHUNK_SCAN, MAMBA2_NAMES)
+        mixer = _nemotron_h(config)
+        amend = clamped_to(mixer.step_limit)
+        mamba = Part("mixer", mixer, CHUNK_SCAN, MAMBA2_NAMES, amend=amend)
         parts = {
             "linear_attention": (mamba,),
             "full_attention": (_attention(config, "mixer"),),
@@ -195,7 +274,7 @@ _OLDER_NEMOTRON_KEYS = {
     "mamba_n_groups": "n_groups",
     "mamba_d_conv": "conv_kernel",
     "mamba_conv_bias": "use_conv_bias",
-    "mamba_dt_min": "time_step_min",
+    "mamba_dt_limit": "time_step_limit",
 }
 
 #: Kinds of blocks by their letters in `hybrid_override_pattern`.
@@ -225,7 +304,7 @@ def _nemotron_h(config: Configured) -> Mamba2:
         state_size=positive(config, "ssm_state_size", 128),
         groups=positive(config, "n_groups", 8),
         convolution_width=positive(config, "conv_kernel", 4),
-        step_limit=step_limit_from_below(config),
+        step_limit=step_limit(config, "time_step_limit", config.config),
         norm_epsilon=config_value(config, "layer_norm_epsilon", float, 1e-5),
         projection_bias=config_value(config, "use_bias", bool, False),
         convolution_bias=config_value(config, "use_conv_bias", bool, True),

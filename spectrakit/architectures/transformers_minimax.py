@@ -9,8 +9,15 @@ from spectrakit._lazy import lazy_import
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.block_types import block_types, check_length
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.equations import Departure
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap, first
-from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
+from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
+    Block,
+    Part,
+    TransformersArchitecture,
+)
 from spectrakit.mixers import LightningAttention, Observation
 
 if TYPE_CHECKING:
@@ -53,6 +60,21 @@ class TransformersMiniMax(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-minimax"
     model_types: ClassVar[tuple[str, ...]] = ("minimax",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        "head_dim hidden_size num_attention_heads"
+    )
+    departures: ClassVar[tuple[Departure, ...]] = (
+        Departure(
+            ("minimax",),
+            what="the slopes of Lightning attention",
+            own="flattened by 1 - l / (L - 1) + 1e-5, and ALiBi's where the number of heads is no "
+            "power of two (MiniMax's modeling_minimax_text_01.py)",
+            port="transformers 5.23: by 1 - l / (L - 1 + 1e-5) + 1e-5, and 2^(-8 (h + 1) / H)",
+            follows="transformers",
+            why="files in its format hold its slopes; of MiniMax-Text-01's (64 heads, 80 layers, "
+            "the last of softmax) none differs by more than 1e-5 of itself",
+        ),
+    )
     default_blocks: ClassVar[int | None] = 32
 
     def blocks(self, config: Configured) -> Sequence[Block]:

@@ -196,8 +196,11 @@ def load_transformers_model(
         rescaled = keys.pop(_RESCALED, None)
         if rescaled is not None:
             keys[_RESCALED] = False
+        if _PADDING in keys and not _is_token(keys[_PADDING]):
+            keys[_PADDING] = None  # of another type, which config classes refuse
         try:
             model_config = AutoConfig.for_model(**keys)
+            _forget_padding(model_config)
         except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
             if config["model_type"] not in CONFIG_MAPPING:
                 raise _unknown_to_transformers(checkpoint, config) from error
@@ -235,6 +238,23 @@ def load_transformers_model(
 
 
 _RESCALED = "rescale_prenorm_residual"
+_PADDING = "pad_token_id"
+
+
+def _forget_padding(config: Any) -> None:  # noqa: ANN401  (a config of transformers)
+    """Leave out a padding token that the vocabulary does not have, the class's own or the file's.
+
+    Padding is masked and its token never embedded, so any will do; but embeddings are made with it.
+    """
+    padding, vocabulary = getattr(config, _PADDING, None), getattr(config, "vocab_size", None)
+    if padding is None or not isinstance(vocabulary, int):
+        return
+    if not (_is_token(padding) and padding < vocabulary):
+        setattr(config, _PADDING, None)
+
+
+def _is_token(token: object) -> bool:
+    return isinstance(token, int) and not isinstance(token, bool) and token >= 0
 
 
 def _unknown_to_transformers(checkpoint: Checkpoint, config: Mapping[str, Any]) -> UnsupportedError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap
 from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
 from spectrakit.errors import MalformedError
@@ -43,6 +44,13 @@ class TransformersRecurrentGemma(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-recurrent-gemma"
     model_types: ClassVar[tuple[str, ...]] = ("recurrent_gemma",)
+    reads: ClassVar[frozenset[str]] = words("block_types hidden_size lru_width num_attention_heads")
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        _block_types final_w_init_variance_scale
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {"embeddings_scale_by_sqrt_dim": True}
     default_blocks: ClassVar[int | None] = 26
 
     def blocks(self, config: Configured) -> Sequence[Block]:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Configured, positive
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.equations import Departure
 from spectrakit.architectures.taps import FunctionSource, Seen, Tap, first
 from spectrakit.architectures.transformers_family import (
     Block,
@@ -39,6 +41,23 @@ class TransformersRWKV(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-rwkv"
     model_types: ClassVar[tuple[str, ...]] = ("rwkv",)
+    reads: ClassVar[frozenset[str]] = words("attention_hidden_size hidden_size")
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        head_size model_max_length rescale_every
+        """
+    )
+    departures: ClassVar[tuple[Departure, ...]] = (
+        Departure(
+            ("rwkv",),
+            what="the residual stream",
+            own="never rescaled in float32 (BlinkDL/RWKV-LM, RWKV-v4)",
+            port="transformers 5.23 halves it every `rescale_every` blocks, and the weights that "
+            "add to it",
+            follows="the published model",
+            why="the halving is for half precision; no decay depends on it, norms of states do",
+        ),
+    )
     module_prefix: ClassVar[str] = "rwkv.blocks."
     file_prefixes: ClassVar[tuple[str, ...]] = ("rwkv.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Configured, config_value, positive
+from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap, first
 from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
 from spectrakit.errors import UsageError
@@ -49,6 +50,19 @@ class TransformersXLSTM(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-xlstm"
     model_types: ClassVar[tuple[str, ...]] = ("xlstm",)
+    reads: ClassVar[frozenset[str]] = words(
+        """
+        embedding_dim eps gate_soft_cap hidden_size num_blocks num_heads qk_dim_factor v_dim_factor
+        weight_mode
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        add_forward_backend_padding force_bos_token_insert forward_backend_name
+        igate_bias_init_range init_distribution init_distribution_embed lm_head_init_fn
+        mlstm_round_up_to_multiple_of output_init_fn step_backend_name
+        """
+    )
     module_prefix: ClassVar[str] = "backbone.blocks."
     file_prefixes: ClassVar[tuple[str, ...]] = ("backbone.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32

@@ -9,23 +9,33 @@ a layer of its own. Files hold the weights once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.attention import attention_part
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.architectures.block_types import block_types, check_length
-from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
+from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.mamba_departures import clamped_to, floor_of_steps
+from spectrakit.architectures.transformers_family import (
+    BLOCK_TYPES,
+    Block,
+    Part,
+    TransformersArchitecture,
+)
 from spectrakit.architectures.transformers_mamba import (
     CHUNK_SCAN,
     MAMBA2_NAMES,
     MAMBA_NAMES,
     SELECTIVE_SCAN,
-    step_limit_from_below,
+    step_limit,
 )
 from spectrakit.architectures.transformers_mamba_hybrids import mamba_sizes
 from spectrakit.mixers import Mamba, Mamba2
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.equations import Departure
 
 ZAMBA_NAMES = MAMBA_NAMES | {
     "step_bias": "dt_proj_bias",
@@ -41,6 +51,12 @@ class TransformersZamba(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-zamba"
     model_types: ClassVar[tuple[str, ...]] = ("zamba",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        hidden_size mamba_d_conv mamba_d_state mamba_expand n_mamba_heads num_attention_heads
+        attn_layer_offset attn_layer_period mamba_conv_bias mamba_dt_rank mamba_proj_bias
+        """
+    )
     default_blocks: ClassVar[int | None] = 76
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -77,6 +93,28 @@ class TransformersZamba2(TransformersArchitecture):
 
     name: ClassVar[str] = "transformers-zamba2"
     model_types: ClassVar[tuple[str, ...]] = ("zamba2",)
+    reads: ClassVar[frozenset[str]] = BLOCK_TYPES | words(
+        """
+        hidden_size mamba_d_conv mamba_d_state mamba_expand n_mamba_heads num_attention_heads
+        add_bias_linear mamba_ngroups time_step_limit
+        """
+    )
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        attention_hidden_size conv_dimension expansion_factor ffn_hidden_size hybrid_layer_ids
+        kv_channels lora_rank mamba_dt_rank mamba_headdim num_query_groups state_size
+        """
+    )
+    fixed: ClassVar[Mapping[str, object]] = {
+        "gated_linear_unit": True,
+        "use_shared_block_lora": True,
+        "use_shared_mlp_adapter": True,
+    }
+    departures: ClassVar[tuple[Departure, ...]] = (
+        floor_of_steps(
+            "zamba2", "none (Zyphra/Zamba2, mamba2_layer.py at 1b182f4)", "transformers 5.23"
+        ),
+    )
     default_blocks: ClassVar[int | None] = 54
 
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -87,8 +125,10 @@ class TransformersZamba2(TransformersArchitecture):
         attention = attention_part(
             "shared_transformer.self_attn", positive(config, "num_attention_heads", 32)
         )
-        hybrid = (attention, Part("mamba_decoder.mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES))
-        plain = (Part("mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES),)
+        amend = clamped_to(mixer.step_limit)
+        inside = Part("mamba_decoder.mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES, amend=amend)
+        hybrid = (attention, inside)
+        plain = (Part("mamba", mixer, CHUNK_SCAN, MAMBA2_NAMES, amend=amend),)
         return [hybrid if kind == "hybrid" else plain for kind in types]
 
 
@@ -108,7 +148,7 @@ def _zamba2(config: Configured) -> Mamba2:
         state_size=positive(config, "mamba_d_state", 64),
         groups=positive(config, "mamba_ngroups", 1),
         convolution_width=positive(config, "mamba_d_conv", 4),
-        step_limit=step_limit_from_below(config),
+        step_limit=step_limit(config, "time_step_limit", config.config),
         norm_epsilon=1e-5,  # whatever `rms_norm_eps` is
         projection_bias=config_value(config, "add_bias_linear", bool, False),
         convolution_bias=True,  # whatever `use_conv_bias` is

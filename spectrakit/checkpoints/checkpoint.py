@@ -137,9 +137,13 @@ class Checkpoint:
         }
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Put `values` into the config, over the files' own: what the files do not say."""
+        """Put `values` into the config, over the files' own: what the files do not say.
+
+        A key SECTION.KEY is that of a section, whose other keys stay.
+        """
         self.given = {**self.given, **values}
-        self.config = {**self.config, **values}
+        for key, value in values.items():
+            self.config = _with(self.config, key, value)
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors `names`, bit for bit as stored: dtype, shape and strides.
@@ -225,3 +229,12 @@ class Checkpoint:
     def _spans(self, file: str, entries: Iterable[TensorEntry]) -> list[Span]:
         needs = self._weights[file].needs
         return coalesce(span for entry in entries for span in needs(entry))
+
+
+def _with(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """`config` with `value` for `key`, which may be a dotted one."""
+    section, dot, inner = key.partition(".")
+    if not dot:
+        return {**config, key: value}
+    inside = config.get(section)
+    return {**config, section: _with(inside if isinstance(inside, dict) else {}, inner, value)}

@@ -61,6 +61,10 @@ def _print(model: Model, inspection: Inspection) -> None:
         f"  parameters   {inspection.parameters:,} ({dtypes})\n"
         f"  weights mode reads {format_bytes(inspection.weights_bytes)} of {format_bytes(size)}"
     )
+    for note in model.equations:
+        print_data(f"  {note}")
+    if model.unknown_keys:
+        print_data(f"  config keys that are not known: {', '.join(model.unknown_keys)}")
     print_data(_table(inspection))
 
 
@@ -100,6 +104,8 @@ def _document(model: Model, inspection: Inspection, bad: list[BadTensor] | None)
         "parameters": inspection.parameters,
         "dtypes": inspection.dtypes,
         "weights_bytes": inspection.weights_bytes,
+        "equations": list(model.equations),
+        "unknown_config_keys": list(model.unknown_keys),
         "layers": [
             {
                 "layer": cost.layer.index,

@@ -68,17 +68,19 @@ class KimiDelta:
         # In float64, and widened before the exponential: half precision would overflow in it.
         rate = torch.exp(p["A_log"].double()).reshape(self.heads, 1)
         bias = p["step_bias"].double().reshape(self.heads, self.state_size)
-        if self.lower_bound is None:
-            log_decay = -rate * functional.softplus(bias)
-        else:
-            log_decay = self.lower_bound * torch.sigmoid(rate * bias)
         return Recurrence(
-            DiagonalDecay(log_decay),
+            DiagonalDecay(self.decay_gate(rate, bias)),
             mode="nominal",
             gauge="unnormalised",
             head_axis=self.head_axis,
             width=self.head_width,
         )
+
+    def decay_gate(self, rate: Tensor, biased: Tensor) -> Tensor:
+        """g (..., H, N) from exp(A_log) (H, 1) and s_t + step_bias (..., H, N)."""
+        if self.lower_bound is None:
+            return -rate * functional.softplus(biased)
+        return self.lower_bound * torch.sigmoid(rate * biased)
 
     def observed(self, log_decay: Tensor, beta: Tensor, key: Tensor, query: Tensor) -> Recurrence:
         """From g (B, T, H, N), beta (B, T, H), and k and q (B, T, H, N) of length one."""

@@ -10,9 +10,12 @@ from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 if TYPE_CHECKING:
     from spectrakit.tables import Run
 
-#: What changes no number (batches), or what the tables themselves show (analyses, domains).
-_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256", "tokenizer_sha256",
-             "empirical_memory")  # fmt: skip
+#: What changes no number (batches), what the tables themselves show (analyses, domains), and
+#: remarks on the models.
+_LEFT_OUT = (
+    "analyses", "domains", "batch_size", "text", "text_sha256", "tokenizer_sha256",
+    "empirical_memory", "equations", "unknown_config_keys",
+)  # fmt: skip
 
 
 def other_settings(first: Run, other: Run) -> str:

@@ -151,7 +151,6 @@ PUBLISHED = {
     "zamba-listed": {"layers_block_type": ["mamba", "mamba", "hybrid", "mamba", "hybrid"]},
     "zamba2": {
         "layers_block_type": ["mamba", "hybrid", "hybrid", "mamba", "hybrid"],
-        "time_step_limit": None,
     },
     "bamba": {"time_step_limit": [0.4, 0.8], "attn_rotary_emb": 4},
     "granitemoehybrid": {"layer_types": ["mamba", "attention", "mamba"], "time_step_limit": ...},
@@ -164,7 +163,6 @@ PUBLISHED = {
         "layers_block_type": ...,
         "hybrid_override_pattern": "M*-ME",
         "num_hidden_layers": 5,
-        "time_step_limit": [0.0, math.inf],
     },
     "nemotron_h-older": {
         "layers_block_type": ["mamba", "attention", "mlp", "mamba", "moe"],
@@ -172,8 +170,10 @@ PUBLISHED = {
         "mamba_d_conv": 4,
         "n_groups": ...,
         "mamba_n_groups": 2,
-        "time_step_min": ...,
-        "mamba_dt_min": 0.5,
+        "time_step_limit": ...,
+        "mamba_dt_limit": [0.4, 0.8],
+        "head_dim": ...,
+        "attention_head_dim": 8,
     },
 }
 

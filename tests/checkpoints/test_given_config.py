@@ -15,11 +15,11 @@ REPO = "someone/mamba-tiny"
 
 def test_it_is_put_over_the_files_own(folder):
     own = json.loads((folder / "config.json").read_text())
-    given = {"disc": "zoh", "layer_norm_epsilon": 0.5}
+    given = {"conv_kernel": 4, "layer_norm_epsilon": 0.5}
     with sk.open_checkpoint(str(folder), config=given) as model:
         assert model.checkpoint.config == own | given
-        given["disc"] = "bilinear"
-        assert model.checkpoint.config["disc"] == "zoh"
+        given["conv_kernel"] = 5
+        assert model.checkpoint.config["conv_kernel"] == 4
     with sk.open_checkpoint(str(folder)) as model:
         assert model.checkpoint.config == own
 
@@ -35,18 +35,18 @@ def test_it_decides_how_the_weights_are_read(folder):
 def test_the_fingerprint_is_that_of_the_files(folder):
     with (
         sk.open_checkpoint(str(folder)) as plain,
-        sk.open_checkpoint(str(folder), config={"disc": "zoh"}) as given,
+        sk.open_checkpoint(str(folder), config={"expand": 2}) as given,
     ):
         assert given.checkpoint.revision == plain.checkpoint.revision
 
 
 def test_it_stays_when_the_weights_are_downloaded(hub, files):
     hub.add_repo(REPO, files)
-    with sk.open_checkpoint(REPO, config={"disc": "zoh"}) as model:
+    with sk.open_checkpoint(REPO, config={"expand": 2}) as model:
         local = model.checkpoint.localize()
         assert local is not model.checkpoint
         assert local.config == model.checkpoint.config
-        assert local.config["disc"] == "zoh"
+        assert local.config["expand"] == 2
         local.close()
 
 

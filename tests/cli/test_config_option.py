@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,32 @@ def test_a_wrong_value_is_told(command, s5):
         2,
         "error: 'discretization' is not KEY=VALUE\n  try: --config disc=zoh\n",
     )
+
+
+@pytest.fixture
+def strange(tmp_path, tiny_mamba2_folder):
+    """A copy of the bundled Mamba-2 whose config has a key that nothing knows."""
+    folder = shutil.copytree(tiny_mamba2_folder, tmp_path / "strange")
+    config = json.loads((folder / "config.json").read_text()) | {"decay_floor": 0.5}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_inspect_shows_the_keys_that_nothing_knows(command, strange):
+    shown = command("inspect", strange)
+    assert "config keys that are not known: decay_floor\n" in shown.out
+    assert shown.err == (
+        "warning: keys in the config of strange that transformers-mamba2 does not know, and that "
+        "may change its equations: decay_floor\n"
+    )
+    document = json.loads(command("inspect", strange, "--json").out)
+    assert document["unknown_config_keys"] == ["decay_floor"]
+    assert document["equations"] == []
+
+
+def test_a_key_that_nothing_reads_is_refused(command, tiny_mamba2_folder):
+    refused = command("inspect", tiny_mamba2_folder, "--config", "time_step_limt=[0,1]")
+    assert refused.code == 2
+    assert refused.err.startswith("error: nothing reads time_step_limt in the config of ")
+    assert "\n  try: did you mean time_step_limit? keys that decide what is read: " in refused.err
+    assert refused.out == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ class Family:
     config: keys for its config class. kinds: what the layers are, in order. tokens: how long the
     sequences are (longer than any window or chunk of the config). name: of the case, where one
     model type has several. expected_failures: reasons, by the name of a check of the kit.
+    published: makes transformers' own model the published one, where the two differ.
     """
 
     model_type: str
@@ -39,6 +40,7 @@ class Family:
     tokens: int = 24
     name: str = ""
     expected_failures: Mapping[str, str] = field(default_factory=dict)
+    published: Callable[[torch.nn.Module], None] | None = None
 
     def __str__(self) -> str:
         return self.name or self.model_type

@@ -1,5 +1,7 @@
 """Gated DeltaNet and Kimi delta attention, each among softmax attention."""
 
+import torch
+
 from tests.families.base import Family
 
 _DELTA_AND_ATTENTION = {"layer_types": ["linear_attention", "full_attention"]}
@@ -51,6 +53,21 @@ _BAILING = (
     }
 )
 
+
+def bounded(model):
+    """Kimi Linear's forget gates between -3 and 0, as the config of its family asks."""
+    gates = [module for name, module in model.named_modules() if name.endswith("forget_gate")]
+    assert gates
+    for gate in gates:
+        gate.register_forward_hook(_bounded)
+
+
+def _bounded(gate, args, _):
+    rate = torch.exp(gate.A_log)  # (1, 1, H, 1)
+    logits = gate.f_b_proj(gate.f_a_proj(*args)) + gate.dt_bias
+    return -3.0 / (1.0 + torch.exp(-rate * logits.reshape(*logits.shape[:2], rate.shape[2], -1)))
+
+
 _GATED_DELTA_KINDS = ("gated_deltanet", "softmax_attention")
 _KIMI_DELTA_KINDS = ("kimi_delta", "softmax_attention")
 
@@ -92,6 +109,18 @@ FAMILIES = (
         | _DELTA_AND_ATTENTION
         | {"num_local_experts": 4, "linear_num_heads": 4, "linear_head_dim": 8},
         tokens=70,  # more than one chunk
+    ),
+    Family(
+        "kimi_linear",
+        _KIMI_DELTA_KINDS,
+        _KIMI_DELTA
+        | _DELTA_AND_ATTENTION
+        | {
+            "num_local_experts": 4,
+            "linear_attn_config": {"num_heads": 4, "head_dim": 8, "gate_lower_bound": -3.0},
+        },
+        name="kimi_linear-bounded",
+        published=bounded,
     ),
     Family(
         "glm5_next_text",

@@ -18,6 +18,15 @@ _NEMOTRON = {
     "chunk_size": 8,
 }
 
+
+def clamped(model):
+    """The steps of Zamba-2 and Nemotron-H as their configs limit them here."""
+    mixers = [module for module in model.modules() if hasattr(module, "time_step_limit")]
+    assert mixers
+    for mixer in mixers:
+        mixer.time_step_limit = (0.4, 0.8)
+
+
 FAMILIES = (
     Family(
         "jamba",
@@ -59,8 +68,9 @@ FAMILIES = (
             "use_shared_attention_adapter": True,
             "adapter_rank": 4,
             "use_mem_rope": True,
-            "time_step_min": 0.5,  # so that steps do reach it
+            "time_step_limit": [0.4, 0.8],
         },
+        published=clamped,
     ),
     Family(
         "bamba",
@@ -114,6 +124,7 @@ FAMILIES = (
     Family(
         "nemotron_h",
         ("mamba2", "softmax_attention", "mamba2"),
-        {**_NEMOTRON, "hybrid_override_pattern": "M*-ME", "time_step_min": 0.5},
+        {**_NEMOTRON, "hybrid_override_pattern": "M*-ME", "time_step_limit": [0.4, 0.8]},
+        published=clamped,
     ),
 )

@@ -53,9 +53,7 @@ class KimiDeltaLayer(DeltaLayer, KimiDelta):
         raw = functional.linear(functional.linear(hidden, p["step_down"]), p["step_up"])
         raw = (widened(raw) + p["step_bias"]).unflatten(-1, (self.heads, self.state_size))
         rate = torch.exp(p["A_log"]).reshape(self.heads, 1)
-        if self.lower_bound is None:
-            return -rate * functional.softplus(raw)
-        return self.lower_bound * torch.sigmoid(rate * raw)
+        return self.decay_gate(rate, raw)
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The layer's equations on `hidden` (B, T, model width), in its dtype."""
