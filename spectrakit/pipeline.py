@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
@@ -34,8 +34,8 @@ from spectrakit.planning import (
     Plan,
     Randomized,
     Source,
-    data_mode_if_random,
     may_run,
+    mode_if_random,
     plan_layers,
     randomized_revision,
 )
@@ -46,6 +46,8 @@ from spectrakit.tokenization import OWN_TOKENIZER
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Gauge, Mode
 
@@ -84,7 +86,7 @@ def analyze(
     the states whose eigenvalues are taken, where a layer's read-out is normalised; None leaves each
     layer in its own (dsf for softmax and linear attention). compat: "rickenbach2025" shows the
     layers as the released analysis of arXiv 2510.09379 does, and adds its table. randomize: draws
-    these weights anew before the forward pass, as a control. seed: of all that is random. memory,
+    these weights anew, as a control, in either mode. seed: of all that is random. memory,
     similarity, propagation, empirical_memory, probe: what the analyses of these names are told.
     out: the run folder to write; None keeps the tables in memory.
 
@@ -97,7 +99,7 @@ def analyze(
         progress = progress or Silent()
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        mode = data_mode_if_random(model, mode, randomize)
+        mode = mode_if_random(model, mode, randomize)
         analyses = analysis_names(analyses, forward=may_run(model, mode))
         request = Request(
             _domains(domains),
@@ -116,18 +118,18 @@ def analyze(
             source = source or TokenOptions()
             device = resolve_device(device)
             forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
-        manifest = _manifest(model, plan, analyses, request, forward, command)
+        manifest = _manifest(model, plan, analyses, request, forward, randomize, command)
         writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
         drawn = Drawn(manifest) if writer is not None and figures else None
         kept = MemorySink(manifest)
         sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
         running = RunningAnalyses(analyses, sink, request)
         if forward is None:
-            see_weights(model, plan, running, progress)
+            see_weights(model, plan, running, progress, randomize, seed)
         else:
             see_forward(model, forward, running, progress)
         running.finish()
-        _write_layers(sink, model, plan, running.seen)
+        _write_layers(sink, model, plan, running.seen, untrained=randomize is not None)
         if writer is not None and drawn is not None:
             for file, content in drawn.figures().items():
                 writer.add_file(file, content)
@@ -152,17 +154,35 @@ def _domains(asked: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
     return domains
 
 
-def see_weights(model: Model, plan: Plan, analyses: RunningAnalyses, progress: Progress) -> None:
-    """Show each analysed layer's recurrence, from weights alone."""
+def see_weights(
+    model: Model,
+    plan: Plan,
+    analyses: RunningAnalyses,
+    progress: Progress,
+    randomize: Randomized | None = None,
+    seed: int = 0,
+) -> None:
+    """Show each analysed layer's recurrence, from weights alone, or from what they started as."""
     total = len(plan.analysed)
     with one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
-        for group in _groups(model, plan.analysed):
-            tensors = model.checkpoint.read(
-                name for layer in group for name in layer.weights_tensors
-            )
-            for layer in group:
-                analyses.see(layer, model.weights_recurrence(layer, tensors), None)
-                task.advance(1)
+        for layer, tensors in _weights(model, plan.analysed, randomize, seed):
+            analyses.see(layer, model.weights_recurrence(layer, tensors), None)
+            task.advance(1)
+
+
+def _weights(
+    model: Model, layers: Iterable[Layer], randomize: Randomized | None, seed: int
+) -> Iterator[tuple[Layer, dict[str, Tensor]]]:
+    """Each layer with the tensors that weights mode reads; none is read where all are drawn."""
+    if randomize is not None:
+        from spectrakit.architectures.untrained import Untrained
+
+        untrained = Untrained(model, seed)
+        yield from ((layer, untrained.tensors(layer)) for layer in layers)
+        return
+    for group in _groups(model, layers):
+        tensors = model.checkpoint.read(name for layer in group for name in layer.weights_tensors)
+        yield from ((layer, tensors) for layer in group)
 
 
 def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
@@ -181,9 +201,11 @@ def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
 
 
 def _write_layers(
-    sink: Sink, model: Model, plan: Plan, seen: Mapping[int, tuple[Mode, str]]
+    sink: Sink, model: Model, plan: Plan, seen: Mapping[int, tuple[Mode, str]], *, untrained: bool
 ) -> None:
     rows = [_layer_row(model, planned, plan.source, seen) for planned in plan.layers]
+    if untrained and plan.source == "weights":
+        rows = [row | {"bytes_read": 0} for row in rows]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     sink.append(LAYERS, LAYERS.table(columns))
 
@@ -219,12 +241,19 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
     return sum(tensors[name].span for name in names)
 
 
-def _revision(model: Model, forward: Forward | None) -> str:
+def _revision(model: Model, randomize: Randomized | None, seed: int) -> str:
     """The checkpoint's, or one that says which of its weights were drawn anew."""
     revision = model.checkpoint.revision
-    if forward is None or forward.randomize is None:
-        return revision
-    return randomized_revision(revision, forward.randomize, forward.seed)
+    return revision if randomize is None else randomized_revision(revision, randomize, seed)
+
+
+def _initial(model: Model, randomize: Randomized | None) -> dict[str, Any]:
+    """Which weights were drawn anew, and how; warns of what is not known."""
+    if randomize is None:
+        return {"randomize": None}
+    from spectrakit.architectures.untrained import initial_record
+
+    return {"randomize": randomize, "initial": initial_record(model, randomize)}
 
 
 def _manifest(
@@ -233,6 +262,7 @@ def _manifest(
     analyses: Sequence[str],
     request: Request,
     forward: Forward | None,
+    randomize: Randomized | None,
     command: str,
 ) -> Manifest:
     origin = model.claimed_by.origin
@@ -242,7 +272,6 @@ def _manifest(
         data = {
             "gauge": forward.gauge or "each layer's own",
             "compat": forward.compat,
-            "randomize": forward.randomize,
             "text": options.source,
             "text_sha256": options.sha256(),
             "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
@@ -252,7 +281,7 @@ def _manifest(
         }
     return Manifest(
         model_id=model.checkpoint.model_id,
-        revision=_revision(model, forward),
+        revision=_revision(model, randomize, request.seed),
         mode=plan.source,
         source=model.checkpoint.source,
         architecture=model.architecture.name,
@@ -267,6 +296,7 @@ def _manifest(
             "domains": list(request.domains),
             "config": dict(model.checkpoint.given),
             **(request.probe.record() if "probe" in analyses else {}),
+            **_initial(model, randomize),
             **data,
         },
     )

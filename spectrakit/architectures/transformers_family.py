@@ -105,6 +105,10 @@ class TransformersArchitecture(ABC):
         """The number of blocks."""
         return positive(config, self.count_key(config), self.default_blocks)
 
+    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
+        """Whether attention is told where a token stands; then there are most tokens it can take."""
+        return True
+
     def rename(self, name: str) -> str | None:
         """The causal language model's name of a tensor of the file; None to leave it out.
 
@@ -122,11 +126,13 @@ class TransformersArchitecture(ABC):
 
     def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
         """The transformers model, each of its layers seen through its part's tap."""
-        config = self.config(checkpoint).config
+        config = self.config(checkpoint)
         parts = self._parts(checkpoint)
-        model = load_transformers_model(checkpoint, config, device, dtype, self.rename)
+        model = load_transformers_model(checkpoint, config.config, device, dtype, self.rename)
         taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
-        return TransformersModel(model, [layer for layer, _ in parts], taps)
+        layers = [layer for layer, _ in parts]
+        by_position = self.by_position(config)
+        return TransformersModel(model, layers, taps, config, by_position=by_position)
 
     def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:
         config = self.config(checkpoint)

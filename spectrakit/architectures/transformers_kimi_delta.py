@@ -36,6 +36,10 @@ class TransformersKimiLinear(TransformersArchitecture):
     model_types: ClassVar[tuple[str, ...]] = ("kimi_linear",)
     default_blocks: ClassVar[int | None] = 27
 
+    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
+        """No: what comes before is told apart by the delta rule alone."""
+        return False
+
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Kimi delta attention, and latent attention where the config says so."""
         heads, width = _linear_sizes(config, heads=32)

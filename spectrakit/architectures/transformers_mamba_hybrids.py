@@ -55,6 +55,10 @@ class TransformersJamba(TransformersArchitecture):
     model_types: ClassVar[tuple[str, ...]] = ("jamba",)
     default_blocks: ClassVar[int | None] = 32
 
+    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
+        """No: what comes before is told apart by Mamba alone."""
+        return False
+
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba or attention."""
         mamba = Part("mamba", _jamba(config), SELECTIVE_SCAN, JAMBA_NAMES)
@@ -113,6 +117,10 @@ class TransformersGraniteMoeHybrid(TransformersArchitecture):
     name: ClassVar[str] = "transformers-granitemoehybrid"
     model_types: ClassVar[tuple[str, ...]] = ("granitemoehybrid",)
     default_blocks: ClassVar[int | None] = 32
+
+    def by_position(self, config: Configured) -> bool:
+        """As `position_embedding_type` says; Granite 4 has none."""
+        return config.config.get("position_embedding_type") == "rope"
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2 or attention. Raises MalformedError where `layer_types` is of another length."""
@@ -180,6 +188,10 @@ class TransformersNemotronH(TransformersArchitecture):
     def count(self, config: Configured) -> int:
         """As many as there are kinds: `num_hidden_layers` is not looked at."""
         return len(_nemotron_types(config))
+
+    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
+        """No: what comes before is told apart by Mamba alone."""
+        return False
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One mixer, MLP or mixture of experts each."""

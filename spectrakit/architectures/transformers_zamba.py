@@ -43,6 +43,10 @@ class TransformersZamba(TransformersArchitecture):
     model_types: ClassVar[tuple[str, ...]] = ("zamba",)
     default_blocks: ClassVar[int | None] = 76
 
+    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
+        """No: what comes before is told apart by Mamba alone."""
+        return False
+
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba; in a hybrid block attention before it."""
         count = self.count(config)
@@ -78,6 +82,10 @@ class TransformersZamba2(TransformersArchitecture):
     name: ClassVar[str] = "transformers-zamba2"
     model_types: ClassVar[tuple[str, ...]] = ("zamba2",)
     default_blocks: ClassVar[int | None] = 54
+
+    def by_position(self, config: Configured) -> bool:
+        """As `use_mem_rope` says."""
+        return config_value(config, "use_mem_rope", bool, False)
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2; in a hybrid block attention before it."""

@@ -119,7 +119,7 @@ RankTokens = Annotated[
 Randomize = Annotated[
     Randomized | None,
     typer.Option(
-        help="Draw the weights anew as the model's own class does before training: a control.",
+        help="Draw the weights anew, as training started from them: a control.",
         show_default="the trained weights",
     ),
 ]
@@ -211,7 +211,7 @@ def config_values(settings: list[str]) -> dict[str, Any]:
 _LONGEST = 1 << 30
 #: Options that only a forward pass can follow.
 _OF_DATA_MODE = (
-    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge", "randomize",
+    "tokenizer", "batch_size", "seq_len", "max_tokens", "device", "dtype", "gauge",
 )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 if TYPE_CHECKING:
     from spectrakit.tables import Run
 
-#: What changes no number (batches), or what the tables themselves show (analyses, domains).
-_LEFT_OUT = ("analyses", "domains", "batch_size", "text", "text_sha256")
+#: What changes no number (batches), or what the tables (analyses, domains) or another setting show.
+_LEFT_OUT = ("analyses", "domains", "batch_size", "initial", "text", "text_sha256")
 
 
 def other_settings(first: Run, other: Run) -> str:
