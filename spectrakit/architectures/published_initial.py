@@ -87,9 +87,9 @@ class Place:
 
 @singledispatch
 def published_initial(mixer: object, place: Place) -> PublishedInitial | None:  # noqa: ARG001
-    """What a layer with this mixer starts from; None where that is not published, or not known here.
+    """What a layer with this mixer starts from; None where that is not known here.
 
-    A plugin registers its mixers with `@published_initial.register`.
+    A plugin registers its mixers with `@published_initial.register(TheMixer)`.
 
     Raises MalformedError where the config's bounds have no sense.
     """
@@ -192,7 +192,7 @@ def _convolution(draws: Mapping[str, Draw], config: Configured) -> dict[str, Ten
 _MAMBA_SOURCE = "github.com/state-spaces/mamba"
 
 
-@published_initial.register
+@published_initial.register(Mamba)
 def _(mixer: Mamba, place: Place) -> PublishedInitial:
     steps = Steps.of(place.config)
 
@@ -208,8 +208,8 @@ def _(mixer: Mamba, place: Place) -> PublishedInitial:
     return PublishedInitial(f"{steps}; A = 1 ... {mixer.state_size}", _MAMBA_SOURCE, draw)
 
 
-@published_initial.register
-def _(mixer: Mamba2, place: Place) -> PublishedInitial:  # noqa: ARG001  (its type decides)
+@published_initial.register(Mamba2)
+def _(mixer: Mamba2, place: Place) -> PublishedInitial:  # noqa: ARG001
     steps, (low, high) = Steps.of(place.config), mamba2_rates(place.config)
 
     def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:
@@ -223,14 +223,14 @@ def _(mixer: Mamba2, place: Place) -> PublishedInitial:  # noqa: ARG001  (its ty
     return PublishedInitial(f"{steps}; A uniform in [{low:g}, {high:g}]", _MAMBA_SOURCE, draw)
 
 
-@published_initial.register
+@published_initial.register(GatedDeltaNet)
 def _(mixer: GatedDeltaNet, place: Place) -> PublishedInitial:  # noqa: ARG001
     low = _first_of(place.config, ("linear_a_log_min",), 0.0)
     high = _first_of(place.config, ("linear_a_log_max",), 16.0)
     return _delta_rule(place, low, high, "github.com/NVlabs/GatedDeltaNet")
 
 
-@published_initial.register
+@published_initial.register(KimiDelta)
 def _(mixer: KimiDelta, place: Place) -> PublishedInitial:
     low, high = (1.0, 16.0) if mixer.lower_bound is None else (1.0, 1.0)
     return _delta_rule(place, low, high, "github.com/fla-org/flash-linear-attention")
@@ -249,7 +249,7 @@ def _delta_rule(place: Place, low: float, high: float, source: str) -> Published
     return PublishedInitial(f"{steps}; {rates}", source, draw)
 
 
-@published_initial.register
+@published_initial.register(RGLRU)
 def _(mixer: RGLRU, place: Place) -> PublishedInitial:  # noqa: ARG001
     low, high = 0.9, 0.999
 
@@ -278,7 +278,7 @@ def _rwkv_decay(draw: Draw, place: Place, first: float, over: float) -> Tensor:
     return decay.float().view(draw.shape)
 
 
-@published_initial.register
+@published_initial.register(RWKV4)
 def _(mixer: RWKV4, place: Place) -> PublishedInitial:  # noqa: ARG001
     def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:
         drawn = {"time_decay": _rwkv_decay(draws["time_decay"], place, -5, 8)}
@@ -290,13 +290,13 @@ def _(mixer: RWKV4, place: Place) -> PublishedInitial:  # noqa: ARG001
     return PublishedInitial("log decay rates from -5 to 3, by layer", _RWKV_SOURCE, draw)
 
 
-@published_initial.register
+@published_initial.register(RWKV5)
 def _(mixer: RWKV5, place: Place) -> PublishedInitial | None:
     # The first versions, with one decay for a head, take from their training's options.
     return None if mixer.shared else _rwkv5(place)
 
 
-@published_initial.register
+@published_initial.register(RWKV6)
 def _(mixer: RWKV6, place: Place) -> PublishedInitial:  # noqa: ARG001
     return _rwkv5(place)
 
@@ -308,7 +308,7 @@ def _rwkv5(place: Place) -> PublishedInitial:
     return PublishedInitial("log decay rates from -6 to -1, by layer", _RWKV_SOURCE, draw)
 
 
-@published_initial.register
+@published_initial.register(RWKV7)
 def _(mixer: RWKV7, place: Place) -> PublishedInitial:
     def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:
         scheme = InitialRWKV7(place.index, place.layers, mixer.state_size, rank_axis=0)
@@ -317,9 +317,9 @@ def _(mixer: RWKV7, place: Place) -> PublishedInitial:
     return PublishedInitial("biases of the decay by channel and layer", _RWKV_SOURCE, draw)
 
 
-@published_initial.register
+@published_initial.register(MLSTM)
 def _(mixer: MLSTM, place: Place) -> PublishedInitial:  # noqa: ARG001
-    def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:
+    def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:  # noqa: ARG001
         forget = torch.linspace(3.0, 6.0, mixer.heads)
         enter = torch.full((mixer.heads,), -10.0)
         return {"gate_bias": torch.cat([enter, forget]) if mixer.fused else forget}

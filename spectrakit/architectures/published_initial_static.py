@@ -59,7 +59,7 @@ _DIAGONAL = {
 }
 
 
-@published_initial.register
+@published_initial.register(S4)
 def _(mixer: S4, place: Place) -> PublishedInitial:
     stored, steps = mixer.parameters, Steps.of(place.config, floor=0)
     _init_of(place.config, ("legs",))
@@ -91,7 +91,7 @@ def _truncated(mixer: S4, drawn: Mapping[str, Tensor]) -> Tensor:
     return half.reshape(drawn["C"].shape).float()
 
 
-@published_initial.register
+@published_initial.register(S4D)
 def _(mixer: S4D, place: Place) -> PublishedInitial:
     stored, steps = mixer.parameters, Steps.of(place.config, floor=0)
     names = ("diag-real",) if stored.is_real else (*_DIAGONAL, "diag-legs", "legs", "diag")
@@ -170,7 +170,7 @@ def _pairs(values: Tensor, draw: Draw, systems: int, *, real: bool = False) -> T
     return stored.float().reshape(draw.shape).clone()
 
 
-@published_initial.register
+@published_initial.register(DSS)
 def _(mixer: DSS, place: Place) -> PublishedInitial:
     steps = Steps.of(place.config, floor=0)
 
@@ -196,7 +196,7 @@ def _(mixer: DSS, place: Place) -> PublishedInitial:
     return PublishedInitial(says, "github.com/ag1988/dss", draw)
 
 
-@published_initial.register
+@published_initial.register(S5)
 def _(mixer: S5, place: Place) -> PublishedInitial:
     steps = Steps.of(place.config, floor=0)
     blocks = _blocks(mixer, place.config)
@@ -245,7 +245,7 @@ def _lecun(draw: Draw, shape: tuple[int, ...], inputs: int) -> Tensor:
     return torch.nn.init.trunc_normal_(drawn, 0, std, -2 * std, 2 * std, generator=generator)
 
 
-@published_initial.register
+@published_initial.register(LRU)
 def _(mixer: LRU, place: Place) -> PublishedInitial:
     usual = {"r_min": 0.0, "r_max": 1.0, "max_phase": 6.28}
     low, high, phase = (

@@ -1,12 +1,12 @@
 """The random-weight control: a loaded model whose weights, or some of them, were never trained.
 
 What a model at its initial weights shows is its architecture's; what the trained one shows besides
-is training's (arXiv 2510.06640 compares the two). The values are those that training started from. Of
-a model of transformers, a second one of the same config is built with the seed, what is published
-of its layers is drawn in the place of what their class starts from (`published_initial`), and the
-chosen parameters are taken from there; of one written out by its equations, its architecture says
-how each weight is drawn (`initial_weights`). Either way `mixers` and `mlps` have the same values as
-in `all`.
+is training's (arXiv 2510.06640 compares the two). The values are those that training started from.
+Of a model of transformers, a second one of the same config is built with the seed, what is
+published of its layers takes the place of what their class starts from (`published_initial`), and
+the chosen parameters are taken from there; of one written out by its equations, its architecture
+says how each weight is drawn (`initial_weights`). Either way `mixers` and `mlps` have the same
+values as in `all`.
 
     all      every parameter, embeddings and norms included
     mixers   those of the sequence layers, with all that their branch of the block holds: the
@@ -107,6 +107,32 @@ def _named(inside: Iterable[str], layer: Layer, file_name: str) -> str | None:
     """Which name `inside` the layer is that of a parameter; files leave modules around it out."""
     last = file_name.removeprefix(f"{layer.file_path or layer.path}.")
     return next((name for name in inside if name.endswith(f".{last}")), None)
+
+
+def _from_its_architecture(
+    model: WrittenOutModel, layers: Sequence[Layer], what: Randomized, seed: int
+) -> None:
+    initial = model.initial
+    if initial is None:
+        message = (
+            f"{type(model).__name__} is run by its equations, which do not say how its weights "
+            "were initialised"
+        )
+        raise UnsupportedError(message, hint="leave --randomize out")
+    weights = model.weights
+    chosen = _chosen(
+        what,
+        layers,
+        weights,
+        mixers={name for layer in layers for name in layer.tensors(weights)},
+        norms={name for name in weights if model.is_norm(name)},
+    )
+    model.weights = {
+        name: initial(name, Draw.of(name, tuple(old.shape), seed)).to(old)
+        if name in chosen
+        else old
+        for name, old in weights.items()
+    }
 
 
 def _chosen(

@@ -106,7 +106,7 @@ class TransformersArchitecture(ABC):
         return positive(config, self.count_key(config), self.default_blocks)
 
     def by_position(self, config: Configured) -> bool:  # noqa: ARG002
-        """Whether attention is told where a token stands; then there are most tokens it can take."""
+        """Whether attention is told where a token stands, and so takes only so many tokens."""
         return True
 
     def rename(self, name: str) -> str | None:

@@ -85,7 +85,7 @@ class TransformersZamba2(TransformersArchitecture):
 
     def by_position(self, config: Configured) -> bool:
         """As `use_mem_rope` says."""
-        return config_value(config, "use_mem_rope", bool, False)
+        return bool(config_value(config, "use_mem_rope", bool, False))
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2; in a hybrid block attention before it."""

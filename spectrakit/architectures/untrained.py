@@ -1,4 +1,4 @@
-"""Layers before training, one by one: the random control of weights mode, and what a run says of it.
+"""Layers before training: the random control of weights mode, and what a run says of it.
 
 A layer starts as its kind was published (`published_initial`), or, where the model's own library
 draws all of its weights and the architecture says how (`initial`), as that does. Data mode draws
@@ -43,9 +43,7 @@ def drawn_by_role(
     layer: Layer, initial: PublishedInitial, shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> Mapping[str, Tensor]:
     """What `initial` determines of a layer's parameters, by role; shapes: of those it has."""
-    draws = {
-        role: Draw.of(f"{layer.path}.{role}", shape, seed) for role, shape in shapes.items()
-    }
+    draws = {role: Draw.of(f"{layer.path}.{role}", shape, seed) for role, shape in shapes.items()}
     return initial.draw(draws)
 
 

@@ -2,8 +2,8 @@
 
     A_nk = -sqrt((2 n + 1)(2 k + 1)) for n > k, -(n + 1) for n = k, 0 above; B_n = sqrt(2 n + 1)
 
-With P = B / sqrt(2), A + P P^T = -1/2 + S with S skew-symmetric: S = V diag(i w) V^*, V unitary, and
-in the coordinates of V, A is diag(-1/2 + i w) - (V^* P)(V^* P)^*: diagonal plus low rank.
+With P = B / sqrt(2), A + P P^T = -1/2 + S with S skew-symmetric: S = V diag(i w) V^*, V unitary,
+and in the coordinates of V, A is diag(-1/2 + i w) - (V^* P)(V^* P)^*: diagonal plus low rank.
 (Gu et al. 2020, arXiv 2008.07669; Gu et al. 2022, arXiv 2111.00396, theorem 1.)
 """
 
