@@ -75,18 +75,18 @@ def _(mixer: S4, place: Place) -> PublishedInitial:
         }
         if mixer.kernel_length is None:
             return drawn | {"kernel_length": torch.zeros((), dtype=torch.int64)}
-        return drawn | {"C": _truncated(mixer, drawn)}
+        return drawn | {"C": _truncated(mixer, drawn)} if mixer.kernel_length else drawn
 
     return PublishedInitial(f"HiPPO-LegS as diagonal plus low rank; {steps}", _S4_SOURCE, draw)
 
 
 def _truncated(mixer: S4, drawn: Mapping[str, Tensor]) -> Tensor:
     """C~ = C (I - A_bar^L), as files store it once the layer has computed a kernel of length L."""
-    length, stored = mixer.kernel_length or 0, mixer.parameters
-    untruncated = replace(mixer, kernel_length=0)
-    state = untruncated.from_weights(drawn).operator.dense()
+    stored = mixer.parameters
+    state = replace(mixer, kernel_length=0).from_weights(drawn).operator.dense()
+    carried = torch.linalg.matrix_power(state, mixer.kernel_length or 0)
     whole = with_conjugates(stored.output(drawn))  # (c, H, N)
-    kept = whole - (whole.unsqueeze(-2) @ torch.linalg.matrix_power(state, length)).squeeze(-2)
+    kept = whole - (whole.unsqueeze(-2) @ carried).squeeze(-2)
     half = torch.view_as_real(kept[..., : stored.stored_states])
     return half.reshape(drawn["C"].shape).float()
 
