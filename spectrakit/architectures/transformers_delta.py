@@ -154,11 +154,7 @@ class TransformersOlmoHybrid(TransformersArchitecture):
     name: ClassVar[str] = "transformers-olmo-hybrid"
     model_types: ClassVar[tuple[str, ...]] = ("olmo_hybrid",)
     default_blocks: ClassVar[int | None] = 32
-
-    def by_position(self, config: Configured) -> bool:
-        """As `rope_parameters` says; what was released has none."""
-        rotary = config.config.get("rope_parameters")
-        return isinstance(rotary, Mapping) and rotary.get("rope_theta") is not None
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Gated DeltaNet, and attention in every fourth block unless the config says otherwise."""

@@ -81,6 +81,8 @@ class TransformersArchitecture(ABC):
     file_prefixes: ClassVar[tuple[str, ...]] = ("model.layers.", "layers.")
     #: The config class's own number of blocks, for configs that leave it out.
     default_blocks: ClassVar[int | None] = None
+    #: Whether attention knows nothing of positions but by rotary embeddings, where it has them.
+    rotary_at_most: ClassVar[bool] = False
 
     @abstractmethod
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -105,10 +107,6 @@ class TransformersArchitecture(ABC):
         """The number of blocks."""
         return positive(config, self.count_key(config), self.default_blocks)
 
-    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
-        """Whether attention is told where a token stands, and so takes only so many tokens."""
-        return True
-
     def rename(self, name: str) -> str | None:
         """The causal language model's name of a tensor of the file; None to leave it out.
 
@@ -131,8 +129,7 @@ class TransformersArchitecture(ABC):
         model = load_transformers_model(checkpoint, config.config, device, dtype, self.rename)
         taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
         layers = [layer for layer, _ in parts]
-        by_position = self.by_position(config)
-        return TransformersModel(model, layers, taps, config, by_position=by_position)
+        return TransformersModel(model, layers, taps, config, rotary_at_most=self.rotary_at_most)
 
     def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:
         config = self.config(checkpoint)

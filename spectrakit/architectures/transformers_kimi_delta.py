@@ -35,10 +35,7 @@ class TransformersKimiLinear(TransformersArchitecture):
     name: ClassVar[str] = "transformers-kimi-linear"
     model_types: ClassVar[tuple[str, ...]] = ("kimi_linear",)
     default_blocks: ClassVar[int | None] = 27
-
-    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
-        """No: what comes before is told apart by the delta rule alone."""
-        return False
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Kimi delta attention, and latent attention where the config says so."""

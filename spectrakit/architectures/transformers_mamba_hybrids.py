@@ -54,10 +54,7 @@ class TransformersJamba(TransformersArchitecture):
     name: ClassVar[str] = "transformers-jamba"
     model_types: ClassVar[tuple[str, ...]] = ("jamba",)
     default_blocks: ClassVar[int | None] = 32
-
-    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
-        """No: what comes before is told apart by Mamba alone."""
-        return False
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba or attention."""
@@ -117,10 +114,7 @@ class TransformersGraniteMoeHybrid(TransformersArchitecture):
     name: ClassVar[str] = "transformers-granitemoehybrid"
     model_types: ClassVar[tuple[str, ...]] = ("granitemoehybrid",)
     default_blocks: ClassVar[int | None] = 32
-
-    def by_position(self, config: Configured) -> bool:
-        """As `position_embedding_type` says; Granite 4 has none."""
-        return config.config.get("position_embedding_type") == "rope"
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2 or attention. Raises MalformedError where `layer_types` is of another length."""
@@ -174,6 +168,7 @@ class TransformersNemotronH(TransformersArchitecture):
     name: ClassVar[str] = "transformers-nemotron-h"
     model_types: ClassVar[tuple[str, ...]] = ("nemotron_h",)
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "model.layers.", "layers.")
+    rotary_at_most: ClassVar[bool] = True
 
     def config(self, checkpoint: Checkpoint) -> Configured:
         """The config by its present keys: some files name them as older config classes did."""
@@ -188,10 +183,6 @@ class TransformersNemotronH(TransformersArchitecture):
     def count(self, config: Configured) -> int:
         """As many as there are kinds: `num_hidden_layers` is not looked at."""
         return len(_nemotron_types(config))
-
-    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
-        """No: what comes before is told apart by Mamba alone."""
-        return False
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One mixer, MLP or mixture of experts each."""

@@ -41,12 +41,12 @@ class TransformersModel:
         taps: Mapping[int, Tap],
         config: Configured | None = None,
         *,
-        by_position: bool = True,
+        rotary_at_most: bool = False,
     ) -> None:
         """`taps` are by layer index; layers without one are not watched.
 
-        config: of the layers, for whoever draws their weights anew. by_position: whether its
-        attention, where it has some, is told where a token stands.
+        config: of the layers, for whoever draws their weights anew. rotary_at_most: whether
+        attention knows of positions by rotary embeddings alone, or not at all.
         """
         self.model = model
         self.layers = tuple(layer for layer in layers if layer.index in taps)
@@ -54,7 +54,8 @@ class TransformersModel:
         self.config = config
         # A layer whose weights alone have a spectrum is no attention.
         recurrent = all(layer.mixer is not None and layer.mixer.weights_mode for layer in layers)
-        self._limited = by_position and not recurrent
+        blind = rotary_at_most and not any(map(_is_rotary, model.modules()))
+        self._limited = not (recurrent or blind)
 
     @property
     def vocabulary_size(self) -> int:
@@ -173,6 +174,10 @@ class TransformersModel:
                     f"and the sequences have {tokens:,}"
                 )
                 raise UsageError(message, hint=f"--seq-len {positions}")
+
+
+def _is_rotary(module: nn.Module) -> bool:
+    return "rotary" in type(module).__name__.lower()
 
 
 #: What configs call the most tokens that their model takes.

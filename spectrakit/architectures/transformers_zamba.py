@@ -42,10 +42,7 @@ class TransformersZamba(TransformersArchitecture):
     name: ClassVar[str] = "transformers-zamba"
     model_types: ClassVar[tuple[str, ...]] = ("zamba",)
     default_blocks: ClassVar[int | None] = 76
-
-    def by_position(self, config: Configured) -> bool:  # noqa: ARG002
-        """No: what comes before is told apart by Mamba alone."""
-        return False
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba; in a hybrid block attention before it."""
@@ -82,10 +79,7 @@ class TransformersZamba2(TransformersArchitecture):
     name: ClassVar[str] = "transformers-zamba2"
     model_types: ClassVar[tuple[str, ...]] = ("zamba2",)
     default_blocks: ClassVar[int | None] = 54
-
-    def by_position(self, config: Configured) -> bool:
-        """As `use_mem_rope` says."""
-        return bool(config_value(config, "use_mem_rope", bool, False))
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2; in a hybrid block attention before it."""
