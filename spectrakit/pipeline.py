@@ -36,35 +36,29 @@ from spectrakit.planning import (
     Plan,
     Randomized,
     Source,
-    data_mode_if_random,
     may_run,
+    mode_if_random,
     plan_layers,
-    randomized_revision,
 )
 from spectrakit.progress import Progress, Silent
-from spectrakit.report.drawn import Drawn, Tee
-from spectrakit.tables import (
-    LAYERS,
-    SPECTRUM,
-    Manifest,
-    MemorySink,
-    Run,
-    RunWriter,
-    Sink,
-    check_replaceable,
-    read_run,
-)
+from spectrakit.provenance import manifest_of
+from spectrakit.run_output import RunOutput
+from spectrakit.tables import LAYERS, SPECTRUM, Run, Sink
 from spectrakit.tables.layer_order import InLayerOrder
 from spectrakit.tables.manifest import Recorded
-from spectrakit.tokenization import OWN_TOKENIZER, tokenizer_sha256
 from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Gauge, Mode
     from spectrakit.forward import TextRead
 
 logger = logging.getLogger("spectrakit")
+
+#: Tables that data mode writes layer by layer, in order, and that may be too large to be kept back.
+_LARGE = frozenset({SPECTRUM.name})
 
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
@@ -102,8 +96,8 @@ def analyze(
     the states whose eigenvalues are taken, where a layer's read-out is normalised; None takes
     softmax and linear attention in two, dsf and retained, and each other layer in its own. compat:
     "rickenbach2025" shows the layers as the released analysis of arXiv 2510.09379 does, and adds
-    its table. randomize: draws these weights anew before the forward pass, as a control. seed: of
-    all that is random. memory, similarity, propagation, empirical_memory, probe: what the analyses
+    its table. randomize: draws these weights anew, as a control, in either mode. seed: of all that
+    is random. memory, similarity, propagation, empirical_memory, probe: what the analyses
     of these names are told. out: the run folder to write; None keeps the tables in memory.
     overwrite: replace a run that is in the folder even where it is of another model or has other
     settings.
@@ -117,7 +111,7 @@ def analyze(
         progress = progress or Silent()
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        mode = data_mode_if_random(model, mode, randomize)
+        mode = mode_if_random(model, mode, randomize)
         analyses = analysis_names(analyses, forward=may_run(model, mode))
         request = Request(
             _domains(domains),
@@ -138,35 +132,22 @@ def analyze(
             source = source or TokenOptions()
             device = resolve_device(device)
             forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
-        manifest = _manifest(model, plan, analyses, request, forward, command)
-        if out is not None:
-            check_replaceable(out, manifest, overwrite=overwrite)
-        writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
-        drawn = Drawn(manifest) if writer is not None and figures else None
-        kept = MemorySink(manifest)
-        sink = Tee([sink for sink in (writer or kept, drawn) if sink is not None])
-        read = None
-        if forward is None:
-            running = RunningAnalyses(analyses, sink, request)
-            see_weights(model, plan, running, progress)
+        manifest = manifest_of(model, plan.source, analyses, request, forward, randomize, command)
+        with RunOutput(out, manifest, figures=figures, overwrite=overwrite) as output:
+            # Layers that need no tokens are done before the others: in data mode, rows are sorted.
+            rows = InLayerOrder(output.sink, as_they_come=None if forward is None else _LARGE)
+            running = RunningAnalyses(analyses, rows, request)
+            read = None
+            if forward is None:
+                see_weights(model, plan, running, progress, randomize, seed)
+            else:
+                read = see_forward(model, forward, running, progress)
             running.finish()
-        else:
-            ordered = InLayerOrder(sink, unsorted=frozenset({SPECTRUM.name}))
-            running = RunningAnalyses(analyses, ordered, request)
-            read = see_forward(model, forward, running, progress)
-            running.finish()
-            ordered.flush()
-        _write_layers(sink, model, plan, running.seen, read)
-        found = _recorded(read, running.warnings())
-        kept.record(found)
-        if writer is not None:
-            writer.record(found)
-        if drawn is not None:
-            drawn.record(found)
-        if writer is not None and drawn is not None:
-            for file, content in drawn.figures().items():
-                writer.add_file(file, content)
-    return kept.run if out is None else read_run(out)
+            rows.flush()
+            untrained = randomize is not None
+            _write_layers(output.sink, model, plan, running.seen, read, untrained=untrained)
+            output.finish(_recorded(read, running.warnings()))
+    return output.run
 
 
 def _known_compat(compat: str) -> str:
@@ -187,17 +168,35 @@ def _domains(asked: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
     return domains
 
 
-def see_weights(model: Model, plan: Plan, analyses: RunningAnalyses, progress: Progress) -> None:
-    """Show each analysed layer's recurrence, from weights alone."""
+def see_weights(
+    model: Model,
+    plan: Plan,
+    analyses: RunningAnalyses,
+    progress: Progress,
+    randomize: Randomized | None = None,
+    seed: int = 0,
+) -> None:
+    """Show each analysed layer's recurrence, from weights alone, or from what they started as."""
     total = len(plan.analysed)
     with one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
-        for group in _groups(model, plan.analysed):
-            tensors = model.checkpoint.read(
-                name for layer in group for name in layer.weights_tensors
-            )
-            for layer in group:
-                analyses.see(layer, model.weights_recurrence(layer, tensors), None)
-                task.advance(1)
+        for layer, tensors in _weights(model, plan.analysed, randomize, seed):
+            analyses.see(layer, model.weights_recurrence(layer, tensors), None)
+            task.advance(1)
+
+
+def _weights(
+    model: Model, layers: Iterable[Layer], randomize: Randomized | None, seed: int
+) -> Iterator[tuple[Layer, dict[str, Tensor]]]:
+    """Each layer with the tensors that weights mode reads; none is read where all are drawn."""
+    if randomize is not None:
+        from spectrakit.architectures.untrained import Untrained
+
+        untrained = Untrained(model, seed)
+        yield from ((layer, untrained.tensors(layer)) for layer in layers)
+        return
+    for group in _groups(model, layers):
+        tensors = model.checkpoint.read(name for layer in group for name in layer.weights_tensors)
+        yield from ((layer, tensors) for layer in group)
 
 
 def _groups(model: Model, layers: Iterable[Layer]) -> Iterator[list[Layer]]:
@@ -230,9 +229,13 @@ def _write_layers(
     plan: Plan,
     seen: Mapping[int, tuple[Mode, str]],
     read: TextRead | None,
+    *,
+    untrained: bool,
 ) -> None:
-    counts = {} if read is None else {"tokens": read.tokens, "sequences": read.sequences}
-    rows = [_layer_row(model, planned, plan.source, seen) | counts for planned in plan.layers]
+    same = {} if read is None else {"tokens": read.tokens, "sequences": read.sequences}
+    if untrained and plan.source == "weights":
+        same["bytes_read"] = 0
+    rows = [_layer_row(model, planned, plan.source, seen) | same for planned in plan.layers]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     sink.append(LAYERS, LAYERS.table(columns))
 
@@ -267,64 +270,3 @@ def _bytes_read(model: Model, planned: LayerPlan, source: Source) -> int:
     layer = planned.layer
     names = layer.weights_tensors if source == "weights" else layer.tensors(tensors)
     return sum(tensors[name].span for name in names)
-
-
-def _revision(model: Model, forward: Forward | None) -> str:
-    """The model's, or one that says which of its weights were drawn anew."""
-    revision = model.revision("weights" if forward is None else "data")
-    if forward is None or forward.randomize is None:
-        return revision
-    return randomized_revision(revision, forward.randomize, forward.seed)
-
-
-def _remarks(model: Model) -> dict[str, list[str]]:
-    """What a reader of the numbers has to know of the model's config and code."""
-    remarks = {"equations": model.equations, "unknown_config_keys": model.unknown_keys}
-    return {name: list(said) for name, said in remarks.items() if said}
-
-
-def _manifest(
-    model: Model,
-    plan: Plan,
-    analyses: Sequence[str],
-    request: Request,
-    forward: Forward | None,
-    command: str,
-) -> Manifest:
-    origin = model.claimed_by.origin
-    data = {}
-    if forward is not None:
-        options = forward.source
-        data = {
-            "gauge": forward.gauge or "dsf and retained for attention, else each layer's own",
-            "compat": forward.compat,
-            "randomize": forward.randomize,
-            **options.record(),
-            "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
-            "tokenizer_sha256": (
-                tokenizer_sha256(options.tokenizer, model)
-                if options.tokens is None or "probe" in analyses
-                else None
-            ),
-        }
-    return Manifest(
-        model_id=model.checkpoint.model_id,
-        revision=_revision(model, forward),
-        mode=plan.source,
-        source=model.checkpoint.source,
-        architecture=model.architecture.name,
-        plugin=origin.distribution,
-        plugin_version=origin.version,
-        device="cpu" if forward is None else forward.device,
-        dtype="float64" if forward is None else forward.dtype,
-        seed=request.seed,
-        command=command,
-        options={
-            "analyses": list(analyses),
-            "domains": list(request.domains),
-            "config": dict(model.checkpoint.given),
-            **request.record(analyses),
-            **_remarks(model),
-            **data,
-        },
-    )

@@ -117,23 +117,20 @@ def _check_weights_suffice(model: Model, forward: Sequence[str], *, data_asked: 
         raise UsageError(message, hint=f"leave {' and '.join(forward)} out")
 
 
-def data_mode_if_random(model: Model, mode: AskedMode, randomize: Randomized | None) -> AskedMode:
-    """`mode`, or data mode where weights that are drawn anew leave it open.
+def mode_if_random(model: Model, mode: AskedMode, randomize: Randomized | None) -> AskedMode:
+    """`mode`; where weights that are drawn anew leave it open, data mode of a model that runs.
 
-    Raises UsageError for weights mode, which reads those of the file, UnsupportedError for a model
-    that cannot be run.
+    Raises UsageError for weights mode where it reads nothing that is drawn anew.
     """
     if randomize is None:
         return mode
-    if not can_run(model):
-        message = (
-            f"weights are drawn anew for a forward pass alone, and {model.checkpoint.model_id} "
-            "cannot be run here"
-        )
-        raise UnsupportedError(message, hint="leave --randomize out")
-    if mode == "weights":
-        raise UsageError("weights are drawn anew for a forward pass alone", hint="--mode data")
-    return "data"
+    if mode == "auto":
+        mode = "data" if can_run(model) else "weights"
+    if mode == "weights" and randomize == "mlps":
+        message = "weights mode reads the layers that mix tokens alone, and no MLP"
+        hint = "--mode data" if can_run(model) else "--randomize mixers"
+        raise UsageError(message, hint=hint)
+    return mode
 
 
 def randomized_revision(revision: str, what: Randomized, seed: int) -> str:

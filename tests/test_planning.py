@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import pytest
 
@@ -14,7 +14,7 @@ from spectrakit.architectures import Layer
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.mixers import Mamba
 from spectrakit.model import Model
-from spectrakit.planning import AskedMode, default_folder, plan_layers
+from spectrakit.planning import default_folder, mode_if_random, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.registry import PluginInfo
 from spectrakit.tokens import TokenOptions
@@ -119,11 +119,19 @@ def test_auto_takes_weights_where_nothing_runs(still):
         assert plan_layers(model, "auto", analyses=["similarity"]).source == "data"
 
 
+def test_weights_that_are_drawn_anew_choose_data_mode_where_there_is_one(still):
+    assert mode_if_random(still, "auto", "all") == "weights"
+    assert mode_if_random(still, "auto", None) == "auto"
+    with sk.open_checkpoint("tiny-mamba") as model:
+        assert mode_if_random(model, "auto", "mlps") == "data"
+        assert mode_if_random(model, "weights", "mixers") == "weights"
+
+
 def test_no_hint_leads_to_a_mode_that_there_is_not(still):
-    for mode in get_args(AskedMode):
-        with pytest.raises(UnsupportedError, match="cannot be run here") as caught:
-            sk.analyze(still, mode=mode, randomize="all")
-        assert caught.value.hint == "leave --randomize out"
+    for mode in ("auto", "weights"):
+        with pytest.raises(UsageError, match="no MLP") as caught:
+            sk.analyze(still, mode=mode, randomize="mlps")
+        assert caught.value.hint == "--randomize mixers"
     for mode in ("auto", "weights"):
         with pytest.raises(UsageError, match="hidden states, and .* cannot be run") as caught:
             sk.analyze(still, analyses=["spectrum", "probe", "similarity"], mode=mode)
@@ -134,8 +142,8 @@ def test_no_hint_leads_to_a_mode_that_there_is_not(still):
 
 
 def test_where_the_model_runs_hints_lead_to_data_mode():
-    with pytest.raises(UsageError, match="a forward pass alone") as caught:
-        sk.analyze("tiny-mamba", mode="weights", randomize="all")
+    with pytest.raises(UsageError, match="no MLP") as caught:
+        sk.analyze("tiny-mamba", mode="weights", randomize="mlps")
     assert caught.value.hint == "--mode data"
     with pytest.raises(UsageError, match="reads no text") as caught:
         sk.analyze("tiny-mamba", mode="weights", source=TokenOptions())

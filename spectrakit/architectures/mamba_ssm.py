@@ -21,7 +21,9 @@ from spectrakit.architectures.mamba_ssm_files import (
     ssm_number,
     ssm_options,
 )
+from spectrakit.architectures.mamba_ssm_initial import initial_mamba_ssm
 from spectrakit.architectures.mamba_ssm_model import load_mamba_ssm_model
+from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.architectures.transformers_mamba import (
     CHUNK_SCAN,
     MAMBA2_NAMES,
@@ -34,7 +36,8 @@ from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import Mamba, Mamba2
 
 if TYPE_CHECKING:
-    from spectrakit.architectures.base import Layer, RunnableModel
+    from spectrakit.architectures.base import Configured, Layer, RunnableModel
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.architectures.mamba_ssm_model import Backbone
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
@@ -63,6 +66,7 @@ class MambaSSM:
     """Checkpoints of the mamba_ssm library: Mamba, Mamba-2 and their hybrids with attention."""
 
     name: ClassVar[str] = "mamba-ssm"
+    initial_source: ClassVar[str] = "github.com/state-spaces/mamba"
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the config's keys, the tensor names and the class of the mixers."""
@@ -93,7 +97,18 @@ class MambaSSM:
         config = _transformers_config(checkpoint, mixer, around)
         model = load_transformers_model(checkpoint, config, device, dtype, _transformers_name)
         tap = CHUNK_SCAN if isinstance(mixer, Mamba2) else SELECTIVE_SCAN
-        return TransformersModel(model, layers, {layer.index: tap for layer in layers})
+        taps = {layer.index: tap for layer in layers}
+        return TransformersModel(model, layers, taps, self.config(checkpoint))
+
+    def config(self, checkpoint: Checkpoint) -> Configured:
+        """The options of its layers."""
+        return PartConfig(checkpoint.model_id, ssm_options(checkpoint))
+
+    def initial(self, checkpoint: Checkpoint) -> Initial | None:
+        """What the library draws all weights from; None of a model that transformers runs."""
+        if _in_transformers(self.layers(checkpoint), backbone(checkpoint)):
+            return None
+        return initial_mamba_ssm(checkpoint)
 
 
 def _in_transformers(layers: Sequence[Layer], around: Backbone) -> bool:

@@ -15,25 +15,27 @@ What ssm_cfg leaves out has the defaults of the library's classes.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from spectrakit._lazy import lazy_import
 from spectrakit.architectures.base import config_value, positive
+from spectrakit.architectures.published_initial import (
+    Steps,
+    convolution,
+    log_rates,
+    mamba2_rates,
+    natural_log_rates,
+    step_projection,
+)
 from spectrakit.architectures.transformers_family import PartConfig
-from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from spectrakit.architectures.base import Configured
     from spectrakit.architectures.initial_weights import Draw, Initial
     from spectrakit.checkpoints import Checkpoint
-else:
-    torch = lazy_import("torch")
 
 _ONE = re.compile(r"norm[^.]*\.weight$|\.(D|B_bias|C_bias|mimo_z)$")
 _STEP_BIAS = re.compile(r"\.(dt_bias|dt_proj\.bias)$")
@@ -60,7 +62,7 @@ def initial_mamba_ssm(checkpoint: Checkpoint) -> Initial:
             width = checkpoint.tensors[name.removesuffix("bias") + "weight"].shape[-1]
             return draw.uniform(-(width**-0.5), width**-0.5)
         if name.endswith(".conv1d.weight") and not name.startswith(attention):
-            return _convolution(draw, options)
+            return convolution(draw, options)
         if name.endswith("bias"):
             return draw.constant(0)
         if name.endswith("embedding.weight"):
@@ -77,16 +79,7 @@ def initial_of_layers(options: Configured) -> Callable[[str, Draw], Tensor | Non
 
     Raises MalformedError where one of them has no sense.
     """
-    low, high, floor = (
-        config_value(options, key, float, default)
-        for key, default in (("dt_min", 1e-3), ("dt_max", 0.1), ("dt_init_floor", 1e-4))
-    )
-    rates = config_value(options, "A_init_range", list, [1, 16])
-    if not 0 < low <= high or not (len(rates) == 2 and 0 < rates[0] <= rates[1]):
-        message = (
-            f"{options.model_id}: steps from {low} to {high}, rates {rates} are no initial values"
-        )
-        raise MalformedError(message, hint="dt_min, dt_max and A_init_range of the config")
+    steps, rates = Steps.of(options), mamba2_rates(options)
 
     def drawn(name: str, draw: Draw) -> Tensor | None:
         if _ONE.search(name):
@@ -94,27 +87,13 @@ def initial_of_layers(options: Configured) -> Callable[[str, Draw], Tensor | Non
         if name.endswith((".mimo_x", ".mimo_o")):
             return draw.constant(1 / draw.shape[1])
         if _STEP_BIAS.search(name):
-            return draw.step_bias(low, high, floor)
+            return steps.bias(draw)
         if name.endswith(".dt_proj.weight"):
-            return _step_projection(draw, options)
+            return step_projection(draw, options)
         if name.endswith(".A_log") and len(draw.shape) == 1:
-            return draw.uniform(*rates).log()
+            return log_rates(draw, *rates)
         if name.endswith(".A_log"):
-            return torch.arange(1.0, draw.shape[1] + 1).log().expand(draw.shape).clone()
+            return natural_log_rates(draw)
         return None
 
     return drawn
-
-
-def _step_projection(draw: Draw, options: Configured) -> Tensor:
-    bound: float = config_value(options, "dt_scale", float, 1.0) / math.sqrt(draw.shape[1])
-    if config_value(options, "dt_init", str, "random") == "constant":
-        return draw.constant(bound)
-    return draw.uniform(-bound, bound)
-
-
-def _convolution(draw: Draw, options: Configured) -> Tensor:
-    if options.config.get("conv_init") is None:
-        return draw.by_inputs()
-    bound: float = config_value(options, "conv_init", float)
-    return draw.uniform(-bound, bound)

@@ -1,11 +1,12 @@
 """The random-weight control: a loaded model whose weights, or some of them, were never trained.
 
 What a model at its initial weights shows is its architecture's; what the trained one shows besides
-is training's (arXiv 2510.06640 compares the two). The values are those that the model's own library
-starts training from. Of a model of transformers, a second one of the same config is built with the
-seed, and the chosen parameters are taken from it; of one written out by its equations, its
-architecture says how each weight is drawn (`initial_weights`). Either way `mixers` and `mlps` have
-the same values as in `all`.
+is training's (arXiv 2510.06640 compares the two). The values are those that training started from.
+Of a model of transformers, a second one of the same config is built with the seed, what is
+published of its layers takes the place of what their class starts from (`published_initial`), and
+the chosen parameters are taken from there; of one written out by its equations, its architecture
+says how each weight is drawn (`initial_weights`). Either way `mixers` and `mlps` have the same
+values as in `all`.
 
     all      every parameter, embeddings and norms included
     mixers   those of the sequence layers, with all that their branch of the block holds: the
@@ -17,21 +18,23 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.initial_weights import Draw
+from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.architectures.transformers_model import TransformersModel, quiet_transformers
+from spectrakit.architectures.untrained import drawn_by_role, initial_of
 from spectrakit.architectures.written_out import WrittenOutModel
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.planning import Randomized
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
-    from spectrakit.architectures.base import Layer, RunnableModel
+    from spectrakit.architectures.base import Configured, Layer, RunnableModel
 else:
     torch = lazy_import("torch")
 
@@ -50,7 +53,7 @@ def randomize(
         message = f"{what!r} is no set of weights to randomize"
         raise UsageError(message, hint=" or ".join(get_args(Randomized)))
     if isinstance(model, TransformersModel):
-        _from_a_second_model(model.model, layers, what, seed)
+        _from_a_second_model(model, layers, what, seed)
     elif isinstance(model, WrittenOutModel):
         _from_its_architecture(model, layers, what, seed)
     else:
@@ -59,8 +62,9 @@ def randomize(
 
 
 def _from_a_second_model(
-    model: nn.Module, layers: Sequence[Layer], what: Randomized, seed: int
+    runnable: TransformersModel, layers: Sequence[Layer], what: Randomized, seed: int
 ) -> None:
+    model = runnable.model
     names = set(model.state_dict())  # buffers that a checkpoint stores among them
     mixers = tuple(f"{_branch(model, layer.path)}." for layer in layers)
     norms = tuple(f"{path}." for path, module in model.named_modules() if _is_norm(module))
@@ -72,9 +76,37 @@ def _from_a_second_model(
         norms={name for name in names if name.startswith(norms)},
     )
     fresh = _fresh(model, seed).state_dict()
+    config = runnable.config or PartConfig(type(model).__name__, {})
+    for layer in layers:
+        fresh |= _as_published(layer, layers, config, fresh, seed)
     for name, weights in model.state_dict().items():
         if name in chosen:
             weights.copy_(fresh[name])
+
+
+def _as_published(
+    layer: Layer,
+    layers: Sequence[Layer],
+    config: Configured,
+    fresh: Mapping[str, Tensor],
+    seed: int,
+) -> dict[str, Tensor]:
+    """What is published of the layer's parameters, by their names in the model."""
+    initial = initial_of(layer, layers, config)
+    if initial is None:
+        return {}
+    inside = [name for name in fresh if name.startswith(f"{layer.path}.")]
+    names = {role: _named(inside, layer, file) for role, file in layer.parameters.items()}
+    there = {role: name for role, name in names.items() if name is not None}
+    shapes = {role: tuple(fresh[name].shape) for role, name in there.items()}
+    drawn = drawn_by_role(layer, initial, shapes, seed)
+    return {there[role]: values for role, values in drawn.items()}
+
+
+def _named(inside: Iterable[str], layer: Layer, file_name: str) -> str | None:
+    """Which name `inside` the layer is that of a parameter; files leave modules around it out."""
+    last = file_name.removeprefix(f"{layer.file_path or layer.path}.")
+    return next((name for name in inside if name.endswith(f".{last}")), None)
 
 
 def _from_its_architecture(

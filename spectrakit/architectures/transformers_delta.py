@@ -174,6 +174,7 @@ class TransformersOlmoHybrid(TransformersArchitecture):
         """
     )
     default_blocks: ClassVar[int | None] = 32
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Gated DeltaNet, and attention in every fourth block unless the config says otherwise."""

@@ -113,6 +113,8 @@ class TransformersArchitecture(ABC):
     fixed: ClassVar[Mapping[str, object]] = {}
     #: Where transformers and the model's own code differ.
     departures: ClassVar[tuple[Departure, ...]] = ()
+    #: Whether attention knows nothing of positions but by rotary embeddings, where it has them.
+    rotary_at_most: ClassVar[bool] = False
 
     @abstractmethod
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -167,14 +169,15 @@ class TransformersArchitecture(ABC):
 
     def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
         """The transformers model, each of its layers seen through its part's tap."""
-        config = self.config(checkpoint).config
+        config = self.config(checkpoint)
         parts = self._parts(checkpoint)
-        model = load_transformers_model(checkpoint, config, device, dtype, self.rename)
+        model = load_transformers_model(checkpoint, config.config, device, dtype, self.rename)
         taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
         for layer, part in parts:
             if isinstance(part, Part) and part.amend is not None:
                 part.amend(model.get_submodule(layer.path))
-        return TransformersModel(model, [layer for layer, _ in parts], taps)
+        layers = [layer for layer, _ in parts]
+        return TransformersModel(model, layers, taps, config, rotary_at_most=self.rotary_at_most)
 
     def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:
         config = self.config(checkpoint)

@@ -67,6 +67,7 @@ class TransformersKimiLinear(TransformersArchitecture):
         ),
     )
     default_blocks: ClassVar[int | None] = 27
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Kimi delta attention, and latent attention where the config says so."""

@@ -70,6 +70,7 @@ class TransformersJamba(TransformersArchitecture):
     )
     fixed: ClassVar[Mapping[str, object]] = {"mamba_inner_layernorms": True}
     default_blocks: ClassVar[int | None] = 32
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba or attention."""
@@ -154,6 +155,7 @@ class TransformersGraniteMoeHybrid(TransformersArchitecture):
     )
     fixed: ClassVar[Mapping[str, object]] = {"normalization_function": "rmsnorm"}
     default_blocks: ClassVar[int | None] = 32
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2 or attention. Raises MalformedError where `layer_types` is of another length."""
@@ -241,6 +243,7 @@ class TransformersNemotronH(TransformersArchitecture):
         ),
     )
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "model.layers.", "layers.")
+    rotary_at_most: ClassVar[bool] = True
 
     def config(self, checkpoint: Checkpoint) -> Configured:
         """The config by its present keys: some files name them as older config classes did."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from spectrakit.architectures.base import (
+        Configured,
         Layer,
         LayerSeen,
         MixerInput,
@@ -33,11 +34,28 @@ else:
 class TransformersModel:
     """A language model of transformers, each of whose `layers` is seen through its tap."""
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], taps: Mapping[int, Tap]) -> None:
-        """`taps` are by layer index; layers without one are not watched."""
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        taps: Mapping[int, Tap],
+        config: Configured | None = None,
+        *,
+        rotary_at_most: bool = False,
+    ) -> None:
+        """`taps` are by layer index; layers without one are not watched.
+
+        config: of the layers, for whoever draws their weights anew. rotary_at_most: whether
+        attention knows of positions by rotary embeddings alone, or not at all.
+        """
         self.model = model
         self.layers = tuple(layer for layer in layers if layer.index in taps)
         self.taps = taps
+        self.config = config
+        # A layer whose weights alone have a spectrum is no attention.
+        recurrent = all(layer.mixer is not None and layer.mixer.weights_mode for layer in layers)
+        blind = rotary_at_most and not any(map(_is_rotary, model.modules()))
+        self._limited = not (recurrent or blind)
 
     @property
     def vocabulary_size(self) -> int:
@@ -139,8 +157,11 @@ class TransformersModel:
             yield
 
     def _positions(self) -> Iterator[tuple[str, int]]:
-        """What the config says of the most tokens, under the keys that it has."""
-        for key in _POSITIONS:
+        """What the config says of the most tokens, under the keys that it has.
+
+        It says nothing where no position enters: a recurrence has no longest sequence.
+        """
+        for key in _POSITIONS if self._limited else ():
             positions = getattr(self.model.config, key, None)
             if isinstance(positions, int) and positions > 0:
                 yield key, positions
@@ -155,8 +176,12 @@ class TransformersModel:
                 raise UsageError(message, hint=f"--seq-len {positions}")
 
 
+def _is_rotary(module: nn.Module) -> bool:
+    return "rotary" in type(module).__name__.lower()
+
+
 #: What configs call the most tokens that their model takes.
-_POSITIONS = ("max_position_embeddings", "max_seq_len", "max_inference_chunksize")
+_POSITIONS = ("max_position_embeddings", "max_seq_len")
 
 
 def same_name(name: str) -> str | None:

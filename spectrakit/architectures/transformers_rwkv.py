@@ -33,6 +33,9 @@ def read_wkv(mixer: Mixer, seen: Seen) -> Observation:
     return replace(observation, outputs=first(scan.output))
 
 
+#: Longer than any sequence.
+_ANY_LENGTH = 1 << 30
+
 WKV = Tap(FunctionSource("rwkv_linear_attention"), read_wkv)
 
 
@@ -63,16 +66,20 @@ class TransformersRWKV(TransformersArchitecture):
     default_blocks: ClassVar[int | None] = 32
 
     def config(self, checkpoint: Checkpoint) -> Configured:
-        """The checkpoint's, without the halving of the residual stream that half precision needs.
+        """The checkpoint's, without what is no part of the model.
 
-        transformers divides the stream by two every `rescale_every` blocks, and the weights of what
-        is added to it likewise: that is no part of the model.
+        transformers divides the residual stream by two every `rescale_every` blocks, and the
+        weights of what is added to it likewise, for half precision. The length that it was trained
+        on binds only the kernel that a GPU may load.
         """
-        return PartConfig(checkpoint.model_id, {**checkpoint.config, "rescale_every": 0})
+        config = {**checkpoint.config, "rescale_every": 0, "context_length": _ANY_LENGTH}
+        config.pop("max_position_embeddings", None)  # another name of the length
+        return PartConfig(checkpoint.model_id, config)
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One time mixing each."""
         width = positive(config, "hidden_size", 4096)
         mixer = RWKV4(positive(config, "attention_hidden_size", width))
-        part = Part("attention", mixer, WKV, {"time_decay": "time_decay"})
+        names = {"time_decay": "time_decay", "bonus": "time_first"}
+        part = Part("attention", mixer, WKV, names)
         return [(part,)] * self.count(config)

@@ -9,28 +9,26 @@ from typing import TYPE_CHECKING, ClassVar
 from spectrakit.architectures.base import Configured, config_value, positive
 from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap, first
-from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
-from spectrakit.errors import UsageError
+from spectrakit.architectures.transformers_family import (
+    Block,
+    Part,
+    PartConfig,
+    TransformersArchitecture,
+)
 from spectrakit.mixers import MLSTM, Observation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
 
 
 def read_mlstm(mixer: Mixer, seen: Seen) -> Observation:
-    """From a call of the layer's backend, where heads come before time.
-
-    Raises UsageError for a sequence that the model takes in pieces.
-    """
+    """From a call of the layer's backend, where heads come before time."""
     assert isinstance(mixer, MLSTM)  # noqa: S101  (architectures pair the backend with its mixer)
     (scan,) = seen.calls
     call = scan.arguments
-    if call["c_initial"] is not None:
-        limit = seen.module.config.max_inference_chunksize  # type: ignore[union-attr]
-        message = f"the model takes sequences of more than {limit:,} tokens in pieces"
-        raise UsageError(message, hint=f"--seq-len {limit}")
     names = ("key", "query", "value", "igate", "fgate")
     observation = mixer.observation(*(call[name].float().transpose(1, 2) for name in names))
     finish = observation.finish
@@ -41,6 +39,9 @@ def read_mlstm(mixer: Mixer, seen: Seen) -> Observation:
 
     return replace(observation, finish=heads_first, outputs=first(scan.output))
 
+
+#: Longer than any sequence.
+_ANY_LENGTH = 1 << 30
 
 MLSTM_BACKEND = Tap(ModuleSource("mlstm_backend"), read_mlstm)
 
@@ -66,6 +67,16 @@ class TransformersXLSTM(TransformersArchitecture):
     module_prefix: ClassVar[str] = "backbone.blocks."
     file_prefixes: ClassVar[tuple[str, ...]] = ("backbone.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32
+
+    def config(self, checkpoint: Checkpoint) -> Configured:
+        """The checkpoint's; a sequence is taken whole, however long.
+
+        transformers takes it in pieces of `max_inference_chunksize`, for memory's sake: the last
+        state of one piece is the first of the next, so that nothing else changes.
+        """
+        config = super().config(checkpoint)
+        whole = {**config.config, "max_inference_chunksize": _ANY_LENGTH}
+        return PartConfig(config.model_id, whole)
 
     def count_key(self, config: Configured) -> str:
         """`num_blocks`, or `num_hidden_layers` where it is not there."""

@@ -58,6 +58,7 @@ class TransformersZamba(TransformersArchitecture):
         """
     )
     default_blocks: ClassVar[int | None] = 76
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba; in a hybrid block attention before it."""
@@ -116,6 +117,7 @@ class TransformersZamba2(TransformersArchitecture):
         ),
     )
     default_blocks: ClassVar[int | None] = 54
+    rotary_at_most: ClassVar[bool] = True
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """Mamba-2; in a hybrid block attention before it."""

@@ -89,7 +89,7 @@ def analyze(
     from spectrakit.analyses.propagation_options import PropagationOptions
     from spectrakit.analyses.running import analysis_names
     from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.planning import data_mode_if_random, default_folder, may_run
+    from spectrakit.planning import default_folder, may_run, mode_if_random
     from spectrakit.tokens import TokenOptions
 
     lengths = options.lengths(seq_len)
@@ -110,7 +110,7 @@ def analyze(
     with options.open_model(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
-        mode = data_mode_if_random(opened, mode, randomize)
+        mode = mode_if_random(opened, mode, randomize)
         names = analysis_names(words, forward=may_run(opened, mode))
         options.check_analyses(context, names)
         source = options.token_source(context, opened, mode, asked, names)

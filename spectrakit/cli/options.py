@@ -133,7 +133,7 @@ RankTokens = Annotated[
 Randomize = Annotated[
     Randomized | None,
     typer.Option(
-        help="Draw the weights anew as the model's own class does before training: a control.",
+        help="Draw the weights anew, as training started from them: a control.",
         show_default="the trained weights",
     ),
 ]
@@ -226,7 +226,7 @@ _LONGEST = 1 << 30
 #: Options that only a forward pass can follow.
 _OF_DATA_MODE = (
     "tokenizer", "bos", "chat_template", "batch_size", "seq_len", "max_tokens", "device", "dtype",
-    "gauge", "randomize",
+    "gauge",
 )  # fmt: skip
 
 

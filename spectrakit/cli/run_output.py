@@ -9,6 +9,8 @@ from spectrakit.cli.console import format_bytes, print_data, tell
 from spectrakit.report.summaries import layer_summaries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from spectrakit.tables import Run
 
 
@@ -19,6 +21,8 @@ def show_run(run: Run, moved: int) -> None:
 
     print_data(spectrum_report(run))
     print_data(companions_report(run))
+    for line in _drawn_anew(run.manifest.options.get("initial", {})):
+        tell(line)
     tensors = sum(run.table("layers")["bytes_read"].to_pylist())
     text = text_read(run.manifest.tokens, run.manifest.sequences)
     tell(
@@ -26,6 +30,17 @@ def show_run(run: Run, moved: int) -> None:
         f"({format_bytes(moved)} with headers and the model's fingerprint)"
         f"{f' and {text}' if text else ''}; wrote {run.folder}"
     )
+
+
+def _drawn_anew(initial: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """How each kind of layer was drawn; `initial` is that of `run.json`."""
+    said = {
+        "published": "as published in {source}: {draws}",
+        "library": "as its own library draws it, {source}",
+        "class": "as its class in transformers draws it",
+    }
+    for kind, record in initial.items():
+        yield f"{kind} drawn anew {said[record['scheme']].format(**record)}"
 
 
 def run_document(run: Run) -> dict[str, Any]:
@@ -40,6 +55,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "tokens": manifest.tokens,
         "sequences": manifest.sequences,
         "warnings": list(manifest.warnings),
+        "initial": manifest.options.get("initial"),
         "folder": str(folder),
         "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
         "figures": [str(folder / file.file) for file in manifest.files.values()],

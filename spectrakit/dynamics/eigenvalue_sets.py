@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.discretize import wrapped
 from spectrakit.dynamics.eigenvalues import DiscreteEigenvalues
+from spectrakit.dynamics.legs import legs
 
 if TYPE_CHECKING:
     import torch
@@ -136,11 +137,10 @@ COMPARED_SETS = ("s4d-inv", "s4d-lin", "random", "lin", "step")
 def legs_system(size: int, step: float) -> tuple[Tensor, Tensor]:
     """HiPPO-LegS itself, discretised by zero-order hold: A (N, N) and B (N, 1) of S4.
 
-    A_nk = -sqrt((2 n + 1)(2 k + 1)) for n > k, -(n + 1) for n = k; B_n = sqrt(2 n + 1) (Gu et al.
-    2020, arXiv 2008.07669). Its memory is that of any system with the eigenvalues of `legs`.
+    For the matrices see `spectrakit.dynamics.legs`. Its memory is that of any system with the
+    eigenvalues of `legs`.
     """
-    root = (2 * _numbers(size) + 1).sqrt()
-    generator = -(root.unsqueeze(-1) * root).tril(-1) - torch.diag(_numbers(size) + 1)
+    generator, root = legs(size)
     state = torch.linalg.matrix_exp(step * generator)
     identity = torch.eye(size, dtype=torch.float64)
     return state, torch.linalg.solve(generator, (state - identity) @ root.unsqueeze(-1))

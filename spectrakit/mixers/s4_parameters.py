@@ -121,6 +121,26 @@ class S4Parameters:
         """D of the one output: (H,)."""
         return p["D"].double().reshape(self.channels) if "D" in p else None
 
+    def stored_real(self, decay: Tensor) -> Tensor:
+        """What `generator` makes -decay of: A_real where -Re A is `decay` >= 0."""
+        return _stored(decay, self.real_transform)
+
+    def stored_imaginary(self, imaginary: Tensor) -> Tensor:
+        """A_imag where Im A is `imaginary`, or its negative where transforms know one sign alone.
+
+        States and their conjugates stand beside each other, so that either is the same system where
+        B and P are real.
+        """
+        if self.imaginary_transform == "none" and self.sign == 1:
+            return imaginary
+        return _stored(imaginary.abs(), self.imaginary_transform)
+
+    def stored_step(self, step: Tensor) -> Tensor:
+        """What `step` makes these steps of."""
+        plain = self.step_transform == "exp"  # which the library does not keep away from 0
+        stored = step.log() if plain else _stored(step, self.step_transform)
+        return stored.asinh() if self.sinh_step else stored
+
     def _complex(self, stored: Tensor) -> Tensor:
         if self.is_real:
             return stored.to(torch.complex128)
@@ -144,3 +164,15 @@ def _transformed(stored: Tensor, transform: Transform) -> Tensor:
     if transform == "softplus":
         return functional.softplus(stored)
     return stored
+
+
+def _stored(positive: Tensor, transform: Transform) -> Tensor:
+    """The inverse of `_transformed`; state-spaces/s4 keeps what it stores 1e-4 away from 0."""
+    positive = positive.clamp(min=1e-4)
+    if transform == "exp":
+        return positive.log()
+    if transform == "sigmoid":
+        return positive.logit()
+    if transform == "softplus":
+        return positive.expm1().log()
+    return positive

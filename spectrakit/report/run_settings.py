@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: remarks on the models.
 _LEFT_OUT = (
     "analyses", "domains", "batch_size", "text", "text_sha256", "tokenizer_sha256",
-    "empirical_memory", "equations", "unknown_config_keys",
+    "empirical_memory", "equations", "unknown_config_keys", "initial",
 )  # fmt: skip
 
 

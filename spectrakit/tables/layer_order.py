@@ -24,18 +24,19 @@ class InLayerOrder:
     In data mode a layer whose A does not vary is written when it is first seen, the others when
     all tokens were: in a hybrid, the layers of a table would be in the order of their kinds.
 
-    unsorted: names of tables that are handed on as they come, because they are large and in order
-    already. What has no `layer` column is handed on too.
+    as_they_come: names of tables that are handed on at once, because they are in order already and
+    may be large; None for all, as in weights mode. What has no `layer` column is handed on too.
     """
 
-    def __init__(self, sink: Sink, unsorted: frozenset[str] = frozenset()) -> None:
+    def __init__(self, sink: Sink, as_they_come: frozenset[str] | None) -> None:
         self._sink = sink
-        self._unsorted = unsorted
+        self._as_they_come = as_they_come
         self._kept: dict[str, tuple[TableSchema, list[pa.Table]]] = {}
 
     def append(self, schema: TableSchema, table: pa.Table) -> None:
         """See `Sink.append`."""
-        if schema.name in self._unsorted or "layer" not in table.column_names:
+        at_once = self._as_they_come is None or schema.name in self._as_they_come
+        if at_once or "layer" not in table.column_names:
             self._sink.append(schema, table)
         else:
             # Checked here, where an error is still that of the analysis that made the rows.

@@ -25,8 +25,6 @@ GPT2 = Family("gpt2", (), {"n_embd": 32, "n_layer": 2, "n_head": 4})
         (Family("gpt2", (), {**GPT2.config, "n_positions": 24}), "max_position_embeddings", 24),
         (Family("mpt", (), {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 24}),
          "max_seq_len", 24),
-        (Family("xlstm", (), {**BY_NAME["xlstm"].config, "max_inference_chunksize": 16}),
-         "max_inference_chunksize", 16),
     ],
     ids=lambda value: str(value),
 )  # fmt: skip

@@ -136,10 +136,30 @@ def test_random_weights_are_another_model_in_every_table(command, tmp_path):
     assert len({tuple(median) for median in medians.values()}) == 3
 
 
-def test_weights_mode_has_no_random_control(command):
-    done = command("analyze", "tiny-mamba", "--mode", "weights", "--randomize", "all")
+def test_weights_mode_has_a_random_control(command, tmp_path):
+    words = ("analyze", "tiny-mamba", "--mode", "weights", "--no-figures")
+    for name, more in {
+        "trained": (),
+        "one": ("--randomize", "all"),
+        "two": ("--seed", "1"),
+    }.items():
+        more = more if name != "two" else ("--randomize", "mixers", *more)
+        done = command(*words, *more, "--out", name)
+        assert done.code == 0, done.err
+    said = "mamba drawn anew as published in github.com/state-spaces/mamba: steps log-uniform in"
+    assert said in " ".join(done.err.split())
+    runs = {name: read_run(tmp_path / name) for name in ("trained", "one", "two")}
+    assert {run.manifest.mode for run in runs.values()} == {"weights"}
+    medians = {
+        tuple(run.table("spectrum_summary")["timescale_q50"].to_pylist()) for run in runs.values()
+    }
+    assert len(medians) == 3
+    done = command("compare", "trained", "two", "--out", "both")
+    assert done.code == 0, done.err
+    assert "seed 0 and 1; randomize none and mixers" in " ".join(done.out.split())
+    done = command(*words, "--randomize", "mlps")
     assert done.code == 2
-    assert "drawn anew for a forward pass alone" in done.err
+    assert "reads the layers that mix tokens alone, and no MLP" in " ".join(done.err.split())
 
 
 def test_two_models_are_compared_where_their_tokens_end_together(command, tmp_path):
@@ -225,12 +245,24 @@ def test_all_is_weights_mode_where_nothing_runs(command, tmp_path, weight_file):
     assert {"spectrum_summary", "lyapunov", "memory_function"} <= set(run.tables)
 
 
+def test_a_file_that_cannot_be_run_has_a_control(command, tmp_path, weight_file):
+    words = ("analyze", weight_file, "--analyses", "spectrum,memory", "--no-figures")
+    for name, more in {"trained": (), "random": ("--randomize", "all", "--seed", "4")}.items():
+        done = command(*words, *more, "--out", name)
+        assert done.code == 0, done.err
+    assert "s4d drawn anew as published in github.com/state-spaces/s4: A of diag-lin;" in done.err
+    run = read_run(tmp_path / "random")
+    assert {"spectrum_summary", "memory_function"} <= set(run.tables)
+    assert run.manifest.revision.startswith("random-all-4-")
+    assert command("compare", "trained", "random", "--out", "both").code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "hint"),
     [
-        (("--randomize", "all"), 3, "leave --randomize out"),
-        (("--randomize", "all", "--mode", "data"), 3, "leave --randomize out"),
-        (("--randomize", "all", "--mode", "weights"), 3, "leave --randomize out"),
+        (("--randomize", "mlps"), 2, "--randomize mixers"),
+        (("--randomize", "mlps", "--mode", "weights"), 2, "--randomize mixers"),
+        (("--randomize", "all", "--mode", "data"), 3, "--mode weights"),
         (("--analyses", "all,probe"), 2, "leave probe out"),
         (("--analyses", "similarity", "--mode", "weights"), 2, "leave similarity out"),
         (("--seq-len", "64"), 2, "leave --seq-len out"),

@@ -23,6 +23,7 @@ from spectrakit_fla.rwkv_families import RWKV_FAMILIES
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
     from spectrakit_fla.families import Family
@@ -35,6 +36,7 @@ class FlaCheckpoints:
 
     name: ClassVar[str] = "fla-linear-attention"
     override: ClassVar[bool] = True
+    initial_source: ClassVar[str] = "github.com/fla-org/flash-linear-attention"
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`."""
@@ -69,6 +71,12 @@ class FlaCheckpoints:
             checkpoint, layers, around, device, dtype, precise=family.precise
         )
         return family.model(layers, weights, checkpoint, family.initial(checkpoint))
+
+    def initial(self, checkpoint: Checkpoint) -> Initial:
+        """What fla draws all weights from."""
+        family = _family(checkpoint)
+        assert family is not None  # noqa: S101  (it was claimed)
+        return family.initial(checkpoint)
 
 
 def _family(checkpoint: Checkpoint) -> Family | None:

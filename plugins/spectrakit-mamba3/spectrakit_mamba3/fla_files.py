@@ -23,6 +23,7 @@ from spectrakit_mamba3.model import load_mamba3_model
 
 if TYPE_CHECKING:
     from spectrakit.architectures import RunnableModel
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit_mamba3.mixer import Mamba3
 
@@ -34,6 +35,7 @@ class FlaMamba3:
     """Models of fla whose `model_type` is mamba3."""
 
     name: ClassVar[str] = "fla-mamba3"
+    initial_source: ClassVar[str] = "github.com/fla-org/flash-linear-attention"
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`."""
@@ -74,9 +76,12 @@ class FlaMamba3:
             norm_epsilon=_norm_epsilon(checkpoint),
             embedding=present[0] if present else _EMBEDDINGS[0],
         )
-        initial = initial_fla_mamba3(checkpoint)
-        layers = self.layers(checkpoint)
+        layers, initial = self.layers(checkpoint), self.initial(checkpoint)
         return load_mamba3_model(checkpoint, layers, backbone, initial, device, dtype)
+
+    def initial(self, checkpoint: Checkpoint) -> Initial:
+        """What fla draws all weights from."""
+        return initial_fla_mamba3(checkpoint)
 
 
 def _width(checkpoint: Checkpoint) -> int:

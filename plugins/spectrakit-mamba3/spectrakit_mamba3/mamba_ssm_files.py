@@ -24,6 +24,7 @@ from spectrakit_mamba3.model import load_mamba3_model
 
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer, RunnableModel
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
 
 
@@ -31,6 +32,7 @@ class MambaSSMMamba3:
     """Models of the mamba_ssm library whose mixers are of its class Mamba3."""
 
     name: ClassVar[str] = "mamba-ssm-mamba3"
+    initial_source: ClassVar[str] = "github.com/state-spaces/mamba"
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the config's keys, the tensor names and the class of the mixers."""
@@ -60,5 +62,9 @@ class MambaSSMMamba3:
         Raises UnsupportedError where a layer cannot be run.
         """
         layers = self.layers(checkpoint)
-        around, initial = backbone(checkpoint), initial_mamba_ssm(checkpoint)
+        around, initial = backbone(checkpoint), self.initial(checkpoint)
         return load_mamba3_model(checkpoint, layers, around, initial, device, dtype)
+
+    def initial(self, checkpoint: Checkpoint) -> Initial:
+        """What the library draws all weights from."""
+        return initial_mamba_ssm(checkpoint)

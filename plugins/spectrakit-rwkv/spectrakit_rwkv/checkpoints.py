@@ -22,6 +22,7 @@ from spectrakit_rwkv.time_mixing7 import TimeMixing7
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Layer, RunnableModel
+    from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
 
@@ -30,6 +31,7 @@ class RunnableRWKVFiles(RWKVFiles):
     """The .pth files of RWKV-4 to 7, in weights and data mode."""
 
     override: ClassVar[bool] = True
+    initial_source: ClassVar[str] = "github.com/BlinkDL/RWKV-LM"
 
     def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
         """One per block; not to be run where it lacks a parameter of its version.
@@ -52,6 +54,12 @@ class RunnableRWKVFiles(RWKVFiles):
                 message = f"{checkpoint.model_id}: layer {layer.index}: {layer.reason}"
                 raise UnsupportedError(message, hint="--mode weights")
         return load_rwkv_model(checkpoint, layers, device, dtype)
+
+    def initial(self, checkpoint: Checkpoint) -> Initial:
+        """What the project's training code draws all weights from."""
+        from spectrakit_rwkv.initial import initial
+
+        return initial(self.layers(checkpoint))
 
 
 @dataclass(frozen=True)
