@@ -51,7 +51,7 @@ def estimates(
     def rbf() -> Alignment:
         features = sample.features(options.sample_tokens)
         kernel = RBF.of_medians(features, options.bandwidth)
-        hsic = pair_sums(features, kernel, dtype=torch.float64, edge=linear.edge).hsic()
+        hsic = pair_sums(features, kernel, edge=linear.edge).hsic()
         return cka_of(hsic, len(features[0]))
 
     def knn() -> Alignment:

@@ -2,9 +2,8 @@
 
     tiles of Gram matrices:  n^2 sum_a E_a / 2         keeps the features of n tokens
     sums over features:      n sum_{a<=b} E_a E_b,     keeps a matrix for each pair of sets
-                             in float64
 
-multiplications, for S sets of width E. Tokens are kept as they come; as soon as there are more of
+multiplications in float64, for S sets of width E. Tokens are kept as they come; as soon as there are more of
 them than make the sums cheaper, the sums take over and go on for ever. Where their matrices do not
 fit, tokens are kept up to the limit, and beyond it a random sample of them (see token_sample.py).
 """
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
-#: A product in float64 costs as much as this many in float32.
-_FLOAT64_COST = 2
 #: One part in so many of the memory is for working with what is kept.
 _WORKING = 4
 #: Fewer tokens than these say nothing.
@@ -62,7 +59,7 @@ class Keeping:
             )
             raise MemoryError(message)
         summed = FeatureSums.bytes_for(widths)
-        cheaper_beyond = 2 * _FLOAT64_COST * summed // 8 // sum(widths)
+        cheaper_beyond = 2 * summed // 8 // sum(widths)
         beside = (free - summed) // row
         if beside >= max(1, at_least):
             return cls(min(max(cheaper_beyond, at_least), beside), sums=True)

@@ -30,9 +30,9 @@ else:
 
 
 def lengths(states: Tensor) -> Tensor:
-    """||h|| of states (..., E), as float64 (...)."""
-    norms: Tensor = torch.linalg.vector_norm(states, dim=-1)
-    return norms.double()
+    """||h|| of states (..., E), summed in float64: (...)."""
+    norms: Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=torch.float64)
+    return norms
 
 
 def inter_token_cosine(states: Tensor, norms: Tensor, tokens: BatchTokens) -> Tensor:
