@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, get_args
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.massive_options import MassiveOptions
 from spectrakit.analyses.memory_options import MemoryOptions
 from spectrakit.analyses.probe_options import ProbeOptions
 from spectrakit.analyses.propagation_options import PropagationOptions
@@ -69,6 +70,7 @@ def analyze(
     memory: MemoryOptions | None = None,
     similarity: SimilarityOptions | None = None,
     propagation: PropagationOptions | None = None,
+    massive: MassiveOptions | None = None,
     empirical_memory: EmpiricalMemoryOptions | None = None,
     probe: ProbeOptions | None = None,
     out: Path | None = None,
@@ -85,7 +87,8 @@ def analyze(
     layer in its own (dsf for softmax and linear attention). compat: "rickenbach2025" shows the
     layers as the released analysis of arXiv 2510.09379 does, and adds its table. randomize: draws
     these weights anew before the forward pass, as a control. seed: of all that is random. memory,
-    similarity, propagation, empirical_memory, probe: what the analyses of these names are told.
+    similarity, propagation, empirical_memory, probe: what the analyses of these names are told;
+    massive: which tokens and coordinates of hidden states similarity and propagation leave out.
     out: the run folder to write; None keeps the tables in memory.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
@@ -103,6 +106,7 @@ def analyze(
             _domains(domains),
             seed,
             empirical_memory=empirical_memory or EmpiricalMemoryOptions(),
+            massive=massive or MassiveOptions(),
             memory=memory or MemoryOptions(),
             probe=probe or ProbeOptions(),
             propagation=propagation or PropagationOptions(),

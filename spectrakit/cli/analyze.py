@@ -62,6 +62,8 @@ def analyze(
     estimators: options.Estimators = None,
     similarity_memory: options.SimilarityMemory = 1024,
     without_first: options.WithoutFirst = False,
+    massive_tokens: options.MassiveTokens = 20.0,
+    massive_coordinates: options.MassiveCoordinates = 20.0,
     rank_tokens: options.RankTokens = 128,
     drive: options.Driven = "model",
     task: options.Task = "kv-retrieval",
@@ -81,6 +83,7 @@ def analyze(
     """
     from spectrakit import pipeline
     from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+    from spectrakit.analyses.massive_options import MassiveOptions
     from spectrakit.analyses.memory_options import MemoryOptions
     from spectrakit.analyses.probe_options import ProbeOptions
     from spectrakit.analyses.propagation_options import PropagationOptions
@@ -99,6 +102,7 @@ def analyze(
     similarity = SimilarityOptions(
         memory_bytes=similarity_memory << 20, without_first=without_first
     )
+    massive = MassiveOptions(massive_tokens, massive_coordinates)
     if estimators is not None:
         chosen: Any = tuple(name.strip() for name in estimators.split(","))
         similarity = replace(similarity, estimators=chosen)  # which checks the names
@@ -127,6 +131,7 @@ def analyze(
                 memory=MemoryOptions(horizon, past=past, curves=all_curves),
                 similarity=similarity,
                 propagation=PropagationOptions(rank_tokens),
+                massive=massive,
                 empirical_memory=EmpiricalMemoryOptions(drive),
                 probe=ProbeOptions(task, task_file, prompts, pairs),
                 out=folder if len(lengths) == 1 else folder / f"seq-{length}",

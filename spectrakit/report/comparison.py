@@ -12,6 +12,7 @@ from rich.text import Text
 from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.difference_blocks import other_differences, unlike_numbers
 from spectrakit.report.numbers import humanise
+from spectrakit.report.massive_lines import USUAL, is_usual
 from spectrakit.report.run_settings import other_settings
 from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
@@ -39,7 +40,7 @@ _CARRIED = "|C A ... A B|, what an input contributes at a lag"
 _DELAYS = {"delay_50 exact": "half by", "delay_90 exact": "90% by"}
 _EXPONENTS = {"largest_exponent": "largest", "mean_exponent": "mean"}
 _LAGS = {"kernel_mean at lag 0": "lag 0", "kernel_mean at lag 1": "lag 1"}
-#: Metrics of flow that have a line of their own, on the stream without the first token.
+#: Metrics of flow that have a line of their own, on the stream without what is massive.
 _FLOW = ("cosine_next", "inter_token_cosine", "normalised_variance", "effective_rank", "curvature")
 
 
@@ -85,7 +86,7 @@ def _between(comparison: Run, number: int) -> list[Row]:
     return [
         row
         for row in _rows(comparison, SIMILARITY.name, number)
-        if row["estimator"] == "cka" and row["value"] is not None
+        if row["estimator"] == "cka" and is_usual(row) and row["value"] is not None
     ]
 
 
@@ -129,7 +130,7 @@ def _flow(rows: Sequence[Row]) -> Table:
         chosen = [
             row
             for row in rows
-            if row["metric"] == f"{metric} stream without_first" and row["difference"] is not None
+            if row["metric"] == f"{metric} stream {USUAL} {USUAL}" and row["difference"] is not None
         ]
         if chosen:
             means = (
