@@ -24,7 +24,7 @@ from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
 from spectrakit.comparison.aligned_text import AlignedPassage, aligned_passages
 from spectrakit.errors import UsageError
-from spectrakit.forward import loaded, resolve_device
+from spectrakit.forward import loaded, padding_mask, resolve_device
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.planning import randomized_revision
@@ -276,7 +276,9 @@ def _aligned_states(
             check_finite(depth, norms[-1], valid.to(states.device), before=0)
             own.append(states.clone())
 
-        model.run(torch.from_numpy(batch.ids), on_states=keep)
+        model.run(
+            torch.from_numpy(batch.ids), valid=padding_mask(model, valid), on_states=keep
+        )
         seen = Massive(own, norms, valid.to(own[0].device), limits)
         massive[which].add(seen, BatchTokens(valid).position)
         flagged.append(seen.tokens[chosen].cpu())
