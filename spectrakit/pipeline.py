@@ -39,6 +39,7 @@ from spectrakit.planning import (
     may_run,
     plan_layers,
     randomized_revision,
+    shows_states_alone,
 )
 from spectrakit.progress import Progress, Silent
 from spectrakit.report.drawn import Drawn, Tee
@@ -101,7 +102,9 @@ def analyze(
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
         mode = data_mode_if_random(model, mode, randomize)
-        analyses = analysis_names(analyses, forward=may_run(model, mode))
+        analyses = analysis_names(
+            analyses, forward=may_run(model, mode), recurrences=not shows_states_alone(model)
+        )
         request = Request(
             _domains(domains),
             seed,

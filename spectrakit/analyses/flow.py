@@ -24,9 +24,7 @@ else:
 class Flow:
     """Adds the metrics of one batch to means; holds three tensors of the size of its states."""
 
-    def __init__(
-        self, tokens: BatchTokens, rank_tokens: int, means: Sequence[FlowMeans]
-    ) -> None:
+    def __init__(self, tokens: BatchTokens, rank_tokens: int, means: Sequence[FlowMeans]) -> None:
         """rank_tokens: of a sequence, at most, for ranks. means: all take in the same."""
         self._tokens = tokens
         self._rank_tokens = rank_tokens

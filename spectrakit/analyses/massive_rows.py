@@ -85,7 +85,9 @@ class MassiveFound:
         return (votes > 0) & (2 * votes >= self._judged)
 
     def _list_tokens(self, found: Massive, position: Tensor) -> None:
-        for depth, (ratio, median) in enumerate(zip(found.token_ratios, found.medians, strict=True)):
+        for depth, (ratio, median) in enumerate(
+            zip(found.token_ratios, found.medians, strict=True)
+        ):
             for sequence, token in (ratio > found.limits[0]).nonzero().tolist():
                 if len(self._tokens) >= _MOST_TOKENS:
                     return

@@ -106,9 +106,7 @@ class View:
         found = self.tokens._linear.features(at_most, with_massive=self.massive)
         if self.kept is None:
             return found
-        return [
-            own[:, keep.to(own.device)] for own, keep in zip(found, self.kept, strict=True)
-        ]
+        return [own[:, keep.to(own.device)] for own, keep in zip(found, self.kept, strict=True)]
 
     def pair_sums(self) -> PairSums:
         """What HSIC_1 of linear kernels is made of."""

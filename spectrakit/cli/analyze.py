@@ -89,7 +89,12 @@ def analyze(
     from spectrakit.analyses.propagation_options import PropagationOptions
     from spectrakit.analyses.running import analysis_names
     from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.planning import data_mode_if_random, default_folder, may_run
+    from spectrakit.planning import (
+        data_mode_if_random,
+        default_folder,
+        may_run,
+        shows_states_alone,
+    )
     from spectrakit.tokens import TokenOptions
 
     lengths = options.lengths(seq_len)
@@ -110,7 +115,9 @@ def analyze(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
         mode = data_mode_if_random(opened, mode, randomize)
-        names = analysis_names(words, forward=may_run(opened, mode))
+        names = analysis_names(
+            words, forward=may_run(opened, mode), recurrences=not shows_states_alone(opened)
+        )
         options.check_analyses(context, names)
         source = options.token_source(context, opened, mode, asked, names)
         folder = out or default_folder(opened, source, _settings(context))

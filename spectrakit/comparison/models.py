@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
-from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.massive_options import MassiveOptions
 from spectrakit.analyses.massive_rows import MassiveFound
+from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import similarity_rows
 from spectrakit.analyses.similarity_tokens import SimilarityTokens
 from spectrakit.architectures.residual_stream import depths_of
@@ -276,9 +276,7 @@ def _aligned_states(
             check_finite(depth, norms[-1], valid.to(states.device), before=0)
             own.append(states.clone())
 
-        model.run(
-            torch.from_numpy(batch.ids), valid=padding_mask(model, valid), on_states=keep
-        )
+        model.run(torch.from_numpy(batch.ids), valid=padding_mask(model, valid), on_states=keep)
         seen = Massive(own, norms, valid.to(own[0].device), limits)
         massive[which].add(seen, BatchTokens(valid).position)
         flagged.append(seen.tokens[chosen].cpu())

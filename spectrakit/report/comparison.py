@@ -11,8 +11,8 @@ from rich.text import Text
 
 from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.difference_blocks import other_differences, unlike_numbers
-from spectrakit.report.numbers import humanise
 from spectrakit.report.massive_lines import USUAL, is_usual
+from spectrakit.report.numbers import humanise
 from spectrakit.report.run_settings import other_settings
 from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE

@@ -21,8 +21,8 @@ from spectrakit.report.chart_style import (
     fixed,
     run_title,
 )
-from spectrakit.report.massive_lines import is_usual, left_out
 from spectrakit.report.heat_map import SIDE, Side, heat_map, ticks
+from spectrakit.report.massive_lines import is_usual, left_out
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:

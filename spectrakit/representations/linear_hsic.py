@@ -3,9 +3,9 @@
     tiles of Gram matrices:  n^2 sum_a E_a / 2         keeps the features of n tokens
     sums over features:      n sum_{a<=b} E_a E_b,     keeps a matrix for each pair of sets
 
-multiplications in float64, for S sets of width E. Tokens are kept as they come; as soon as there are more of
-them than make the sums cheaper, the sums take over and go on for ever. Where their matrices do not
-fit, tokens are kept up to the limit, and beyond it a random sample of them (see token_sample.py).
+multiplications in float64, for S sets of width E. Tokens are kept as they come; as soon as there
+are more of them than make the sums cheaper, the sums take over and go on for ever. Where their
+matrices do not fit, tokens are kept up to the limit, and beyond it a random sample of them (see token_sample.py).
 
 Massive tokens (see massive.py) are kept beside the others, so that there are values with and
 without them, and none of the latter from a difference of the former.
@@ -123,9 +123,7 @@ class LinearHSIC:
                 self._sums.add(self.sample.features())
         return self._sums
 
-    def features(
-        self, at_most: int | None = None, *, with_massive: bool = False
-    ) -> list[Tensor]:
+    def features(self, at_most: int | None = None, *, with_massive: bool = False) -> list[Tensor]:
         """The features of the kept tokens of lowest priority: S tensors (n, E), in their order."""
         if not with_massive or not len(self.massive):
             return self.sample.features(at_most)

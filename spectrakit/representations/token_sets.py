@@ -1,4 +1,4 @@
-"""Which tokens of a batch are counted: all of each sequence, all but its first, or but massive ones.
+"""Which tokens of a batch are counted: all, all but the first of a sequence, or but massive ones.
 
 The states of massive tokens are a hundred times longer than the others', and then they alone decide
 means of cosines and variances (see massive.py); attention layers park unused weight on them. Often
