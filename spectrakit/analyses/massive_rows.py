@@ -62,7 +62,8 @@ class MassiveFound:
     def kept(self, width: int) -> Tensor:
         """The coordinates that are massive in fewer than half of the sequences: (E,) of bool."""
         votes = self._votes.get(width, torch.zeros(width, dtype=torch.long))
-        return ~self._of_most(votes)
+        kept: Tensor = ~self._of_most(votes)
+        return kept
 
     def rows(self, analysis: str) -> dict[str, list[Any]] | None:
         """The columns of the table; None where nothing is massive."""

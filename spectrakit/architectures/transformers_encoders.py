@@ -48,7 +48,9 @@ _REASON = "bidirectional: every token sees all others, so there is no causal rec
 
 
 class TransformersEncoder(TransformersArchitecture):
-    """Encoders of text and of images; their layers are listed, not read."""
+    """Encoders of text and of images; their layers are listed, not read. Those of text run, for
+    analyses of hidden states.
+    """
 
     name: ClassVar[str] = "transformers-encoder"
     model_types: ClassVar[tuple[str, ...]] = tuple(_BLOCKS)

@@ -180,8 +180,8 @@ def load_transformers_model(
 
     The weights come through spectrakit's own readers, so nothing of transformers touches the
     files; `rename` maps a tensor name of the file to the model's, or to None where the model has no
-    place for it. bare: the model without a language head or a pooler. dtype: of the weights and the forward pass; recurrences lose their memory in half
-    precision.
+    place for it. bare: the model without a language head or a pooler. dtype: of the weights and the
+    forward pass; recurrences lose their memory in half precision.
 
     Raises MalformedError where names or shapes do not fit the model, UnsupportedError where the
     weights are quantised or the installed transformers does not know the model.

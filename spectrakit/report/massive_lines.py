@@ -54,7 +54,8 @@ def _with_them(run: Run) -> str:
         rows = run.table(PROPAGATION.name).to_pylist()
         told.append(_range("cosine of two tokens", (
             row for row in rows
-            if row["token_set"] == row["coordinates"] == "all" and row["position_low"] is None
+            if is_of_all(row) and row["token_set"] == row["coordinates"]
+            and row["position_low"] is None
             and (row["metric"], row["of"]) == ("inter_token_cosine", "stream")
         )))  # fmt: skip
     if SIMILARITY.name in run.tables:

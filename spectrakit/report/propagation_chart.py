@@ -121,8 +121,7 @@ def _subtitle(runs: Sequence[Run], rows: Sequence[list[Row]]) -> list[str]:
     return [
         "the residual stream where it enters the first block (0) and leaves the others (1, 2, ...)",
         f"means over {sequences:,} sequences of up to {longest:,} tokens, and two standard errors",
-        "solid lines: without massive tokens and coordinates"
-        f"{_how_many(runs)}; dotted: all of them",
+        f"solid lines: without massive tokens and coordinates{_how_many(runs)}; dotted: all",
     ]
 
 

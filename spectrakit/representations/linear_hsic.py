@@ -5,7 +5,8 @@
 
 multiplications in float64, for S sets of width E. Tokens are kept as they come; as soon as there
 are more of them than make the sums cheaper, the sums take over and go on for ever. Where their
-matrices do not fit, tokens are kept up to the limit, and beyond it a random sample of them (see token_sample.py).
+matrices do not fit, tokens are kept up to the limit, and beyond it a random sample of them (see
+token_sample.py).
 
 Massive tokens (see massive.py) are kept beside the others, so that there are values with and
 without them, and none of the latter from a difference of the former.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -120,7 +122,7 @@ def test_flow_with_and_without_them():
 
     def over_sequences(depth, measure):
         x = ordinary[depth]
-        parts = [x[a:b] for a, b in zip(place[:-1], place[1:], strict=True)]
+        parts = [x[a:b] for a, b in pairwise(place)]
         return np.average([measure(part) for part in parts], weights=[len(p) for p in parts])
 
     def cosine(x):
