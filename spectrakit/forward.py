@@ -158,9 +158,18 @@ def _see_batch(
             check_states(states, depths)
         analyses.see_states(depth, states, valid)
 
-    # What lies behind a text is padding that no token before it sees, so `valid` is not needed.
-    runnable.run(ids, on_layer, on_states=on_states if analyses.wants_states else None)
-    analyses.end_batch(_BatchAgain(runnable, ids, forward.compat), valid)
+    mask = padding_mask(runnable, valid)
+    runnable.run(ids, on_layer, mask, on_states if analyses.wants_states else None)
+    analyses.end_batch(_BatchAgain(runnable, ids, forward.compat, mask), valid)
+
+
+def padding_mask(runnable: RunnableModel, valid: Tensor) -> Tensor | None:
+    """`valid` where tokens see what comes after them.
+
+    What lies behind a text is padding that no token before it sees in other models, whose scans
+    are faster without a mask.
+    """
+    return valid if getattr(runnable, "bidirectional", False) else None
 
 
 @dataclass(frozen=True)
@@ -170,9 +179,10 @@ class _BatchAgain:
     runnable: RunnableModel
     ids: Tensor
     compat: Compat | None
+    mask: Tensor | None = None
 
     def __call__(self, on_states: StatesSeen) -> None:
-        self.runnable.run(self.ids, on_states=on_states)
+        self.runnable.run(self.ids, valid=self.mask, on_states=on_states)
 
     def mixers(self, on_input: MixerInput, on_output: MixerOutput) -> None:
         if self.compat is not None:  # whose layers are whole blocks

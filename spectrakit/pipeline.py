@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, get_args
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.massive_options import MassiveOptions
 from spectrakit.analyses.memory_options import MemoryOptions
 from spectrakit.analyses.probe_options import ProbeOptions
 from spectrakit.analyses.propagation_options import PropagationOptions
@@ -39,6 +40,7 @@ from spectrakit.planning import (
     may_run,
     mode_if_random,
     plan_layers,
+    shows_states_alone,
 )
 from spectrakit.progress import Progress, Silent
 from spectrakit.provenance import manifest_of
@@ -80,6 +82,7 @@ def analyze(
     memory: MemoryOptions | None = None,
     similarity: SimilarityOptions | None = None,
     propagation: PropagationOptions | None = None,
+    massive: MassiveOptions | None = None,
     empirical_memory: EmpiricalMemoryOptions | None = None,
     probe: ProbeOptions | None = None,
     out: Path | None = None,
@@ -97,10 +100,10 @@ def analyze(
     softmax and linear attention in two, dsf and retained, and each other layer in its own. compat:
     "rickenbach2025" shows the layers as the released analysis of arXiv 2510.09379 does, and adds
     its table. randomize: draws these weights anew, as a control, in either mode. seed: of all that
-    is random. memory, similarity, propagation, empirical_memory, probe: what the analyses
-    of these names are told. out: the run folder to write; None keeps the tables in memory.
-    overwrite: replace a run that is in the folder even where it is of another model or has other
-    settings.
+    is random. memory, similarity, propagation, empirical_memory, probe: what the analyses of these
+    names are told; massive: which tokens and coordinates of hidden states similarity and
+    propagation leave out. out: the run folder to write; None keeps the tables in memory. overwrite:
+    replace a run that is in the folder even where it is of another model or has other settings.
 
     Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
     UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
@@ -112,11 +115,14 @@ def analyze(
         if source is not None and not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
         mode = mode_if_random(model, mode, randomize)
-        analyses = analysis_names(analyses, forward=may_run(model, mode))
+        analyses = analysis_names(
+            analyses, forward=may_run(model, mode), recurrences=not shows_states_alone(model)
+        )
         request = Request(
             _domains(domains),
             seed,
             empirical_memory=empirical_memory or EmpiricalMemoryOptions(),
+            massive=massive or MassiveOptions(),
             memory=memory or MemoryOptions(),
             probe=probe or ProbeOptions(),
             propagation=propagation or PropagationOptions(),

@@ -54,8 +54,20 @@ class Plan:
 
 
 def can_run(model: Model) -> bool:
-    """Whether data mode can show any layer of `model`; a bare state dict cannot be run."""
-    return any(layer.runs for layer in model.layers if layer.mixer is not None)
+    """Whether data mode can show any layer of `model`, or its hidden states.
+
+    A bare state dict cannot be run.
+    """
+    readable = (layer for layer in model.layers if layer.mixer is not None)
+    return any(layer.runs for layer in readable) or shows_states_alone(model)
+
+
+def shows_states_alone(model: Model) -> bool:
+    """Whether none of its layers is read, but it runs and has hidden states, as encoders do."""
+    if any(layer.mixer is not None for layer in model.layers):
+        return False
+    shows = getattr(model.architecture, "shows_states", None)
+    return shows is not None and bool(shows(model.checkpoint))
 
 
 def may_run(model: Model, mode: AskedMode) -> bool:
@@ -92,13 +104,16 @@ def plan_layers(
         _check_weights_suffice(model, forward, data_asked=data_asked)
     analysed = in_weights if mode == "weights" else readable
     name = model.checkpoint.model_id
-    if not analysed:
+    if not analysed and not (forward and mode == "data" and shows_states_alone(model)):
         if readable:
             message = f"the weights of {name} alone determine no spectrum"
             raise UnsupportedError(message, hint="--mode data")
         reasons = sorted({layer.reason for layer in model.layers if layer.reason})
         message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
-        raise UnsupportedError(message, hint=f"spectrakit inspect {name}")
+        hint = f"spectrakit inspect {name}"
+        if shows_states_alone(model):
+            hint = "its hidden states can: --analyses similarity,propagation"
+        raise UnsupportedError(message, hint=hint)
     return Plan(mode, tuple(_plan_layer(layer, layer in analysed) for layer in model.layers))
 
 

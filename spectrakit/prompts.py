@@ -67,7 +67,10 @@ class PromptRunner:
             batch = padded([rows[index] for index in indices], self.model.vocabulary_size)
             ends = torch.from_numpy(batch.valid.sum(1) - 1)
             states: list[Tensor] = []
-            self.model.run(torch.from_numpy(batch.ids), on_states=_keeping(states, ends))
+            mask = torch.from_numpy(batch.valid) if self._bidirectional else None
+            self.model.run(
+                torch.from_numpy(batch.ids), valid=mask, on_states=_keeping(states, ends)
+            )
             yield indices, states
 
     def choices(self, prompts: Sequence[Prompt]) -> list[bool | None] | None:
@@ -99,6 +102,11 @@ class PromptRunner:
             for row, index in enumerate(indices):
                 found[asked[index]] = batch[row].chosen(scores[row])
         return found
+
+    @property
+    def _bidirectional(self) -> bool:
+        """Whether the prompts' tokens see padding behind them, unless it is masked."""
+        return getattr(self.model, "bidirectional", False)
 
     def _check_length(
         self, longest: int, hint: Callable[[], str] = lambda: "shorter prompts"

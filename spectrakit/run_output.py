@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from spectrakit.report.drawn import Drawn, Tee
 from spectrakit.tables import Manifest, MemorySink, Run, RunWriter, check_replaceable, read_run
-from spectrakit.tables.manifest import Recorded
+
+if TYPE_CHECKING:
+    from spectrakit.tables.manifest import Recorded
 
 
 class RunOutput:

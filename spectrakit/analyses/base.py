@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.massive_options import MassiveOptions
 from spectrakit.analyses.memory_options import MemoryOptions
 from spectrakit.analyses.probe_options import ProbeOptions
 from spectrakit.analyses.propagation_options import PropagationOptions
@@ -47,6 +48,7 @@ class Request:
     domains: tuple[Domain, ...] = ("discrete",)
     seed: int = 0
     empirical_memory: EmpiricalMemoryOptions = field(default_factory=EmpiricalMemoryOptions)
+    massive: MassiveOptions = field(default_factory=MassiveOptions)
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     probe: ProbeOptions = field(default_factory=ProbeOptions)
     propagation: PropagationOptions = field(default_factory=PropagationOptions)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit.representations.sequence_means import SequenceMeans
-from spectrakit.representations.token_sets import POSITION_BINS, TOKEN_SETS
+from spectrakit.representations.token_sets import POSITION_BINS
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +44,9 @@ class FlowMeans:
     def add_sequences(
         self, depth: int, of: Of, found: Mapping[str, Tensor], weights: Tensor
     ) -> None:
-        """Take in metrics of every sequence and set, (B, 2) each; NaN is not counted.
+        """Take in metrics of every sequence and set, (B, 3) each; NaN is not counted.
 
-        weights: (B, 2), tokens of the sets.
+        weights: (B, 3), tokens of the sets.
         """
         group = self._group(depth, of, found)
         values = torch.stack(tuple(found.values()), 1)
@@ -86,17 +86,27 @@ class FlowMeans:
 
 
 def _by_position(values: Tensor, tokens: BatchTokens) -> tuple[Tensor, Tensor]:
-    """Means of values (B, D, M, T) over token sets and bins, and tokens: (B, D, M, sets + bins)."""
-    counted = tokens.valid[:, None, None] & ~values.isnan()
+    """Means of values (B, D, M, T), and tokens: (B, D, M, sets + bins).
+
+    Over token sets, over bins of all tokens, and over bins of those that are not massive.
+    """
     index = tokens.bins[:, None, None].expand_as(values)
-    sums, counts = (
-        values.new_zeros(*values.shape[:3], POSITION_BINS).scatter_add_(3, index, kept.double())
-        for kept in (torch.where(counted, values, 0.0), counted)
-    )
+    found = []
+    for which in (tokens.valid, tokens.ordinary):
+        counted = which[:, None, None] & ~values.isnan()
+        found.append([
+            values.new_zeros(*values.shape[:3], POSITION_BINS).scatter_add_(3, index, kept.double())
+            for kept in (torch.where(counted, values, 0.0), counted)
+        ])  # fmt: skip
     # Bin 0 is the first token alone.
-    sets = {"all": slice(None), "without_first": slice(1, None)}
     sums, counts = (
-        torch.cat([*(part[..., sets[name]].sum(-1, keepdim=True) for name in TOKEN_SETS), part], -1)
-        for part in (sums, counts)
-    )
+        torch.cat([
+            every.sum(-1, keepdim=True),
+            every[..., 1:].sum(-1, keepdim=True),
+            ordinary.sum(-1, keepdim=True),
+            every,
+            ordinary,
+        ], -1)
+        for every, ordinary in zip(*found, strict=True)
+    )  # fmt: skip
     return torch.where(counts > 0, sums / counts, torch.nan), counts

@@ -2,51 +2,58 @@
 
 Of the residual stream at every depth, and of what each block adds to it: what every token does
 (`spectrakit.representations.path`), by position too, and how the tokens of a sequence lie to each
-other (`spread`, `dimension`), with and without the first token. Cosine to the next layer and
-inter-token cosine are those of arXiv 2510.06640; of the other quantities the paper's own formulas
-are not known, and the definitions are ours.
+other (`spread`, `dimension`), with and without the first token, massive tokens and massive
+coordinates (`massive`). Cosine to the next layer and inter-token cosine are those of arXiv
+2510.06640; of the other quantities the paper's own formulas are not known, and the definitions are
+ours.
 
-Four tensors of the size of a batch's hidden states are held while it passes; only means outlast it.
+A batch at all depths is held while it passes, since what is massive at one depth is left out at all
+of them; only means outlast it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
 from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.flow import Flow
 from spectrakit.analyses.flow_means import FlowMeans
+from spectrakit.analyses.massive_rows import MassiveFound
 from spectrakit.analyses.propagation_rows import propagation_rows
 from spectrakit.errors import AnalysisError
-from spectrakit.representations import spread
-from spectrakit.representations.dimension import dimensions
-from spectrakit.representations.path import Path, angle
+from spectrakit.representations.massive import Massive
+from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.tables.massive_schema import MASSIVE
 from spectrakit.tables.propagation_schema import PROPAGATION
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from spectrakit.analyses.base import Request
     from spectrakit.tables import Sink
-    from spectrakit.tables.propagation_schema import Of
-else:
-    torch = lazy_import("torch")
 
 
 class Propagation:
     """The `propagation` analysis."""
 
     name: ClassVar[str] = "propagation"
+    #: A batch is held at all depths.
+    holds_states: ClassVar[bool] = True
 
     def __init__(self, sink: Sink, request: Request) -> None:
         self.sink = sink
         self._rank_tokens = request.propagation.rank_tokens
+        self._limits = (request.massive.tokens, request.massive.coordinates)
+        #: Of all coordinates, and of those that are not massive.
         self._means = FlowMeans()
-        self._sequences = 0
+        self._without_massive = FlowMeans()
+        self._massive = MassiveFound()
         self._longest = 0
+        self._batch: list[Tensor] = []
+        self._norms: list[Tensor] = []
 
     @one_thread()
     def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
@@ -55,74 +62,63 @@ class Propagation:
         Raises AnalysisError where a token's state is NaN or Inf.
         """
         if depth == 0:
-            self._tokens = BatchTokens(valid.to(states.device))
-        states = self._tokens.without_padding(states)
-        if depth == 0:
-            self._path = Path(states)
-        else:
-            self._advance(depth, states)
-        path = self._path
-        check_finite(depth, path.norm, self._tokens.valid, self._sequences)
-        found = {
-            "norm": path.norm,
-            "path_length": path.length,
-            "path_energy": path.energy,
-            "relative_path_length": path.relative_length,
-            "relative_path_energy": path.relative_energy,
-            "straightness": path.straightness(),
-        }
-        self._means.add_tokens(depth, "stream", found)
-        self._add_sequences(depth, "stream", states, path.norm)
+            self._batch, self._norms = [], []
+            self._valid = valid.to(states.device)
+        norms = lengths(states)
+        check_finite(depth, norms, self._valid, self._massive.sequences)
+        self._batch.append(states.clone())
+        self._norms.append(norms)
 
     @one_thread()
     def end_batch(self) -> None:
         """All depths of a batch have been shown."""
-        self._means.end_batch(self._tokens)
-        counts = self._tokens.counts[:, 0]
-        self._sequences += len(counts)
-        self._longest = max(self._longest, int(counts.max()))
-        del self._path, self._tokens
+        found = Massive(self._batch, self._norms, self._valid, self._limits)
+        tokens = BatchTokens(self._valid, found.tokens)
+        self._massive.add(found, tokens.position)
+        both = (self._means, self._without_massive)
+        if any(bool(own.any()) for own in found.coordinates.values()):
+            left_out = [found.coordinates[own.shape[2]] for own in self._batch]
+            self._add(tokens, both[:1])
+            self._add(tokens, both[1:], left_out)
+        else:
+            self._add(tokens, both)
+        self._batch, self._norms = [], []
+        self._longest = max(self._longest, int(tokens.counts[:, 0].max()))
+
+    def _add(
+        self,
+        tokens: BatchTokens,
+        means: Sequence[FlowMeans],
+        left_out: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Add the batch to these means; left_out: coordinates (B, E) at every depth."""
+        flow = Flow(tokens, self._rank_tokens, means)
+        for depth, own in enumerate(self._batch):
+            states = tokens.without_padding(own)
+            if left_out is not None:  # zeros add nothing to a norm, a product or a distance
+                states.masked_fill_(left_out[depth].unsqueeze(1), 0.0)
+            flow.advance(depth, states)
+        for of in means:
+            of.end_batch(tokens)
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
         self._means.merge(other._means)
-        self._sequences += other._sequences
+        self._without_massive.merge(other._without_massive)
+        self._massive.merge(other._massive)
         self._longest = max(self._longest, other._longest)
 
     def finish(self) -> None:
         """Write every depth and metric. Raises AnalysisError where no hidden states were seen."""
-        if self._sequences == 0:
+        if self._massive.sequences == 0:
             message = "propagation is of hidden states, and none were seen"
             raise AnalysisError(message, hint="--mode data")
-        rows = propagation_rows(self._means, self._longest)
-        self.sink.append(PROPAGATION, PROPAGATION.table(rows))
-
-    def _advance(self, depth: int, states: Tensor) -> None:
-        """What the block that ends at `depth` did, and what that says of the depth before."""
-        step = self._path.advance(states)
-        check_finite(depth, self._path.norm, self._tokens.valid, self._sequences)
-        self._means.add_tokens(depth - 1, "stream", {"cosine_next": step.cosine})
-        if step.turn is not None:
-            self._means.add_tokens(depth - 1, "stream", {"curvature": angle(step.turn)})
-            self._means.add_tokens(depth - 1, "update", {"cosine_next": step.turn})
-        here = {"norm": step.norm, "relative_norm": step.relative_norm}
-        self._means.add_tokens(depth, "update", here)
-        self._add_sequences(depth, "update", step.update, step.norm)
-
-    def _add_sequences(self, depth: int, of: Of, states: Tensor, norms: Tensor) -> None:
-        tokens = self._tokens
-        square = spread.mean_square(norms, tokens)
-        variance = spread.token_variance(states, tokens)
-        energy = spread.dirichlet_energy(states, tokens)
-        found = {
-            "inter_token_cosine": spread.inter_token_cosine(states, norms, tokens),
-            "token_variance": variance,
-            "normalised_variance": spread.normalised(variance, square),
-            "dirichlet_energy": energy,
-            "normalised_dirichlet_energy": spread.normalised(energy, square),
-        }
-        self._means.add_sequences(depth, of, found, tokens.counts)
-        rank, ratio = dimensions(states, tokens, self._rank_tokens)
-        spectral = {"effective_rank": rank, "participation_ratio": ratio}
-        most = tokens.counts.new_tensor([self._rank_tokens, self._rank_tokens - 1])
-        self._means.add_sequences(depth, of, spectral, torch.minimum(tokens.counts, most))
+        for means, coordinates in (
+            (self._without_massive, "without_massive"),
+            (self._means, "all"),
+        ):
+            rows = propagation_rows(means, self._longest, coordinates)
+            self.sink.append(PROPAGATION, PROPAGATION.table(rows))
+        massive = self._massive.rows(self.name)
+        if massive is not None:
+            self.sink.append(MASSIVE, MASSIVE.table(massive))

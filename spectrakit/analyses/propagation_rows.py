@@ -7,7 +7,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spectrakit._lazy import lazy_import
-from spectrakit.representations.token_sets import TOKEN_SETS, bin_edges
+from spectrakit.representations.token_sets import POSITION_BINS, TOKEN_SETS, bin_edges
 from spectrakit.tables.propagation_schema import METRICS, SEQUENCE_METRICS
 
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ _UNDEFINED = {
 _ZERO = "the states are 0"
 
 
-def propagation_rows(means: FlowMeans, longest: int) -> dict[str, list[Any]]:
-    """The columns of the table. longest: tokens of the longest sequence."""
+def propagation_rows(means: FlowMeans, longest: int, coordinates: str) -> dict[str, list[Any]]:
+    """The columns of the table. longest: tokens of the longest sequence.
+
+    coordinates: which of them the means are of.
+    """
     #: Mean, error, tokens and sequences of each set and bin: (columns, 4).
     found: dict[tuple[int, Of, str], np.ndarray] = {}
     for of, names, first, group in means:
@@ -42,7 +45,8 @@ def propagation_rows(means: FlowMeans, longest: int) -> dict[str, list[Any]]:
     for depth in range(depths + 1):
         for of, metrics in METRICS.items():
             for metric in metrics if depth or of == "stream" else ():
-                labels = {"depth": depth, "of": of, "metric": metric, "seq_len": longest}
+                labels = {"depth": depth, "of": of, "metric": metric, "seq_len": longest,
+                          "coordinates": coordinates}  # fmt: skip
                 own_cells = found.get((depth, of, metric))
                 if own_cells is None:  # it looks at two blocks, and there is one
                     reason = "no block before it" if depth < depths else "no block after it"
@@ -55,17 +59,18 @@ def propagation_rows(means: FlowMeans, longest: int) -> dict[str, list[Any]]:
 
 def _rows(metric: str, longest: int, cells: np.ndarray) -> Iterator[Row]:
     """The sets of tokens, then the bins of positions that have any."""
-    for column, (token_set, cell) in enumerate(zip(TOKEN_SETS, cells, strict=False)):
-        needed = 1 + column + (metric in SEQUENCE_METRICS)
+    for token_set, cell in zip(TOKEN_SETS, cells, strict=False):
+        needed = 1 + (token_set == "without_first") + (metric in SEQUENCE_METRICS)  # noqa: S105
         reason = None
         if cell[-1] == 0:
             short = f"every sequence has fewer than {needed} tokens"
             reason = short if longest < needed else _UNDEFINED.get(metric, _ZERO)
         yield _row(token_set, cell, reason)
-    bins = cells[len(TOKEN_SETS) :]
-    filled = np.flatnonzero(bins[:, -1])
-    for low, high, cell in zip(*bin_edges(filled), bins[filled], strict=True):
-        yield _row("all", cell) | {"position_low": int(low), "position_high": int(high)}
+    by_position = cells[len(TOKEN_SETS) :].reshape(-1, POSITION_BINS, cells.shape[-1])
+    for token_set, bins in zip(("all", "without_massive"), by_position, strict=False):
+        filled = np.flatnonzero(bins[:, -1])
+        for low, high, cell in zip(*bin_edges(filled), bins[filled], strict=True):
+            yield _row(token_set, cell) | {"position_low": int(low), "position_high": int(high)}
 
 
 def _row(

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple[str, ...]:
+def analysis_names(
+    asked: str | Iterable[str], *, forward: bool = True, recurrences: bool = True
+) -> tuple[str, ...]:
     """The analyses of these names, each once; "all" stands for all there are.
 
     asked: names, or one that stands alone. forward: whether there is a forward pass; without one,
-    "all" leaves out what needs it.
+    "all" leaves out what needs it. recurrences: whether any layer has one; without them, "all"
+    leaves out what looks at nothing else.
 
     Raises UsageError for a name that there is not, and where there is none at all.
     """
@@ -33,9 +36,10 @@ def analysis_names(asked: str | Iterable[str], *, forward: bool = True) -> tuple
     names: list[str] = []
     for name in [asked] if isinstance(asked, str) else asked:
         if name == ALL:
-            names += [
+            of_all = (
                 each for each in registry.things if _is_of_all(registry[each], forward=forward)
-            ]
+            )
+            names += [each for each in of_all if recurrences or needs_forward(registry[each])]
         else:
             registry[name]  # raises where there is none
             names.append(name)

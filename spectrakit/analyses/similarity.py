@@ -7,6 +7,9 @@ comes with the number of tokens, the width, and where it would lie by chance. ar
 layer-by-layer CKA without saying which; the choice of HSIC_1 and of what is compared (the residual
 stream between blocks) is ours.
 
+Tokens and coordinates with massive activations decide linear CKA alone, so every value is there
+without them and with them (`spectrakit.representations.massive`).
+
 A batch at all depths is held while it passes; what outlasts it is bounded by an option.
 """
 
@@ -14,25 +17,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.massive_rows import MassiveFound
 from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import depth_pairs, similarity_rows
+from spectrakit.analyses.similarity_tokens import SimilarityTokens
 from spectrakit.errors import AnalysisError, UsageError
-from spectrakit.representations.linear_hsic import LinearHSIC
-from spectrakit.representations.minibatch import MinibatchCKA
+from spectrakit.representations.massive import Massive
+from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sample import token_priorities
 from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.tables.massive_schema import MASSIVE
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from spectrakit.analyses.base import Request
     from spectrakit.tables import Sink
-else:
-    torch = lazy_import("torch")
 
 
 class Similarity:
@@ -46,11 +48,12 @@ class Similarity:
         self.sink = sink
         self._options = request.similarity
         self._seed = request.seed
-        self._linear = LinearHSIC(self._options.memory_bytes, self._options.sample_tokens)
-        self._minibatch = MinibatchCKA(self._options.group_tokens)
-        self._sequences = 0
+        self._limits = (request.massive.tokens, request.massive.coordinates)
+        self._tokens = SimilarityTokens(self._options)
+        self._massive = MassiveFound()
         self._widths: list[int] = []
         self._batch: list[Tensor] = []
+        self._norms: list[Tensor] = []
 
     def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
         """Take in the residual stream (B, T, E) at one depth.
@@ -59,14 +62,15 @@ class Similarity:
         """
         if depth == 0:
             self._start(states, valid.to(states.device))
-        norms = torch.linalg.vector_norm(states, dim=-1, dtype=_wide(states))
-        check_finite(depth, norms, self._valid, self._sequences)
-        self._batch.append(states.flatten(0, 1)[self._order])
+        norms = lengths(states)
+        check_finite(depth, norms, self._valid, self._massive.sequences)
+        self._batch.append(states.clone())
+        self._norms.append(norms)
 
     def _start(self, states: Tensor, valid: Tensor) -> None:
         """Put the tokens of a new batch in a random order: that of their priorities."""
-        self._valid = valid
-        counted = BatchTokens(valid).rest if self._options.without_first else valid
+        self._valid, tokens = valid, BatchTokens(valid)
+        counted = tokens.rest if self._options.without_first else valid
         chosen = counted.flatten().nonzero().flatten()
         priorities = token_priorities(states, valid, self._seed).flatten()[chosen]
         self._priorities, order = priorities.sort(stable=True)
@@ -78,21 +82,22 @@ class Similarity:
         Raises UsageError where the memory it may take is too little for anything.
         """
         batch, self._batch = self._batch, []
-        self._sequences += len(self._valid)
+        found = Massive(batch, self._norms, self._valid, self._limits)
+        self._norms = []
+        self._massive.add(found, BatchTokens(self._valid).position)
+        for index, states in enumerate(batch):  # one after another: they are large
+            batch[index] = states.flatten(0, 1)[self._order]
         self._widths = [states.shape[1] for states in batch]
-        if "cka_minibatch" in self._options.estimators:
-            self._minibatch.add(batch)
         try:
-            self._linear.add(batch, self._priorities)
+            self._tokens.add(batch, self._priorities, found.tokens.flatten()[self._order])
         except MemoryError as error:
             message = f"too little memory for similarity at {len(batch)} depths: {error}"
             raise UsageError(message, hint="a larger --similarity-memory") from error
 
     def merge(self, other: Self) -> None:
         """Take in what `other` saw of the same model on other tokens."""
-        self._linear.merge(other._linear)
-        self._minibatch.merge(other._minibatch)
-        self._sequences += other._sequences
+        self._tokens.merge(other._tokens)
+        self._massive.merge(other._massive)
         self._widths = self._widths or other._widths
 
     def finish(self) -> None:
@@ -100,11 +105,11 @@ class Similarity:
         if not self._widths:
             message = "similarity is of hidden states, and none were seen"
             raise AnalysisError(message, hint="--mode data")
-        for estimate in estimates(self._options, self._seed, self._linear, self._minibatch):
+        kept = [self._massive.kept(width) for width in self._widths]
+        for estimate in estimates(self._options, self._seed, self._tokens, kept):
             pairs = depth_pairs(len(self._widths), adjacent=estimate.adjacent)
-            rows = similarity_rows(estimate, self._widths, pairs, self._linear, self._options)
+            rows = similarity_rows(estimate, self._widths, pairs, self._options)
             self.sink.append(SIMILARITY, SIMILARITY.table(rows))
-
-
-def _wide(states: Tensor) -> torch.dtype:
-    return torch.promote_types(states.dtype, torch.float32)
+        massive = self._massive.rows(self.name)
+        if massive is not None:
+            self.sink.append(MASSIVE, MASSIVE.table(massive))

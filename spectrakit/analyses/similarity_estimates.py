@@ -20,64 +20,70 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.analyses.similarity_options import Estimator, SimilarityOptions
-    from spectrakit.representations.linear_hsic import LinearHSIC
-    from spectrakit.representations.minibatch import MinibatchCKA
+    from spectrakit.analyses.similarity_tokens import SimilarityTokens, View
 else:
     torch = lazy_import("torch")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimator's values; None where there were too few tokens.
+    """One estimator's values on one view of the tokens; None where there were too few of them.
 
     adjacent: whether it is of neighbouring depths only.
     """
 
     estimator: Estimator
+    view: View
     alignment: Alignment | None
     adjacent: bool = False
 
 
 def estimates(
-    options: SimilarityOptions, seed: int, linear: LinearHSIC, minibatch: MinibatchCKA
+    options: SimilarityOptions, seed: int, tokens: SimilarityTokens, kept: Sequence[Tensor]
 ) -> Iterator[Estimate]:
-    """Those that were asked for, one after another."""
-    sample = linear.sample
+    """Those that were asked for, one after another, on every view of the tokens.
 
-    def whole() -> Alignment:
-        sums = linear.pair_sums()
+    kept: of every feature set, the coordinates (E,) that are not massive.
+    """
+
+    def whole(view: View) -> Alignment:
+        sums = view.pair_sums()
         return cka_of(sums.hsic(), sums.n)
 
-    def rbf() -> Alignment:
-        features = sample.features(options.sample_tokens)
+    def rbf(view: View) -> Alignment:
+        features = view.features(options.sample_tokens)
         kernel = RBF.of_medians(features, options.bandwidth)
-        hsic = pair_sums(features, kernel, dtype=torch.float64, edge=linear.edge).hsic()
+        hsic = pair_sums(features, kernel, edge=tokens.edge).hsic()
         return cka_of(hsic, len(features[0]))
 
-    def knn() -> Alignment:
-        features = sample.features(options.sample_tokens)
+    def knn(view: View) -> Alignment:
+        features = view.features(options.sample_tokens)
         return mutual_neighbours(features, options.neighbours, _constant(features))
 
-    def procrustes() -> Alignment:
-        return _adjacent_distances(sample.features(), options.permutations, seed)
+    def procrustes(view: View) -> Alignment:
+        return _adjacent_distances(view.features(), options.permutations, seed)
 
-    ways: dict[Estimator, Callable[[], Alignment]] = {
+    ways: dict[Estimator, Callable[[View], Alignment]] = {
         "cka": whole,
-        "cka_minibatch": minibatch.cka,
+        "cka_minibatch": lambda view: view.by_groups(),
         "cka_rbf": rbf,
         "mutual_knn": knn,
         "procrustes": procrustes,
     }
     for estimator in dict.fromkeys(options.estimators):
         adjacent = estimator == "procrustes"
-        yield Estimate(estimator, _or_too_few(ways[estimator], len(sample)), adjacent)
+        found: dict[tuple[bool, bool], Alignment | None] = {}
+        for view in tokens.views(kept):
+            if view.key not in found:
+                found[view.key] = _or_too_few(ways[estimator], view)
+            yield Estimate(estimator, view, found[view.key], adjacent)
 
 
-def _or_too_few(estimate: Callable[[], Alignment], tokens: int) -> Alignment | None:
-    if tokens == 0:
+def _or_too_few(estimate: Callable[[View], Alignment], view: View) -> Alignment | None:
+    if len(view) == 0:
         return None
     try:
-        return estimate()
+        return estimate(view)
     except TooFewTokens:
         return None
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from spectrakit.analyses.similarity_estimates import Estimate
     from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.representations.linear_hsic import LinearHSIC
 else:
     np = lazy_import("numpy")
 
@@ -21,13 +20,12 @@ def similarity_rows(
     estimate: Estimate,
     widths: Sequence[int],
     pairs: tuple[np.ndarray, np.ndarray],
-    linear: LinearHSIC,
     options: SimilarityOptions,
 ) -> dict[str, object]:
     """Columns for pairs of feature sets, as indices of both, within what an estimator is of.
 
-    widths: of every set. linear: what was kept of the tokens. `depth` and `other_depth` are the
-    indices themselves; sets of two models need others.
+    widths: of every set. `depth` and `other_depth` are the indices themselves; sets of two models
+    need others.
     """
     first, second = pairs
     width = np.array(widths)
@@ -36,8 +34,9 @@ def similarity_rows(
         "other_depth": second,
         "estimator": estimate.estimator,
         **_values(estimate, first, second),
-        "tokens_seen": linear.sample.offered,
-        "token_set": "without_first" if options.without_first else "all",
+        "tokens_seen": estimate.view.tokens.seen,
+        "token_set": estimate.view.token_set,
+        "coordinates": estimate.view.coordinates,
         "width": width[first],
         "other_width": width[second],
         **_parameters(estimate, options),

@@ -1,4 +1,8 @@
-"""Encoders of transformers: attention in both directions, which has no recurrence to read."""
+"""Encoders of transformers: attention in both directions, which has no recurrence to read.
+
+Those of text run nevertheless, and show their hidden states: the bare model, without a pooler or
+heads, whatever of them its files hold.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.encoder_model import EncoderModel
 from spectrakit.architectures.transformers_family import (
     Block,
     TransformersArchitecture,
     UnreadPart,
 )
+from spectrakit.architectures.transformers_model import load_transformers_model
 
 if TYPE_CHECKING:
-    from spectrakit.architectures.base import Configured
+    from spectrakit.architectures.base import Configured, RunnableModel
     from spectrakit.checkpoints import Checkpoint
 
 #: Prefix of the numbered blocks, by `model_type`; files of the bare model lack its first word.
@@ -24,6 +30,7 @@ _BLOCKS = {
     "electra": "electra.encoder.layer.",
     "deberta-v2": "deberta.encoder.layer.",
     "esm": "esm.encoder.layer.",
+    "mpnet": "mpnet.encoder.layer.",
     "distilbert": "distilbert.transformer.layer.",
     "modernbert": "model.layers.",
     "vit": "vit.encoder.layer.",
@@ -31,11 +38,20 @@ _BLOCKS = {
     "dinov2": "dinov2.encoder.layer.",
 }
 
+#: Encoders of images, which read no tokens.
+_OF_IMAGES = frozenset({"vit", "deit", "dinov2"})
+
+#: What the bare model has no place for, and the names of old files for what it has.
+_BUFFERS = ("position_ids", "token_type_ids")
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
 _REASON = "bidirectional: every token sees all others, so there is no causal recurrence"
 
 
 class TransformersEncoder(TransformersArchitecture):
-    """Encoders of text and of images; their layers are listed, not read."""
+    """Encoders of text and of images; their layers are listed, not read. Those of text run, for
+    analyses of hidden states.
+    """
 
     name: ClassVar[str] = "transformers-encoder"
     model_types: ClassVar[tuple[str, ...]] = tuple(_BLOCKS)
@@ -48,7 +64,31 @@ class TransformersEncoder(TransformersArchitecture):
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the encoder has them."""
         blocks = _BLOCKS[config.config["model_type"]]
-        return blocks, (blocks, blocks.partition(".")[2])
+        bare = blocks.partition(".")[2]
+        return bare, (blocks, bare)
+
+    def shows_states(self, checkpoint: Checkpoint) -> bool:
+        """Whether the model can be run on tokens although none of its layers is read."""
+        return checkpoint.config["model_type"] not in _OF_IMAGES
+
+    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+        """The bare model of transformers."""
+        config = self.config(checkpoint).config
+        prefix = _BLOCKS[config["model_type"]].partition(".")[0] + "."
+        whole = any(name.startswith(prefix) for name in checkpoint.tensors)
+
+        def rename(name: str) -> str | None:
+            inside = name.removeprefix(prefix)
+            if (whole and inside == name) or inside.endswith(_BUFFERS):
+                return None
+            if inside.startswith(("pooler.", "cls.", "lm_head.", "head.", "classifier.")):
+                return None
+            for old, new in _OLD_NAMES.items():
+                inside = inside.replace(old, new)
+            return inside
+
+        model = load_transformers_model(checkpoint, config, device, dtype, rename, bare=True)
+        return EncoderModel(model, self.layers(checkpoint)[0].path)
 
     def count_key(self, config: Configured) -> str:
         """DistilBERT has its own."""

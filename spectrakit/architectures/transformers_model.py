@@ -126,16 +126,19 @@ class TransformersModel:
     def _forward(self, tokens: Tensor, mask: Tensor | None = None) -> Any:  # noqa: ANN401
         """The model without its language head; what it returns depends on the family."""
         self._check_positions(tokens.shape[1])
-        body: Any = self.model.base_model
         with torch.no_grad(), quiet_transformers():
             try:
-                return body(input_ids=tokens, attention_mask=mask, use_cache=False)
+                return self._body(tokens, mask)
             except RuntimeError as error:
                 # Too little memory is no fault of the type, and float32 takes more of it.
                 if self.model.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
                     raise
                 message = f"the forward pass fails in {self.model.dtype}: {error}".splitlines()[0]
                 raise UsageError(message, hint="--dtype float32") from error
+
+    def _body(self, tokens: Tensor, mask: Tensor | None) -> Any:  # noqa: ANN401
+        body: Any = self.model.base_model
+        return body(input_ids=tokens, attention_mask=mask, use_cache=False)
 
     @contextmanager
     def _watched(self, watch: LayerWatch) -> Iterator[None]:
@@ -195,13 +198,15 @@ def load_transformers_model(
     device: str,
     dtype: str = "float32",
     rename: Callable[[str], str | None] = same_name,
+    *,
+    bare: bool = False,
 ) -> nn.Module:
     """The causal language model that `config` (with its `model_type`) and the weights make.
 
     The weights come through spectrakit's own readers, so nothing of transformers touches the
     files; `rename` maps a tensor name of the file to the model's, or to None where the model has no
-    place for it. dtype: of the weights and the forward pass; recurrences lose their memory in half
-    precision.
+    place for it. bare: the model without a language head or a pooler. dtype: of the weights and the
+    forward pass; recurrences lose their memory in half precision.
 
     Raises MalformedError where names or shapes do not fit the model, UnsupportedError where the
     weights are quantised or the installed transformers does not know the model.
@@ -239,7 +244,7 @@ def load_transformers_model(
         state = {renamed[name]: tensor for name, tensor in weights.items()}
         # The language head is never run: a family that has no class with one does without.
         classes = MODEL_FOR_CAUSAL_LM_MAPPING
-        classes = classes if type(model_config) in classes else MODEL_MAPPING
+        classes = classes if type(model_config) in classes and not bare else MODEL_MAPPING
         model_class: Any = classes[type(model_config)]
         try:
             model, report = model_class.from_pretrained(
@@ -255,6 +260,9 @@ def load_transformers_model(
             raise MalformedError(
                 message.splitlines()[0], hint=f"spectrakit inspect {checkpoint.model_id}"
             ) from error
+    if bare:
+        kept = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
+        report = report | {"missing_keys": kept}
     _check_loading(checkpoint, report)
     if rescaled is not None:  # for whoever draws such weights from this config
         setattr(model.config, _RESCALED, rescaled)

@@ -65,6 +65,8 @@ def analyze(
     estimators: options.Estimators = None,
     similarity_memory: options.SimilarityMemory = 1024,
     without_first: options.WithoutFirst = False,
+    massive_tokens: options.MassiveTokens = 20.0,
+    massive_coordinates: options.MassiveCoordinates = 20.0,
     rank_tokens: options.RankTokens = 128,
     drive: options.Driven = "model",
     task: options.Task = "kv-retrieval",
@@ -84,12 +86,18 @@ def analyze(
     """
     from spectrakit import pipeline
     from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+    from spectrakit.analyses.massive_options import MassiveOptions
     from spectrakit.analyses.memory_options import MemoryOptions
     from spectrakit.analyses.probe_options import ProbeOptions
     from spectrakit.analyses.propagation_options import PropagationOptions
     from spectrakit.analyses.running import analysis_names
     from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.planning import default_folder, may_run, mode_if_random
+    from spectrakit.planning import (
+        default_folder,
+        may_run,
+        mode_if_random,
+        shows_states_alone,
+    )
     from spectrakit.tokens import TokenOptions
 
     lengths = options.lengths(seq_len)
@@ -104,6 +112,7 @@ def analyze(
     similarity = SimilarityOptions(
         memory_bytes=similarity_memory << 20, without_first=without_first
     )
+    massive = MassiveOptions(massive_tokens, massive_coordinates)
     if estimators is not None:
         chosen: Any = tuple(name.strip() for name in estimators.split(","))
         similarity = replace(similarity, estimators=chosen)  # which checks the names
@@ -111,7 +120,9 @@ def analyze(
         model, revision, cache_dir, token, offline, config, full_download
     ) as opened:
         mode = mode_if_random(opened, mode, randomize)
-        names = analysis_names(words, forward=may_run(opened, mode))
+        names = analysis_names(
+            words, forward=may_run(opened, mode), recurrences=not shows_states_alone(opened)
+        )
         options.check_analyses(context, names)
         source = options.token_source(context, opened, mode, asked, names)
         folder = out or default_folder(opened, source, _settings(context))
@@ -131,6 +142,7 @@ def analyze(
                 memory=MemoryOptions(horizon, past=past, curves=all_curves),
                 similarity=similarity,
                 propagation=PropagationOptions(rank_tokens),
+                massive=massive,
                 empirical_memory=EmpiricalMemoryOptions(drive),
                 probe=ProbeOptions(task, task_file, prompts, pairs),
                 out=folder if len(lengths) == 1 else folder / f"seq-{length}",

@@ -127,6 +127,22 @@ WithoutFirst = Annotated[
     bool,
     typer.Option("--without-first", help="Similarity leaves each sequence's first token out."),
 ]
+MassiveTokens = Annotated[
+    float,
+    typer.Option(
+        metavar="RATIO",
+        help="Similarity and propagation leave out tokens whose norm is above this times the "
+        "median norm; inf leaves out none.",
+    ),
+]
+MassiveCoordinates = Annotated[
+    float,
+    typer.Option(
+        metavar="RATIO",
+        help="And coordinates whose variance or mean square is above this times the median; inf "
+        "leaves out none.",
+    ),
+]
 RankTokens = Annotated[
     int, typer.Option(help="Tokens of a sequence that effective rank is taken of, at most.")
 ]
@@ -239,30 +255,33 @@ def given(context: typer.Context) -> dict[str, Any]:
     }
 
 
-#: Options that one analysis alone follows.
+#: Options that some analyses alone follow.
 _OF_ANALYSIS = {
-    "horizon": "memory",
-    "past": "memory",
-    "all_curves": "memory",
-    "drive": "empirical_memory",
-    "estimators": "similarity",
-    "similarity_memory": "similarity",
-    "without_first": "similarity",
-    "rank_tokens": "propagation",
-    "task": "probe",
-    "task_file": "probe",
-    "prompts": "probe",
-    "pairs": "probe",
+    "horizon": ("memory",),
+    "past": ("memory",),
+    "all_curves": ("memory",),
+    "drive": ("empirical_memory",),
+    "estimators": ("similarity",),
+    "similarity_memory": ("similarity",),
+    "without_first": ("similarity",),
+    "massive_tokens": ("similarity", "propagation"),
+    "massive_coordinates": ("similarity", "propagation"),
+    "rank_tokens": ("propagation",),
+    "task": ("probe",),
+    "task_file": ("probe",),
+    "prompts": ("probe",),
+    "pairs": ("probe",),
 }
 
 
 def check_analyses(context: typer.Context, analyses: Sequence[str]) -> None:
     """Raise UsageError where an option was given whose analysis is not run."""
     for name in given(context):
-        analysis = _OF_ANALYSIS.get(name)
-        if analysis is not None and analysis not in analyses:
-            message = f"--{name.replace('_', '-')} is for the analysis {analysis}"
-            raise UsageError(message, hint=f"--analyses {analysis}")
+        followed_by = _OF_ANALYSIS.get(name)
+        if followed_by is not None and not set(followed_by) & set(analyses):
+            kind = "analysis" if len(followed_by) == 1 else "analyses"
+            message = f"--{name.replace('_', '-')} is for the {kind} {' and '.join(followed_by)}"
+            raise UsageError(message, hint=f"--analyses {','.join(followed_by)}")
 
 
 def token_source(

@@ -15,20 +15,24 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
+from spectrakit.analyses.massive_options import MassiveOptions
+from spectrakit.analyses.massive_rows import MassiveFound
 from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import similarity_rows
+from spectrakit.analyses.similarity_tokens import SimilarityTokens
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
 from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
-from spectrakit.forward import loaded, resolve_device
+from spectrakit.forward import loaded, padding_mask, resolve_device
 from spectrakit.framing import framing
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.planning import randomized_revision
 from spectrakit.progress import Progress, Silent
-from spectrakit.representations.linear_hsic import LinearHSIC
-from spectrakit.representations.minibatch import MinibatchCKA
+from spectrakit.representations.massive import Massive
+from spectrakit.representations.spread import lengths
+from spectrakit.representations.token_sets import BatchTokens
 from spectrakit.tables.similarity_schema import SIMILARITY
 from spectrakit.tokenization import OWN_TOKENIZER, encoder_with_ends
 from spectrakit.tokens import TokenOptions, padded, text_blocks
@@ -169,21 +173,19 @@ def compare_models(
         for model, way in zip(models, ways, strict=True)
     ]
     generator = torch.Generator().manual_seed(seed)
-    linear = LinearHSIC(options.memory_bytes, options.sample_tokens)
-    minibatch = MinibatchCKA(options.group_tokens)
+    kept = SimilarityTokens(options)
+    found = (MassiveFound(), MassiveFound())
     widths: list[list[int]] = []
     with progress.task("comparing the models", total=source.max_tokens, unit="token") as task:
         for passages in _batches(models, ways, source, options):
-            features = _aligned_states(models, runnable, passages)
+            features, massive = _aligned_states(models, runnable, passages, found)
             widths = [[states.shape[1] for states in own] for own in features]
             tokens = len(features[0][0])
             # In a random order: groups of neighbouring tokens would say less than they seem to.
             priorities = torch.randint(1 << 62, (tokens,), generator=generator)
             priorities, order = priorities.sort()
             both = [states[order] for own in features for states in own]
-            if "cka_minibatch" in options.estimators:
-                minibatch.add(both)
-            linear.add(both, priorities)
+            kept.add(both, priorities, massive[order])
             task.advance(tokens)
     if not widths:
         message = "no token of one model ends at the same character as one of the other"
@@ -193,7 +195,7 @@ def compare_models(
         "other_revision": ways[1].revision(models[1]),
         "other_run": other_run,
     }
-    for rows in _rows(widths, options, seed, linear, minibatch):
+    for rows in _rows(widths, options, seed, kept, found):
         sink.append(SIMILARITY, SIMILARITY.table(rows | told))
 
 
@@ -201,8 +203,8 @@ def _rows(
     widths: Sequence[Sequence[int]],
     options: SimilarityOptions,
     seed: int,
-    linear: LinearHSIC,
-    minibatch: MinibatchCKA,
+    kept: SimilarityTokens,
+    found: tuple[MassiveFound, MassiveFound],
 ) -> Iterator[dict[str, object]]:
     """Every depth of the first model with every one of the other."""
     first, second = (len(own) for own in widths)
@@ -210,8 +212,11 @@ def _rows(
     pairs = own, theirs + first  # the features of both stand in one row
     estimators = tuple(name for name in options.estimators if name != "procrustes")
     chosen = replace(options, estimators=estimators)
-    for estimate in estimates(chosen, seed, linear, minibatch):
-        rows = similarity_rows(estimate, [*widths[0], *widths[1]], pairs, linear, chosen)
+    coordinates = [
+        of.kept(width) for of, own_widths in zip(found, widths, strict=True) for width in own_widths
+    ]
+    for estimate in estimates(chosen, seed, kept, coordinates):
+        rows = similarity_rows(estimate, [*widths[0], *widths[1]], pairs, chosen)
         yield rows | {"other_depth": theirs}
 
 
@@ -257,14 +262,20 @@ def _encoder(source: TokenOptions, model: Model) -> Encode:
 
 
 def _aligned_states(
-    models: Sequence[Model], runnable: Sequence[RunnableModel], passages: Sequence[AlignedPassage]
-) -> list[list[Tensor]]:
-    """Of each model the states (n, E) at every depth, at the shared tokens.
+    models: Sequence[Model],
+    runnable: Sequence[RunnableModel],
+    passages: Sequence[AlignedPassage],
+    massive: Sequence[MassiveFound],
+) -> tuple[list[list[Tensor]], Tensor]:
+    """Of each model the states (n, E) at every depth, at the shared tokens, and (n,) of bool
+    whether the token is massive in either; `massive` takes in what is.
 
     Raises AnalysisError where a token's state is NaN or Inf, UsageError where they do not fit in
     memory.
     """
+    limits = (MassiveOptions().tokens, MassiveOptions().coordinates)
     found: list[list[Tensor]] = []
+    flagged = []
     for which, (opened, model) in enumerate(zip(models, runnable, strict=True)):
         depths = depths_of(layer.path for layer in opened.layers)
         batch = padded([passage.ids[which] for passage in passages], model.vocabulary_size)
@@ -273,21 +284,25 @@ def _aligned_states(
         places = torch.from_numpy(np.concatenate([p.shared[which] for p in passages]))
         chosen = torch.from_numpy(np.concatenate(rows)), places
         own: list[Tensor] = []
+        norms: list[Tensor] = []
 
         def keep(
             depth: int,
             states: Tensor,
             own: list[Tensor] = own,
+            norms: list[Tensor] = norms,
             valid: Tensor = valid,
-            chosen: tuple[Tensor, Tensor] = chosen,
             depths: int = depths,
         ) -> None:
             if depth == 0:
                 check_states(states, depths)
-            norms = torch.linalg.vector_norm(states.float(), dim=-1)
-            check_finite(depth, norms, valid.to(states.device), before=0)
-            own.append(states[chosen])
+            norms.append(lengths(states))
+            check_finite(depth, norms[-1], valid.to(states.device), before=0)
+            own.append(states.clone())
 
-        model.run(torch.from_numpy(batch.ids), on_states=keep)
-        found.append(own)
-    return found
+        model.run(torch.from_numpy(batch.ids), valid=padding_mask(model, valid), on_states=keep)
+        seen = Massive(own, norms, valid.to(own[0].device), limits)
+        massive[which].add(seen, BatchTokens(valid).position)
+        flagged.append(seen.tokens[chosen].cpu())
+        found.append([states[chosen] for states in own])
+    return found, flagged[0] | flagged[1]

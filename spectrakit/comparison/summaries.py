@@ -304,7 +304,7 @@ SUMMARIES = (
         kept=_of_a_layer, errors="bound", conditions=_memory_conditions,
     ),
     SummaryTable(
-        PROPAGATION.name, "depth", ("of", "token_set"), _flow,
+        PROPAGATION.name, "depth", ("of", "token_set", "coordinates"), _flow,
         kept=lambda row: row["position_low"] is None, errors="standard",
         conditions=_flow_conditions,
     ),
@@ -329,7 +329,7 @@ SUMMARIES = (
         conditions=_probe_conditions,
     ),
     SummaryTable(
-        SIMILARITY.name, "depth", ("token_set",), _alike,
+        SIMILARITY.name, "depth", ("token_set", "coordinates"), _alike,
         kept=_of_neighbours, errors="standard",
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.difference_blocks import other_differences, unlike_numbers
+from spectrakit.report.massive_lines import USUAL, is_usual
 from spectrakit.report.numbers import humanise
 from spectrakit.report.run_settings import other_settings
 from spectrakit.tables import SPECTRUM_SUMMARY
@@ -46,7 +47,7 @@ _EXPONENTS = {"largest_exponent": "largest", "mean_exponent": "mean"}
 _LAGS = {"mass at lag 0 all": "lag 0", "mass at lag 1 all": "lag 1"}
 _REACH = {"kernel lag_50 all": "half in", "kernel lag_50 without_first": "half w/o"}
 _SINK = {"kernel first_token_share all": "1st token"}
-#: Metrics of flow that have a line of their own, on the stream without the first token.
+#: Metrics of flow that have a line of their own, on the stream without what is massive.
 _FLOW = ("cosine_next", "inter_token_cosine", "normalised_variance", "effective_rank", "curvature")
 
 
@@ -94,7 +95,7 @@ def _between(comparison: Run, number: int) -> list[Row]:
     return [
         row
         for row in _rows(comparison, SIMILARITY.name, number)
-        if row["estimator"] == "cka" and row["value"] is not None
+        if row["estimator"] == "cka" and is_usual(row) and row["value"] is not None
     ]
 
 
@@ -138,7 +139,7 @@ def _flow(rows: Sequence[Row]) -> Table:
         chosen = [
             row
             for row in rows
-            if row["metric"] == f"{metric} stream without_first" and row["difference"] is not None
+            if row["metric"] == f"{metric} stream {USUAL} {USUAL}" and row["difference"] is not None
         ]
         if chosen:
             means = (

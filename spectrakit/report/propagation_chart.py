@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import AnalysisError
 from spectrakit.report.chart_style import ACCENT, BAR, data, figure_style, run_title
+from spectrakit.report.massive_lines import USUAL, left_out
 from spectrakit.tables.propagation_schema import PROPAGATION
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _COLOURS = (BAR, ACCENT, "#35b779", "#7b3294", "#999999", "#000000")
 _WIDTH, _HEIGHT, _GAP = 230, 150, 56
 _COLUMNS = 3
 
-_SETS = {"without_first": "without the first token", "all": "all tokens"}
+_SETS = {USUAL: "without massive tokens and coordinates", "all": "all tokens and coordinates"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def propagation_figure(*runs: Run) -> alt.VConcatChart:
         _record(row, label)
         for label, of_run in zip(labels, rows, strict=True)
         for row in of_run
-        if row["value"] is not None
+        if row["value"] is not None and row["token_set"] == row["coordinates"]
     ]
     depths = max(record["depth"] for record in records)
     charts = [_chart(panel, records, labels, depths) for panel in _PANELS]
@@ -83,14 +84,14 @@ def propagation_figure(*runs: Run) -> alt.VConcatChart:
         alt.hconcat(*charts[first : first + _COLUMNS], spacing=_GAP, bounds="flush")
         for first in range(0, len(charts), _COLUMNS)
     ]
-    style = figure_style(_title(runs), _subtitle(rows))
+    style = figure_style(_title(runs), _subtitle(runs, rows))
     style["resolve"] = alt.Resolve(scale=alt.ScaleResolveMap(color="shared"))
     return alt.vconcat(*grid, spacing=20, **style)
 
 
 def _rows(run: Run) -> list[Row]:
-    names = ["depth", "of", "metric", "token_set", "value", "standard_error", "sequences",
-             "seq_len"]  # fmt: skip
+    names = ["depth", "of", "metric", "token_set", "coordinates", "value", "standard_error",
+             "sequences", "seq_len"]  # fmt: skip
     table = run.table(PROPAGATION.name)
     rows: list[Row] = table.filter(table["position_low"].is_null()).select(names).to_pylist()
     if all(row["value"] is None for row in rows):
@@ -114,14 +115,19 @@ def _title(runs: Sequence[Run]) -> str:
     return run_title(runs[0]) if len(runs) == 1 else " and ".join(models)
 
 
-def _subtitle(rows: Sequence[list[Row]]) -> list[str]:
+def _subtitle(runs: Sequence[Run], rows: Sequence[list[Row]]) -> list[str]:
     sequences = max(row["sequences"] for row in rows[0])
     longest = max(of_run[0]["seq_len"] for of_run in rows)
     return [
         "the residual stream where it enters the first block (0) and leaves the others (1, 2, ...)",
         f"means over {sequences:,} sequences of up to {longest:,} tokens, and two standard errors",
-        "solid lines: without the first token of each sequence; dotted: all tokens",
+        f"solid lines: without massive tokens and coordinates{_how_many(runs)}; dotted: all",
     ]
+
+
+def _how_many(runs: Sequence[Run]) -> str:
+    """What of a single run was left out."""
+    return f" ({left_out(runs[0]) or 'there are none'})" if len(runs) == 1 else ""
 
 
 def _record(row: Row, label: str) -> Row:
@@ -186,6 +192,6 @@ def _colour(labels: Sequence[str]) -> alt.Color:
 
 
 def _dash() -> alt.StrokeDash:
-    dashes = [[1, 0] if name == "without_first" else [3, 3] for name in _SETS]
+    dashes = [[1, 0] if name == USUAL else [3, 3] for name in _SETS]
     scale = alt.Scale(domain=list(_SETS.values()), range=dashes)
     return alt.StrokeDash("tokens:N", title=None, scale=scale, legend=None)

@@ -21,6 +21,7 @@ from spectrakit.report.chart_style import (
     run_style,
 )
 from spectrakit.report.heat_map import SIDE, Side, heat_map, ticks
+from spectrakit.report.massive_lines import is_usual, left_out
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _WHOLE = 2 * SIDE + _GAP + 30
 
 _STRIP = 110
 _READ = ["depth", "other_depth", "estimator", "value", "tokens", "tokens_seen", "token_set",
-         "width", "reason"]  # fmt: skip
+         "coordinates", "width", "reason"]  # fmt: skip
 _CKA = {
     "cka": "Linear CKA, unbiased",
     "cka_minibatch": "Linear CKA, unbiased, of groups of tokens",
@@ -56,6 +57,7 @@ def similarity_figure(run: Run) -> alt.VConcatChart:
     """
     table = run.table(SIMILARITY.name)
     rows = table.filter(table["other_run"].is_null()).select(_READ).to_pylist()
+    rows = [row for row in rows if is_usual(row)]
     if not rows:
         raise AnalysisError(f"{run.manifest.model_id} has no similarities to draw")
     depths = max(row["other_depth"] for row in rows) + 1
@@ -70,16 +72,16 @@ def similarity_figure(run: Run) -> alt.VConcatChart:
         parts.append(alt.hconcat(*squares, spacing=_GAP))
     if "procrustes" in of:
         parts.append(_strip(of["procrustes"], depths, len(squares)))
-    return alt.vconcat(*parts, spacing=24, **run_style(run, _subtitle(rows)))
+    return alt.vconcat(*parts, spacing=24, **run_style(run, _subtitle(run, rows)))
 
 
-def _subtitle(rows: list[Row]) -> list[str]:
+def _subtitle(run: Run, rows: list[Row]) -> list[str]:
     first = rows[0]
-    every = first["token_set"] == "all"  # noqa: S105  (no password)
-    which = "" if every else " without the first of each sequence"
+    what = left_out(run)
+    without = f", without {what}" if what else "; no token or coordinate is massive"
     return [
         "the residual stream where it enters the first block (0) and leaves the others (1, 2, ...)",
-        f"{first['tokens_seen']:,} tokens{which}, {first['width']} features",
+        f"{first['tokens_seen']:,} tokens, {first['width']} features{without}",
     ]
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectrakit.report.empirical_memory_report import empirical_memory_report
+from spectrakit.report.massive_lines import is_usual, massive_lines
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
 from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
 from spectrakit.tables.similarity_schema import SIMILARITY
@@ -31,10 +32,13 @@ _SHOWN = {
 }
 _FLOW = (
     "the residual stream h: depth 0 enters the first block, depth l leaves the l-th; means without "
-    "the first token of each sequence: cosine of a token to itself at the next depth, and of two "
+    "massive tokens and coordinates: cosine of a token to itself at the next depth, and of two "
     "tokens; their variance over |h|^2; effective rank; angle between two updates in degrees"
 )
-_SIMILAR = "CKA and common nearest neighbours (kNN) of a depth with the next, and with the last"
+_SIMILAR = (
+    "CKA and common nearest neighbours (kNN) of a depth with the next, and with the last, without "
+    "massive tokens and coordinates"
+)
 _GAINS = (
     "what a small change of one token at depth 0 has become, over |h|: at that token, and at the "
     "next"
@@ -52,6 +56,8 @@ def states_report(run: Run) -> RenderableType:
         if table.name in run.tables:
             columns = columns_of(run.table(table.name).to_pylist())
             parts += [_table(columns), Text(legend, style="dim"), ""]
+    if lines := massive_lines(run):
+        parts += [Text("\n".join(lines)), ""]
     if EMPIRICAL_MEMORY.name in run.tables:
         parts += [*empirical_memory_report(run), ""]
     return Group(*parts)
@@ -60,7 +66,7 @@ def states_report(run: Run) -> RenderableType:
 def _flow(rows: Iterable[Row]) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for row in rows:
-        whole = row["position_low"] is None and row["token_set"] == "without_first"  # noqa: S105
+        whole = row["position_low"] is None and is_usual(row)
         if whole and row["of"] == "stream" and row["metric"] in _SHOWN:
             column = found.setdefault(_SHOWN[row["metric"]], {})
             if row["value"] is not None:
@@ -71,7 +77,7 @@ def _flow(rows: Iterable[Row]) -> dict[str, dict[int, float]]:
 def _similar(rows: Iterable[Row]) -> dict[str, dict[int, float]]:
     """Likeness to the next depth and to the last."""
     found: dict[str, dict[int, float]] = {}
-    rows = [row for row in rows if row["estimator"] in ("cka", "mutual_knn")]
+    rows = [row for row in rows if row["estimator"] in ("cka", "mutual_knn") and is_usual(row)]
     last = max((row["other_depth"] for row in rows), default=0)
     for row in rows:
         if row["value"] is None or row["depth"] == row["other_depth"]:

@@ -27,24 +27,36 @@ else:
     torch = lazy_import("torch")
 
 
-def dimensions(states: Tensor, tokens: BatchTokens, most: int) -> Tensor:
-    """Effective rank and participation ratio of each sequence of states (B, T, E): (2, B, 2).
+def tokens_taken(tokens: BatchTokens, most: int) -> Tensor:
+    """How many tokens `dimensions` takes from each sequence, for each of `TOKEN_SETS`: (B, 3)."""
+    found = [
+        tokens.weights[index][:, _spread_evenly(valid, most)].sum(1)
+        for index, valid in enumerate(tokens.valid)
+    ]
+    return torch.stack(found)
 
-    The last axis is that of `TOKEN_SETS`; both sets share the tokens that were taken, but for the
-    first. NaN where a set has fewer than two tokens, or no variance.
+
+def dimensions(states: Tensor, tokens: BatchTokens, most: int) -> Tensor:
+    """Effective rank and participation ratio of each sequence of states (B, T, E): (2, B, 3).
+
+    The last axis is that of `TOKEN_SETS`; the sets share the tokens that were taken, but for those
+    they leave out. NaN where a set has fewer than two tokens, or no variance.
     """
-    found = states.new_full((2, len(states), 2), torch.nan, dtype=torch.float64, device="cpu")
+    found = states.new_full((2, len(states), 3), torch.nan, dtype=torch.float64, device="cpu")
     for index, sequence in enumerate(states):
         chosen = _spread_evenly(tokens.valid[index], most)
         if len(chosen) == 0:
             continue
         taken = sequence[chosen].double()
-        # Around one of the tokens: what they have in common does not cost digits, and tokens that
-        # are all the same have a Gram matrix of zeros.
-        taken = taken - taken[-1]
+        # Around their median: what they have in common does not cost digits, nor does a massive
+        # one, and tokens that are all the same have a Gram matrix of zeros.
+        taken = taken - taken.median(0).values
         gram = (taken @ taken.T).cpu()
-        for which, part in enumerate((gram, gram[1:, 1:])):
-            found[:, index, which] = dimensions_of_gram(part)
+        ordinary = tokens.ordinary[index, chosen].nonzero().flatten().cpu()
+        parts = (gram, gram[1:, 1:], gram[ordinary[:, None], ordinary])
+        for which, part in enumerate(parts):
+            same = which == 2 and len(part) == len(gram)
+            found[:, index, which] = found[:, index, 0] if same else dimensions_of_gram(part)
     return found
 
 

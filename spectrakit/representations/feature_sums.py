@@ -8,8 +8,12 @@
     sum_i r_i              = |s|^2 - sum k_i
 
 These are polynomials in the features, so the sums of two shards about one centre add up, and sums
-about another centre follow from them. The centre is the mean of the first tokens: without it the
-differences above lose the digits that a large mean takes. Everything is in float64.
+about another centre follow from them. The centre is a median of the first tokens: without it the
+differences above lose the digits that a large mean takes. Everything is in float64. A token R times
+as long as the others has k_i l_i of R^4, and what is left after the differences is of R^2: far
+tokens are kept apart, with their pairs written out,
+
+    sum_{j != e} K_ej L_ej = x_e^T M y_e + ...        r_e = x_e.s + ...        e a far token
 
 It takes n sum E_a E_b multiplications over pairs of S sets: more than tiles of Gram matrices do for
 few tokens, less for many, and memory for a matrix (E_a, E_b) of every pair whatever n is.
@@ -22,12 +26,17 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.representations.hsic import PairSums
+from spectrakit.representations.kernels import robust_centre
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 else:
     torch = lazy_import("torch")
+
+#: |x|^2 over its median from which on a token is far, and how many are kept apart.
+_FAR = 1e6
+_MOST_FAR = 256
 
 
 class FeatureSums:
@@ -43,6 +52,7 @@ class FeatureSums:
         self._quartics = torch.zeros(0)  # sum of k_a k_b, (S, S)
         self._energy = torch.zeros(0)  # sum of |x_a|^2 before the centre is taken off, (S,)
         self._rounding = 0.0
+        self._far: list[Tensor] = []  # features of far tokens, (m, E_a)
 
     @staticmethod
     def bytes_for(widths: Sequence[int]) -> int:
@@ -53,9 +63,10 @@ class FeatureSums:
         """Take in tokens: S tensors (n, E)."""
         if self.n == 0:
             self._start(features)
+        self.n += len(features[0])
+        features = self._without_far(features)
         centred = [own.double() - c for own, c in zip(features, self._centres, strict=True)]
         squares = torch.stack([own.square().sum(1) for own in centred])  # (S, n)
-        self.n += squares.shape[1]
         self._squares += squares.sum(1)
         self._quartics += squares @ squares.mT
         self._energy += torch.stack([own.double().square().sum() for own in features])
@@ -65,10 +76,22 @@ class FeatureSums:
             for b in range(a, len(centred)):
                 self._products[a, b].addmm_(own.mT, centred[b])
 
+    def _without_far(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Those tokens but the far ones, which are kept apart as long as they are few."""
+        pairs = zip(features, self._centres, strict=True)
+        squares = torch.stack([(own.double() - c).square().sum(1) for own, c in pairs])
+        far = (squares > _FAR * squares.median(1, keepdim=True).values).any(0)
+        if not 0 < int(far.sum()) <= _MOST_FAR - len(self._far[0]):
+            return list(features)
+        pairs = zip(self._far, features, strict=True)
+        self._far = [torch.cat([kept, own[far].double()]) for kept, own in pairs]
+        return [own[~far] for own in features]
+
     def _start(self, features: Sequence[Tensor]) -> None:
         sets = len(features)
         zeros = features[0].new_zeros
-        self._centres = [own.mean(0, dtype=torch.float64) for own in features]
+        self._centres = [robust_centre(own) for own in features]
+        self._far = [zeros(0, own.shape[1], dtype=torch.float64) for own in features]
         self._products = {
             (a, b): zeros(features[a].shape[1], features[b].shape[1], dtype=torch.float64)
             for a in range(sets)
@@ -90,6 +113,8 @@ class FeatureSums:
             return
         other._move_to(self._centres)
         self.n += other.n
+        pairs = zip(self._far, other._far, strict=True)
+        self._far = [torch.cat([own, theirs]) for own, theirs in pairs]
         self._squares += other._squares
         self._quartics += other._quartics
         self._energy += other._energy
@@ -103,7 +128,8 @@ class FeatureSums:
 
     def _move_to(self, centres: Sequence[Tensor]) -> None:
         """The sums about other centres: x_a becomes x_a - d_a, and k_a k_a - 2 d_a.x_a + D_a."""
-        n, sums, products, weighted = self.n, self._sums, self._products, self._weighted
+        sums, products, weighted = self._sums, self._products, self._weighted
+        n = self.n - len(self._far[0])
         d = [new - old for new, old in zip(centres, self._centres, strict=True)]
         D = torch.stack([own.square().sum() for own in d])
         along = torch.stack([own @ s for own, s in zip(d, sums, strict=True)])
@@ -126,23 +152,42 @@ class FeatureSums:
         self._squares, self._quartics = squares, quartics
         self._centres = list(centres)
 
-    def pair_sums(self) -> PairSums:
-        """The sums that HSIC_1 is made of."""
-        sets = len(self._sums)
-        norms, crossed = torch.zeros(2, sets, sets, dtype=torch.float64)
+    def pair_sums(self, more: Sequence[Tensor] | None = None) -> PairSums:
+        """The sums that HSIC_1 is made of; `more`: tokens to count besides, S tensors (m, E)."""
+        apart = self._apart(more)
+        sets, far = len(self._sums), len(apart[0])
+        n = self.n - len(self._far[0]) + far
+        zeros = self._quartics.new_zeros
+        norms, crossed, pairs = zeros(3, sets, sets)
+        total = [s + own.sum(0) for s, own in zip(self._sums, apart, strict=True)]
         for (a, b), M in self._products.items():
             norms[a, b] = norms[b, a] = M.square().sum()
-            crossed[a, b] = crossed[b, a] = self._sums[a] @ M @ self._sums[b]
-        quartics, squares = self._quartics.cpu(), self._squares.cpu()
-        weighted = torch.stack([s @ w for s, w in zip(self._sums, self._weighted, strict=True)])
-        weighted = weighted.cpu()
-        norm = torch.stack([s.square().sum() for s in self._sums]).cpu()
-        spread = squares - norm / self.n
+            crossed[a, b] = crossed[b, a] = total[a] @ M @ total[b]
+            pairs[a, b] = pairs[b, a] = ((apart[a] @ M) * apart[b]).sum()
+        among = torch.stack([own @ own.mT for own in apart])  # (S, m, m)
+        among.diagonal(dim1=1, dim2=2).zero_()
+        flat = among.flatten(1)
+        by_far = torch.stack([own @ s for own, s in zip(apart, self._sums, strict=True)])
+        by_far += among.sum(2)
+        weighted = torch.stack([s @ w for s, w in zip(total, self._weighted, strict=True)])
+        norm = torch.stack([s @ t for s, t in zip(self._sums, total, strict=True)])
+        squares = self._squares + torch.stack([own.square().sum() for own in apart])
+        spread = squares - torch.stack([s.square().sum() for s in total]) / n
+        energy = self._energy + torch.stack([
+            (own + c).square().sum() for own, c in zip(apart, self._centres, strict=True)
+        ])  # fmt: skip
         return PairSums(
-            self.n,
-            inner=norms - quartics,
-            rows=crossed - weighted - weighted.mT + quartics,
-            total=norm - squares,
-            constant=spread <= (16 * self._rounding) ** 2 * self._energy.cpu(),
+            n,
+            inner=(norms - self._quartics + 2 * pairs + flat @ flat.mT).cpu(),
+            rows=(crossed - weighted - weighted.mT + self._quartics + by_far @ by_far.mT).cpu(),
+            total=(norm - self._squares + by_far.sum(1)).cpu(),
+            constant=(spread <= (16 * self._rounding) ** 2 * energy).cpu(),
             rounding=16 * torch.finfo(torch.float64).eps,
         )
+
+    def _apart(self, more: Sequence[Tensor] | None) -> list[Tensor]:
+        """The tokens whose pairs are written out, without the centre: S tensors (m, E)."""
+        kept = self._far
+        if more is not None:
+            kept = [torch.cat([own, m.double()]) for own, m in zip(kept, more, strict=True)]
+        return [own - c for own, c in zip(kept, self._centres, strict=True)]

@@ -2,11 +2,14 @@
 
     tiles of Gram matrices:  n^2 sum_a E_a / 2         keeps the features of n tokens
     sums over features:      n sum_{a<=b} E_a E_b,     keeps a matrix for each pair of sets
-                             in float64
 
-multiplications, for S sets of width E. Tokens are kept as they come; as soon as there are more of
-them than make the sums cheaper, the sums take over and go on for ever. Where their matrices do not
-fit, tokens are kept up to the limit, and beyond it a random sample of them (see token_sample.py).
+multiplications in float64, for S sets of width E. Tokens are kept as they come; as soon as there
+are more of them than make the sums cheaper, the sums take over and go on for ever. Where their
+matrices do not fit, tokens are kept up to the limit, and beyond it a random sample of them (see
+token_sample.py).
+
+Massive tokens (see massive.py) are kept beside the others, so that there are values with and
+without them, and none of the latter from a difference of the former.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
-#: A product in float64 costs as much as this many in float32.
-_FLOAT64_COST = 2
 #: One part in so many of the memory is for working with what is kept.
 _WORKING = 4
+#: Massive tokens are kept up to so many, then a random sample of them.
+_MASSIVE = 256
 #: Fewer tokens than these say nothing.
 _FEWEST = 64
 
@@ -62,7 +65,7 @@ class Keeping:
             )
             raise MemoryError(message)
         summed = FeatureSums.bytes_for(widths)
-        cheaper_beyond = 2 * _FLOAT64_COST * summed // 8 // sum(widths)
+        cheaper_beyond = 2 * summed // 8 // sum(widths)
         beside = (free - summed) // row
         if beside >= max(1, at_least):
             return cls(min(max(cheaper_beyond, at_least), beside), sums=True)
@@ -80,6 +83,8 @@ class LinearHSIC:
         self._sums: FeatureSums | None = None
         #: The tokens that are kept: all, or a random sample of them.
         self.sample = TokenSample(0)
+        #: Massive tokens, which the caller adds here.
+        self.massive = TokenSample(_MASSIVE)
 
     def add(self, features: Sequence[Tensor], priorities: Tensor) -> None:
         """Take in tokens: S tensors (n, E), and their priorities (n,).
@@ -96,10 +101,11 @@ class LinearHSIC:
 
     def merge(self, other: LinearHSIC) -> None:
         """Take in what `other` saw of the same sets on other tokens."""
+        self.massive.merge(other.massive)
         if other._keeping is None:
             return
         if self._keeping is None:
-            self.__dict__.update(other.__dict__)
+            self.__dict__.update(other.__dict__ | {"massive": self.massive})
             return
         if self._overflows(other.sample.offered):
             self._summed().merge(other._summed())
@@ -118,11 +124,25 @@ class LinearHSIC:
                 self._sums.add(self.sample.features())
         return self._sums
 
-    def pair_sums(self) -> PairSums:
+    def features(self, at_most: int | None = None, *, with_massive: bool = False) -> list[Tensor]:
+        """The features of the kept tokens of lowest priority: S tensors (n, E), in their order."""
+        if not with_massive or not len(self.massive):
+            return self.sample.features(at_most)
+        ordinary, massive = self.sample.features(), self.massive.features()
+        if not len(self.sample):
+            return [own[:at_most] for own in massive]
+        order = torch.cat([self.sample.priorities, self.massive.priorities]).argsort(stable=True)
+        if not (self.sample.whole and self.massive.whole):
+            order = order[: len(self.sample)]  # of those below, none was left out
+        order = order[:at_most]
+        pairs = zip(ordinary, massive, strict=True)
+        return [torch.cat([own, more])[order] for own, more in pairs]
+
+    def pair_sums(self, *, with_massive: bool = False) -> PairSums:
         """What HSIC_1 is made of, over all tokens or, where they did not fit, over the sample."""
-        if self._sums is not None:
-            return self._sums.pair_sums()
-        return pair_sums(self.sample.features(), edge=self.edge)
+        if self._sums is None:
+            return pair_sums(self.features(with_massive=with_massive), edge=self.edge)
+        return self._sums.pair_sums(self.massive.features() if with_massive else None)
 
     @property
     def edge(self) -> int:

@@ -3,7 +3,9 @@
     m(X, Y) = 1/(n k) sum_i |N_k(x_i) & N_k(y_i)|          N_k: the k tokens of largest cosine
 
 (Huh et al. 2024, "The Platonic representation hypothesis", section 2 and appendix.) It lies in
-[0, 1] and looks at the neighbourhood of every token alone.
+[0, 1] and looks at the neighbourhood of every token alone. Cosines are ranked by the distances of
+the unit vectors, |u - v|^2 = 2 - 2 cos, in float64 and around a centre of theirs: where all tokens
+share a large mean the cosines differ in their last digits alone.
 
 **Permutation null.** With a_ij = 1 where j is among the neighbours of i, m n k = sum a_ij b_ij.
 With the tokens of y permuted its mean is n k^2 / (n-1), and its variance is Mantel's (1967) for
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.representations.cka import Alignment
 from spectrakit.representations.hsic import FEWEST_TOKENS, TooFewTokens
+from spectrakit.representations.kernels import robust_centre, squared_distances
 
 if TYPE_CHECKING:
     import torch
@@ -34,13 +37,15 @@ _BLOCK = 1024
 
 def nearest_neighbours(features: Tensor, k: int) -> Tensor:
     """The k other tokens of largest cosine with each of the tokens (n, E): (n, k)."""
-    widened = features.to(torch.promote_types(features.dtype, torch.float32))
-    unit = torch.nn.functional.normalize(widened, dim=1)
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    without_direction = ~unit.any(1)
+    unit = unit - robust_centre(unit)
     found = []
     for start in range(0, len(unit), _BLOCK):
-        cosine = unit[start : start + _BLOCK] @ unit.mT
-        cosine.diagonal(offset=start).fill_(-2.0)
-        found.append(cosine.topk(k, sorted=False).indices)
+        distances = squared_distances(unit[start : start + _BLOCK], unit)
+        distances[:, without_direction] = 2.0  # a cosine of 0
+        distances.diagonal(offset=start).fill_(torch.inf)
+        found.append(distances.topk(k, largest=False, sorted=False).indices)
     return torch.cat(found)
 
 

@@ -10,7 +10,7 @@ there or in its neighbourhood without a formula, and these are ours. Both are al
 mean of ||h_i||^2: the variance is then 0 where all tokens are the same and 1 where their mean is 0,
 and the energy is 2 for tokens that are independent, of mean 0.
 
-h (B, T, E) states, 0 on padding; everything comes back as (B, 2) of float64, for the `TOKEN_SETS`
+h (B, T, E) states, 0 on padding; everything comes back as (B, 3) of float64, for the `TOKEN_SETS`
 of each sequence, NaN where there are too few tokens or nothing to divide by.
 """
 
@@ -30,9 +30,9 @@ else:
 
 
 def lengths(states: Tensor) -> Tensor:
-    """||h|| of states (..., E), as float64 (...)."""
-    norms: Tensor = torch.linalg.vector_norm(states, dim=-1)
-    return norms.double()
+    """||h|| of states (..., E), summed in float64: (...)."""
+    norms: Tensor = torch.linalg.vector_norm(states, dim=-1, dtype=torch.float64)
+    return norms
 
 
 def inter_token_cosine(states: Tensor, norms: Tensor, tokens: BatchTokens) -> Tensor:
@@ -42,9 +42,7 @@ def inter_token_cosine(states: Tensor, norms: Tensor, tokens: BatchTokens) -> Te
     """
     directed = norms > 0
     inverse = torch.where(directed & tokens.valid, 1 / norms, 0.0)
-    rest = _weighted_sum(states, inverse * tokens.rest).double()
-    first = tokens.of_first(states) * tokens.of_first(inverse)[:, None]
-    total = torch.stack([rest + first, rest], 1).square().sum(-1)
+    total = torch.bmm(tokens.weights * inverse.unsqueeze(1), states.double()).square().sum(-1)
     count = tokens.sums(directed.double())
     return _ratio(total - count, count * (count - 1))
 
@@ -52,16 +50,16 @@ def inter_token_cosine(states: Tensor, norms: Tensor, tokens: BatchTokens) -> Te
 def token_variance(states: Tensor, tokens: BatchTokens) -> Tensor:
     """The mean squared distance from the mean token.
 
-    States are centred on the mean of all but the first token, so that nothing cancels: neither in
-    tokens that are nearly the same, nor where the first is far longer than the others.
+    States are centred on the mean of those that are not massive, so that nothing cancels: neither
+    in tokens that are nearly the same, nor where one is far longer than the others.
     """
-    count, count_rest = tokens.counts.unbind(-1)
-    share = tokens.rest / count_rest.clamp(min=1)[:, None]
-    centred = lengths(states - _weighted_sum(states, share)[:, None]).square()
-    _, rest = tokens.sums(centred).unbind(-1)
-    every = rest + tokens.of_first(centred) * (count - 1) / count
-    variance = _ratio(torch.stack([every, rest], -1), tokens.counts)
-    return variance.masked_fill(tokens.counts < 2, torch.nan)
+    states = states.double()
+    centre = tokens.ordinary / tokens.ordinary.sum(1, keepdim=True).clamp(min=1)
+    centred = states - torch.bmm(centre.unsqueeze(1).double(), states)
+    share = tokens.weights / tokens.counts.clamp(min=1).unsqueeze(-1)
+    means = torch.bmm(share, centred).square().sum(-1)
+    variance = _ratio(tokens.sums(lengths(centred).square()), tokens.counts) - means
+    return variance.clamp(min=0).masked_fill(tokens.counts < 2, torch.nan)
 
 
 def dirichlet_energy(states: Tensor, tokens: BatchTokens) -> Tensor:
@@ -79,11 +77,6 @@ def mean_square(norms: Tensor, tokens: BatchTokens) -> Tensor:
 def normalised(energy: Tensor, square: Tensor) -> Tensor:
     """`energy` over `mean_square`; NaN where all states are 0."""
     return _ratio(energy, square)
-
-
-def _weighted_sum(states: Tensor, weights: Tensor) -> Tensor:
-    """The sum over tokens of weights (B, T) times states (B, T, E): (B, E)."""
-    return torch.bmm(weights.to(states.dtype).unsqueeze(1), states).squeeze(1)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -3,6 +3,9 @@
     K = [ K_11  K_12  ... ]      a tile K_IJ of every feature set at once: (S, I, J)
         [  .    K_22  ... ]      its products between sets: (S, I J) (I J, S)
 
+Products are in float64: U-centring takes away what one huge token adds to all rows, and in float32
+the digits of the others would go with it (SmolLM2 has tokens of 170 times the median norm).
+
 Only tiles on and above the diagonal are made, the others are their mirror images. It takes
 n^2 sum(E) / 2 multiplications for S sets of n tokens and width E, and n^2 S^2 / 2 for all pairs.
 Kept features, and one tile of every set with its tokens, are all the memory it takes.
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.representations.hsic import PairSums
-from spectrakit.representations.kernels import Kernel, Linear
+from spectrakit.representations.kernels import Kernel, Linear, robust_centre
 
 if TYPE_CHECKING:
     import torch
@@ -44,19 +47,16 @@ def pair_sums(
     features: Sequence[Tensor],
     kernel: Kernel | None = None,
     *,
-    dtype: torch.dtype | None = None,
     edge: int = LONGEST_EDGE,
 ) -> PairSums:
     """The sums that HSIC_1 is made of, of all pairs of feature sets.
 
     features: S tensors (n, E), tokens in the same order; widths may differ. kernel: linear if None.
-    dtype: of the products, by default the features' own but float32 at least; sums over tiles are
-    in float64. edge: tokens along a tile.
+    edge: tokens along a tile.
     """
     n, sets = len(features[0]), len(features)
     kernel = kernel or Linear()
-    dtype = dtype or working_dtype(features)
-    groups = [_OfOneWidth(features, group, dtype) for group in _by_width(features)]
+    groups = [_OfOneWidth(features, group) for group in _by_width(features)]
     inner = torch.zeros(sets, sets, dtype=torch.float64, device=features[0].device)
     rows = torch.zeros(sets, n, dtype=torch.float64, device=features[0].device)
     blocks = [slice(start, min(start + edge, n)) for start in range(0, n, edge)]
@@ -71,32 +71,29 @@ def pair_sums(
             if here == there:
                 tiles.diagonal(dim1=1, dim2=2).zero_()
             flat = tiles.flatten(1)
-            inner += (1 if here == there else 2) * (flat @ flat.mT).double()
-            rows[:, here] += tiles.sum(2).double()
+            inner += (1 if here == there else 2) * (flat @ flat.mT)
+            rows[:, here] += tiles.sum(2)
             if here != there:
-                rows[:, there] += tiles.sum(1).double()
+                rows[:, there] += tiles.sum(1)
     constant = torch.cat([group.constant() for group in groups])
     # From the order of the groups to that of the sets.
     order = torch.tensor([index for group in groups for index in group.sets]).argsort()
     inner, rows, constant = inner[order][:, order], rows[order], constant[order]
-    rounding = 16 * torch.finfo(dtype).eps
+    rounding = 16 * torch.finfo(torch.float64).eps
     return PairSums(n, inner, rows @ rows.mT, rows.sum(1), constant, rounding)
 
 
 class _OfOneWidth:
     """The feature sets of one width: a few large products are faster than many small ones."""
 
-    def __init__(self, features: Sequence[Tensor], sets: list[int], dtype: torch.dtype) -> None:
+    def __init__(self, features: Sequence[Tensor], sets: list[int]) -> None:
         self.sets = sets
         self._features = [features[index] for index in sets]
-        self._dtype = dtype
-        self._means = torch.stack(
-            [own.mean(0, keepdim=True, dtype=dtype) for own in self._features]
-        )
+        self._centres = torch.stack([robust_centre(own) for own in self._features]).unsqueeze(1)
 
     def tokens(self, which: slice) -> Tensor:
-        """Those tokens without their mean: (G, I, E)."""
-        return torch.stack([own[which] for own in self._features]).to(self._dtype).sub_(self._means)
+        """Those tokens without their centre: (G, I, E) of float64."""
+        return torch.stack([own[which] for own in self._features]).double().sub_(self._centres)
 
     def constant(self) -> Tensor:
         """Whether their tokens differ from the mean by its rounding alone: (G,) of bool."""

@@ -70,6 +70,15 @@ class TokenSample:
         return min(self.offered, self.capacity)
 
     @property
+    def priorities(self) -> Tensor:
+        """Of the kept tokens, in the order of `features`: (n,)."""
+        held = len(self)
+        if self._priorities is None:
+            return torch.zeros(0, dtype=torch.int64)
+        found: Tensor = self._priorities[:held].sort(stable=True).values
+        return found
+
+    @property
     def whole(self) -> bool:
         """Whether every token is in it."""
         return self.offered <= self.capacity

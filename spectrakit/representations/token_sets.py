@@ -1,8 +1,8 @@
-"""Which tokens of a batch are counted: all of each sequence, or all but its first.
+"""Which tokens of a batch are counted: all, all but the first of a sequence, or but massive ones.
 
-The first token is apart because attention layers park their unused weight on it: its states are
-often a hundred times longer than the others', and then it alone decides means of cosines and
-variances.
+The states of massive tokens are a hundred times longer than the others', and then they alone decide
+means of cosines and variances (see massive.py); attention layers park unused weight on them. Often
+it is the first token of a sequence, not always, and not that token alone.
 
 B batch, T tokens.
 """
@@ -24,7 +24,7 @@ else:
     torch = lazy_import("torch")
 
 #: The sets, in the order of the last axis of everything that is computed for both.
-TOKEN_SETS = ("all", "without_first")
+TOKEN_SETS = ("all", "without_first", "without_massive")
 
 #: Bins of positions: 0, 1, 2-3, 4-7, ...; enough for any sequence.
 POSITION_BINS = 32
@@ -32,9 +32,14 @@ POSITION_BINS = 32
 
 @dataclass(frozen=True)
 class BatchTokens:
-    """The tokens of a batch, valid (B, T) of bool: False on padding before or after the text."""
+    """The tokens of a batch.
+
+    valid: (B, T) of bool, False on padding before or after the text. massive: (B, T) of bool, the
+    tokens that are; None where they are not known.
+    """
 
     valid: Tensor
+    massive: Tensor | None = None
 
     @cached_property
     def padded(self) -> bool:
@@ -57,19 +62,24 @@ class BatchTokens:
         return self.valid & (self.position > 0)
 
     @cached_property
-    def counts(self) -> Tensor:
-        """Tokens of each sequence in each of the `TOKEN_SETS`: (B, 2) of float64."""
-        return torch.stack([self.valid.sum(1), self.rest.sum(1)], -1).double()
+    def ordinary(self) -> Tensor:
+        """Valid tokens that are not massive: (B, T) of bool."""
+        return self.valid if self.massive is None else self.valid & ~self.massive
 
     @cached_property
-    def _weights(self) -> Tensor:
-        """1 for the tokens of each set: (B, 2, T) of float64."""
-        return torch.stack([self.valid, self.rest], 1).double()
+    def counts(self) -> Tensor:
+        """Tokens of each sequence in each of the `TOKEN_SETS`: (B, 3) of float64."""
+        return self.weights.sum(-1)
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """1 for the tokens of each set: (B, 3, T) of float64."""
+        return torch.stack([self.valid, self.rest, self.ordinary], 1).double()
 
     @cached_property
     def neighbours(self) -> Tensor:
-        """1 for the tokens of each set whose next one is in it too: (B, 2, T - 1)."""
-        return self._weights[..., :-1] * self._weights[..., 1:]
+        """1 for the tokens of each set whose next one is in it too: (B, 3, T - 1)."""
+        return self.weights[..., :-1] * self.weights[..., 1:]
 
     @cached_property
     def bins(self) -> Tensor:
@@ -78,16 +88,12 @@ class BatchTokens:
         return torch.frexp(self.position.clamp(min=0).double()).exponent.long()
 
     def sums(self, values: Tensor) -> Tensor:
-        """Values (B, T) of float64, summed over the tokens of each set: (B, 2)."""
-        return torch.einsum("bst,bt->bs", self._weights, values)
-
-    def of_first(self, values: Tensor) -> Tensor:
-        """The first token's entry of values (B, T, ...) for each sequence: (B, ...)."""
-        return values[torch.arange(len(values), device=values.device), self.first]
+        """Values (B, T) of float64, summed over the tokens of each set: (B, 3)."""
+        return torch.einsum("bst,bt->bs", self.weights, values)
 
     def without_padding(self, states: Tensor) -> Tensor:
-        """A copy of states (B, T, E), in float32 at least, that is 0 on padding."""
-        wide = states.to(torch.promote_types(states.dtype, torch.float32), copy=True)
+        """A copy of states (B, T, E) in float64 that is 0 on padding."""
+        wide = states.to(torch.float64, copy=True)
         return wide.masked_fill_(~self.valid.unsqueeze(-1), 0.0) if self.padded else wide
 
 

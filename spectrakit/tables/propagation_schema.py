@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from spectrakit.tables.columns import Column, TableSchema
+from spectrakit.tables.massive_schema import COORDINATES, token_set_column
 
 #: The residual stream, or what a block adds to it.
 Of: TypeAlias = Literal["stream", "update"]
@@ -66,8 +67,8 @@ PROPAGATION = TableSchema(
                "the block that ends here added to it)."),
         Column("metric", "string", f"By token: {_listed(TOKEN_METRICS)}. By sequence: "
                f"{_listed(SEQUENCE_METRICS)}."),
-        Column("token_set", "string", "all, or without_first: attention models may park a huge "
-               "state on a sequence's first token."),
+        token_set_column(),
+        COORDINATES,
         Column("position_low", "int64", "First position of the bin, from 0; null for all "
                "positions.", "token", nullable=True),
         Column("position_high", "int64", "Last position of the bin.", "token", nullable=True),

@@ -12,6 +12,7 @@ from math import inf
 from spectrakit.tables.columns import Column, TableSchema
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
 from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.tables.massive_schema import MASSIVE
 from spectrakit.tables.memory_schema import MEMORY_FUNCTION, MEMORY_SUMMARY
 from spectrakit.tables.probe_schema import PROBE
 from spectrakit.tables.propagation_schema import PERTURBATION, PROPAGATION
@@ -348,6 +349,7 @@ TABLES = (
     SIMILARITY,
     PROPAGATION,
     PERTURBATION,
+    MASSIVE,
     PROBE,
     EMPIRICAL_MEMORY,
     DECAY_DISTANCE,

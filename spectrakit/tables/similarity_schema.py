@@ -6,6 +6,7 @@ Nothing is computed here; see `spectrakit.representations` for the formulas.
 from __future__ import annotations
 
 from spectrakit.tables.columns import Column, TableSchema
+from spectrakit.tables.massive_schema import COORDINATES, token_set_column
 
 REASONS = {
     "too-few-tokens": "fewer tokens than the estimator needs",
@@ -31,7 +32,8 @@ def _optional(name: str, meaning: str) -> Column:
 
 SIMILARITY = TableSchema(
     "similarity",
-    "two depths of the residual stream and an estimator of how alike they are; each pair once",
+    "two depths of the residual stream and an estimator of how alike they are; each pair once for "
+    "every set of tokens and coordinates",
     (
         Column("depth", "int32", "0 where the residual stream enters the first block, l where it "
                "leaves the l-th."),
@@ -52,8 +54,8 @@ SIMILARITY = TableSchema(
         Column("tokens", "int64", "Tokens (n) that the value is of.", "token"),
         Column("tokens_seen", "int64", "Tokens of the run; where `tokens` is less, those are a "
                "random sample.", "token"),
-        Column("token_set", "string", "all, or without_first: attention models may park a huge "
-               "state on a sequence's first token."),
+        token_set_column(" Under --without-first, first tokens are in none of them."),
+        COORDINATES,
         Column("width", "int32", "Features of a token at `depth`. Values of mutual_knn and "
                "procrustes depend on width over tokens."),
         Column("other_width", "int32", "Features of a token at the other depth."),

@@ -53,9 +53,9 @@ def table(*batches, **options):
     return finished(seen_by(new(**options), *batches))
 
 
-def value(found, metric, depth, of="stream", token_set="all", position=None):
+def value(found, metric, depth, of="stream", token_set="all", position=None, coordinates="all"):
     rows = found.query("metric == @metric and depth == @depth and of == @of")
-    rows = rows[rows["token_set"] == token_set]
+    rows = rows[(rows["token_set"] == token_set) & (rows["coordinates"] == coordinates)]
     where = rows["position_low"].isna() if position is None else rows["position_low"] == position
     (row,) = rows[where].to_dict("records")
     return row["value"]
@@ -64,13 +64,15 @@ def value(found, metric, depth, of="stream", token_set="all", position=None):
 def test_every_depth_has_every_metric_a_value_or_a_reason():
     states = walk()
     found = table((states, every(states)))
+    assert set(found["coordinates"]) == {"all", "without_massive"}
+    found = found[found["coordinates"] == "all"]
     whole = found[found["position_low"].isna()]
     expected = [
         (depth, of, metric, token_set)
         for depth in range(4)
         for of in (METRICS if depth else ("stream",))
         for metric in METRICS[of]
-        for token_set in ("all", "without_first")
+        for token_set in ("all", "without_first", "without_massive")
     ]
     keys = whole[["depth", "of", "metric", "token_set"]].itertuples(index=False, name=None)
     assert list(keys) == expected

@@ -51,6 +51,11 @@ def table(analysis):
     return analysis.sink.run.table("similarity").to_pandas()
 
 
+def view(found, token_set="without_massive", coordinates="without_massive"):
+    """The rows of some tokens and coordinates."""
+    return found[(found["token_set"] == token_set) & (found["coordinates"] == coordinates)]
+
+
 def matrix(found, estimator="cka", column="value"):
     rows = found[found["estimator"] == estimator]
     size = int(rows["other_depth"].max()) + 1
@@ -96,9 +101,9 @@ def test_first_tokens_may_be_left_out():
     whole = table(seen((at_depths, valid)))
     found = table(seen((at_depths, valid), options=replace(ONLY_CKA, without_first=True)))
     np.testing.assert_allclose(np.nan_to_num(matrix(found)), expected((at_depths, rest)), atol=1e-9)
-    assert matrix(whole)[1, 3] > 0.99 > 0.8 > matrix(found)[1, 3]
-    assert set(whole["token_set"]) == {"all"}
-    assert set(found["token_set"]) == {"without_first"}
+    assert matrix(view(whole, "all", "all"))[1, 3] > 0.99 > 0.8 > matrix(found)[1, 3]
+    assert set(whole["token_set"]) == {"all", "without_massive"}
+    assert set(found["token_set"]) == {"without_first", "without_massive"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,7 @@ def test_every_estimator_has_its_pairs_and_its_numbers():
     options = SimilarityOptions(
         ESTIMATORS, sample_tokens=70, neighbours=4, group_tokens=32, bandwidth=0.5, permutations=3
     )
-    found = table(seen(states(widths=(12, 12, 16)), options=options))
+    found = view(table(seen(states(widths=(12, 12, 16)), options=options)))
     assert tuple(dict.fromkeys(found["estimator"])) == ESTIMATORS
     first = found.groupby("estimator").first()
     tokens = first["tokens"].to_dict()
@@ -206,7 +211,7 @@ def test_constant_features_have_a_reason_instead_of_a_value():
 def test_too_few_tokens_have_a_reason_instead_of_a_value(tokens):
     at_depths, valid = states(batch=1, tokens=4)
     valid[:, tokens:] = False
-    found = table(seen((at_depths, valid), options=SimilarityOptions(ESTIMATORS)))
+    found = view(table(seen((at_depths, valid), options=SimilarityOptions(ESTIMATORS))))
     assert found["value"].notna().sum() == (3 if tokens else 0)
     assert set(found.loc[found["value"].isna(), "reason"]) == {"too-few-tokens"}
     assert set(found.loc[found["value"].notna(), "estimator"]) <= {"procrustes"}

