@@ -110,9 +110,26 @@ def test_a_run_says_how_much_it_read(tmp_path):
     assert (run.manifest.tokens, run.manifest.sequences) == (200, 4)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["tokens"] == 200
     assert {(row["tokens"], row["sequences"]) for row in rows(run, "layers")} == {(200, 4)}
+    counted = {(row["tokens"], row["sequences"]) for row in rows(run, "spectrum_summary")}
+    assert counted == {(196, 4)}  # of which the first of each sequence is not counted
     from_weights = sk.analyze("tiny-mamba", out=tmp_path / "weights")
     assert from_weights.manifest.tokens is None
     assert {row["tokens"] for row in rows(from_weights, "layers")} == {None}
+
+
+def test_too_little_text_is_remarked_on(tmp_path, caplog):
+    few = TokenOptions(seq_len=64, max_tokens=60)
+    analyses = ("spectrum", "lyapunov", "similarity", "propagation")
+    run = sk.analyze("tiny-mamba", analyses=analyses, mode="data", source=few, out=tmp_path / "r")
+    assert [line.partition(":")[0] for line in run.manifest.warnings] == list(analyses)
+    assert "59 of the 200 tokens" in run.manifest.warnings[0]
+    assert all(line in caplog.text for line in run.manifest.warnings)
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["warnings"] == [
+        *run.manifest.warnings
+    ]
+    enough = sk.analyze("tiny-mamba", analyses=analyses, mode="data", source=TokenOptions(
+        batch_size=4, seq_len=64, max_tokens=256))  # fmt: skip
+    assert not enough.manifest.warnings
 
 
 def test_batches_do_not_matter():

@@ -8,11 +8,12 @@ nominal one of weights mode, has log|lambda| and is written when first seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.adding import adding
+from spectrakit.analyses.sample_size import SEQUENCES, one_sequence
 from spectrakit.dynamics import LyapunovExponents, LyapunovSum
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import LYAPUNOV
@@ -77,6 +78,11 @@ class Lyapunov:
                 message = f"layer {index}: no token has a token before it, so nothing was counted"
                 raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
             self._write(seen, seen.growth.exponents().times(seen.width))
+
+    def warnings(self) -> Iterable[str]:
+        """Where there was but one product."""
+        counts = [seen.growth.sequences for seen in self._seen.values()]
+        return one_sequence(self.name, min(counts, default=SEQUENCES))
 
     def _write(self, of: _LayerProduct, found: LyapunovExponents) -> None:
         columns = of.labels | _positions(of.head_axis, found.exponents.shape)

@@ -13,7 +13,7 @@ of them; only means outlast it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit._threads import one_thread
@@ -22,6 +22,7 @@ from spectrakit.analyses.flow import Flow
 from spectrakit.analyses.flow_means import FlowMeans
 from spectrakit.analyses.massive_rows import MassiveFound
 from spectrakit.analyses.propagation_rows import propagation_rows
+from spectrakit.analyses.sample_size import one_sequence
 from spectrakit.errors import AnalysisError
 from spectrakit.representations.massive import Massive
 from spectrakit.representations.spread import lengths
@@ -107,6 +108,10 @@ class Propagation:
         self._without_massive.merge(other._without_massive)
         self._massive.merge(other._massive)
         self._longest = max(self._longest, other._longest)
+
+    def warnings(self) -> Iterable[str]:
+        """Where no standard error can be given."""
+        return one_sequence(self.name, self._massive.sequences)
 
     def finish(self) -> None:
         """Write every depth and metric. Raises AnalysisError where no hidden states were seen."""

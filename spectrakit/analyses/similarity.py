@@ -15,10 +15,12 @@ A batch at all depths is held while it passes; what outlasts it is bounded by an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from spectrakit.analyses.finite_states import check_finite
 from spectrakit.analyses.massive_rows import MassiveFound
+from spectrakit.analyses.sample_size import too_few
 from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import depth_pairs, similarity_rows
 from spectrakit.analyses.similarity_tokens import SimilarityTokens
@@ -99,6 +101,12 @@ class Similarity:
         self._tokens.merge(other._tokens)
         self._massive.merge(other._massive)
         self._widths = self._widths or other._widths
+
+    def warnings(self) -> Iterable[str]:
+        """Where there are fewer tokens than features, and nearly any two depths can be aligned."""
+        width = max(self._widths, default=0)
+        why = f"{width:,} features need for values that are not mostly of the sample"
+        return too_few(self.name, self._tokens.seen, width, "tokens", why)
 
     def finish(self) -> None:
         """Write every pair of depths. Raises AnalysisError where no hidden states were seen."""

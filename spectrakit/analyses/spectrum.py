@@ -8,12 +8,13 @@ continuous-time A does not depend on tokens: its eigenvalues are written once in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.adding import adding
 from spectrakit.analyses.query_factor import QueryFactor
+from spectrakit.analyses.sample_size import QUANTILE_TOKENS, too_few
 from spectrakit.analyses.sketch import DecaySketch
 from spectrakit.analyses.spectrum_summary import (
     histogram_columns,
@@ -90,7 +91,7 @@ class Spectrum:
         """Take in what `other` saw of the same model on other tokens."""
         for key, sketch in other._seen.items():
             if key in self._seen:
-                self._seen[key].sketch.merge(sketch.sketch)
+                self._seen[key].merge(sketch)
             else:
                 self._seen[key] = sketch
         for index, factor in other._factors.items():
@@ -116,11 +117,18 @@ class Spectrum:
                 raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
             sketch = seen.by_head()
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
+            columns |= {"tokens": seen.tokens, "sequences": seen.sequences}
             self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
             self._write_histogram(seen.labels, sketch)
         for index in sorted(self._factors):
             columns = self._factors[index].columns() | {"layer": index}
             self.sink.append(QUERY_FACTOR, QUERY_FACTOR.table(columns))
+
+    def warnings(self) -> Iterator[str]:
+        """Where the outer quantiles rest on very few tokens."""
+        tokens = min((seen.tokens for seen in self._seen.values()), default=QUANTILE_TOKENS)
+        why = "the 5% and 95% quantiles need (ten beyond each)"
+        return too_few(self.name, tokens, QUANTILE_TOKENS, "tokens", why)
 
     def _count(self, layer: Layer, recurrence: Recurrence, valid: Tensor) -> None:
         with adding(layer, recurrence, valid):
@@ -171,10 +179,13 @@ class _LayerSketch:
     def __init__(self, labels: Row, recurrence: Recurrence) -> None:
         self.labels = labels
         self._per_head = recurrence.head_axis == "head"
+        self.tokens = self.sequences = 0
         self.sketch = DecaySketch(recurrence.operator.heads if self._per_head else 1)
 
     def add(self, recurrence: Recurrence, valid: Tensor) -> None:
         """Count the eigenvalues of the valid tokens."""
+        self.tokens += int(valid.sum())
+        self.sequences += int(valid.any(-1).sum())
         operator = recurrence.operator
         if isinstance(operator, SeparableDecay) and not self._per_head:
             steps = _of_valid(operator.step, valid)
@@ -191,6 +202,12 @@ class _LayerSketch:
                 phases = None if phases is None else _of_valid(phases, valid)
             phases = None if phases is None else self._by_group(phases)
             self.sketch.add(self._by_group(rates), phases, copies)
+
+    def merge(self, other: _LayerSketch) -> None:
+        """Add what `other` counted of the same layer."""
+        self.tokens += other.tokens
+        self.sequences += other.sequences
+        self.sketch.merge(other.sketch)
 
     def by_head(self) -> DecaySketch:
         """The whole layer as the first group, then each head; see `_heads`."""

@@ -155,7 +155,11 @@ SPECTRUM_SUMMARY = TableSchema(
         _HEAD_OR_ALL,
         *_LABELS,
         Column("count", "int64", "Eigenvalues with multiplicity (weights mode) or observed over "
-               "all valid tokens (data mode). Exact."),
+               "all valid tokens but the first of each sequence (data mode). Exact."),
+        Column("tokens", "int64", "Tokens whose A_t was counted; null where A needs no tokens.",
+               "token", nullable=True),
+        Column("sequences", "int64", "Sequences that those were in; null likewise.",
+               nullable=True),
         Column("spectral_radius", "float64", "Largest |lambda|; null in the continuous domain.",
                nullable=True),
         Column("spectral_radius_bound", "float64", "How far spectral_radius can be off; 0 where "
