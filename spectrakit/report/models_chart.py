@@ -9,6 +9,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.report.chart_style import figure_style
 from spectrakit.report.comparison_chart import run_label
 from spectrakit.report.heat_map import Side, heat_map
+from spectrakit.report.massive_lines import is_usual
 from spectrakit.tables.similarity_schema import SIMILARITY
 
 if TYPE_CHECKING:
@@ -32,13 +33,16 @@ def models_figure(runs: Sequence[Run], comparison: Run) -> alt.VConcatChart:
 
     runs: those that were compared, in their order.
     """
-    rows = comparison.table(SIMILARITY.name).to_pylist()
+    rows = [row for row in comparison.table(SIMILARITY.name).to_pylist() if is_usual(row)]
     names = [run_label(run, number) for number, run in enumerate(runs)]
     parts = [
         _of_run([row for row in rows if row["other_run"] == number], names[0], names[number])
         for number in dict.fromkeys(row["other_run"] for row in rows)
     ]
-    title = "Similarity of hidden states, at the tokens that end at the same character"
+    title = (
+        "Similarity of hidden states, at the tokens that end at the same character, without "
+        "massive ones"
+    )
     return alt.vconcat(*parts, spacing=24, **figure_style(title, [f"{len(rows)} pairs of depths"]))
 
 

@@ -46,7 +46,8 @@ def tells(items):
 
 def flows(metric, seq_len):
     columns = {
-        "depth": 0, "of": "stream", "metric": metric, "token_set": "all", "position_low": None,
+        "depth": 0, "of": "stream", "metric": metric, "token_set": "all", "coordinates": "all",
+        "position_low": None,
         "position_high": None, "value": 2.0, "standard_error": 0.1, "tokens": 512, "sequences": 4,
         "seq_len": seq_len, "reason": None,
     }  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
+from spectrakit.report.massive_lines import USUAL
 from spectrakit.report.perturbation_chart import perturbation_figure
 from spectrakit.report.propagation_chart import propagation_figure
 from spectrakit.tables import Manifest, MemorySink
@@ -25,7 +26,7 @@ def flow(revision="5c0ffee12345", depths=4, level=1.0, error=0.1, seq_len=256):
             for metric in METRICS[of]:
                 columns = {
                     "depth": depth, "of": of, "metric": metric,
-                    "token_set": ["all", "without_first"],
+                    "token_set": ["all", USUAL], "coordinates": ["all", USUAL],
                     "value": [level * (depth + 1), None if level is None else level * (depth + 2)],
                     "standard_error": error, "tokens": 9, "sequences": 3, "seq_len": seq_len,
                 }  # fmt: skip
@@ -52,9 +53,11 @@ def test_a_run_has_a_panel_per_metric_and_a_line_per_token_set():
     found = panels(flow())
     assert len(found) == 9
     for rows in found:
-        assert {row["tokens"] for row in rows} == {"without the first token", "all tokens"}
+        assert {row["tokens"] for row in rows} == {
+            "without massive tokens and coordinates", "all tokens and coordinates",
+        }  # fmt: skip
         assert {row["run"] for row in rows} == {"org/model @ 5c0ffee1"}
-    cosine = {row["depth"]: row for row in found[0] if row["tokens"] == "all tokens"}
+    cosine = {row["depth"]: row for row in found[0] if row["tokens"].startswith("all")}
     assert cosine[2]["value"] == pytest.approx(3)
     assert cosine[2]["low"] == pytest.approx(2.8)
     assert cosine[2]["high"] == pytest.approx(3.2)
@@ -90,8 +93,8 @@ def test_what_has_no_value_is_not_drawn():
     made = flow(level=1.0, error=None)
     assert all(row["low"] == row["value"] for rows in panels(made) for row in rows)
     empty = sink("5c0ffee12345")
-    columns = {"depth": 0, "of": "stream", "metric": "norm", "token_set": "all", "tokens": 0,
-               "sequences": 0, "seq_len": 1, "reason": "none"}  # fmt: skip
+    columns = {"depth": 0, "of": "stream", "metric": "norm", "token_set": "all",
+               "coordinates": "all", "tokens": 0, "sequences": 0, "seq_len": 1, "reason": "none"}  # fmt: skip
     empty.append(PROPAGATION, PROPAGATION.table(columns))
     with pytest.raises(AnalysisError, match="no flow of hidden states"):
         propagation_figure(empty.run)

@@ -9,8 +9,10 @@ import pytest
 
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
+from spectrakit.report.massive_lines import USUAL
 from spectrakit.report.similarity_chart import similarity_figure
 from spectrakit.tables import SIMILARITY, Manifest, MemorySink
+from spectrakit.tables.massive_schema import MASSIVE
 from tests.report.test_charts import rows_of, words
 
 
@@ -26,7 +28,7 @@ def run_of(*estimators, depths=5, missing=None, seen=2048):
         columns = {
             "depth": first, "other_depth": second, "estimator": name,
             "value": np.where(absent, np.nan, value), "tokens": 1024, "tokens_seen": seen,
-            "token_set": "all", "width": 768, "other_width": 768,
+            "token_set": USUAL, "coordinates": USUAL, "width": 768, "other_width": 768,
             "reason": np.where(absent, "no-variation", None).tolist(),
         }  # fmt: skip
         sink.append(SIMILARITY, SIMILARITY.table(columns))
@@ -62,7 +64,20 @@ def test_the_exact_estimate_is_drawn_where_there_is_one():
 def test_the_title_says_what_was_compared():
     title = similarity_figure(run_of("cka")).to_dict()["title"]
     assert title["text"] == "org/model @ 5c0ffee1"
-    assert title["subtitle"][1] == "2,048 tokens, 768 features"
+    nothing = "no token or coordinate is massive"
+    assert title["subtitle"][1] == f"2,048 tokens, 768 features; {nothing}"
+
+
+def test_the_title_says_what_was_left_out():
+    run = run_of("cka")
+    rows = {"analysis": "similarity", "depth": [1, 2, 1], "kind": ["token", "token", "coordinate"],
+            "sequence": [0, 0, None], "position": [1, 1, None], "coordinate": [None, None, 7],
+            "value": 1e4, "ratio": 99.0, "limit": 20.0, "sequences": 1}  # fmt: skip
+    sink = MemorySink(run.manifest)
+    sink.append(SIMILARITY, run.table(SIMILARITY.name))
+    sink.append(MASSIVE, MASSIVE.table(rows))
+    subtitle = similarity_figure(sink.run).to_dict()["title"]["subtitle"]
+    assert subtitle[1].endswith("features, without 1 massive token and 1 massive coordinate")
 
 
 def test_missing_values_leave_the_ground():
@@ -91,7 +106,8 @@ def test_two_models_are_not_drawn_as_one():
     sink = MemorySink(Manifest(model_id="org/model", revision="5c0ffee12345", mode="data"))
     columns = {
         "depth": 0, "other_depth": 0, "other_model_id": "another", "other_run": 1,
-        "estimator": "cka", "value": 0.5, "tokens": 9, "tokens_seen": 9, "token_set": "all",
+        "estimator": "cka", "value": 0.5, "tokens": 9, "tokens_seen": 9, "token_set": USUAL,
+        "coordinates": USUAL,
         "width": 8, "other_width": 8,
     }  # fmt: skip
     sink.append(SIMILARITY, SIMILARITY.table(columns, rows=1))
