@@ -52,7 +52,9 @@ class Report:
         Raises AssertionError with table, column, row and both values.
         """
         where = dict(where or {})
-        rows = [row for row in run.rows(table) if all(row[c] == v for c, v in where.items())]
+        rows = run.rows(table)
+        for column, value in where.items():
+            rows = [row for row in rows if row[column] == value]
         columns = {name: _column(values) for name, values in expected.items()}
         length = max((len(low) for low, _ in columns.values()), default=1)
         columns = {
@@ -104,7 +106,7 @@ def _column(values):
 def _within(value, low, high):
     if low is None or value is None:
         return low is None and value is None
-    if not _number(low):
+    if not (_number(low) and _number(value)):
         return type(value) is type(low) and value == low
     return low <= value <= high
 

@@ -8,6 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import spectrakit as sk
+from spectrakit.analyses.memory_options import MemoryOptions
 from tests.oracles import eigenvalues
 from tests.oracles.runs import RunFolder, scratch
 
@@ -87,7 +88,12 @@ def made_run(family, seed=0, sizes=(), analyses=("spectrum", "lyapunov", "memory
     }
     with sk.open_checkpoint(str(file), config=config) as opened:
         sk.analyze(
-            opened, analyses=analyses, domains=("discrete", "continuous"), out=out, **options
+            opened,
+            analyses=analyses,
+            domains=("discrete", "continuous"),
+            memory=MemoryOptions(curves=True),
+            out=out,
+            **options,
         )
     found = [of(exact, f"layers.{index}.") for index in range(2)]
     return RunFolder(out, {"file": file, "tensors": exact, "layers": found, "kind": family})

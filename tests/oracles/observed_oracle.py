@@ -7,6 +7,7 @@ counts are held between those of rates that are 1 % smaller and 1 % larger.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -166,7 +167,8 @@ def _near_edges(rates, edges, share):
 
 @oracle(
     "spectrum_histogram",
-    "layer head domain mode gauge decay_rate_low decay_rate_high phase_low_deg phase_high_deg count",
+    "layer head domain mode gauge decay_rate_low decay_rate_high phase_low_deg phase_high_deg "
+    "count",
 )
 def observed_histograms(report, long):
     """`spectrum_histogram` of tokens: cumulative counts, within a bin on either side."""
@@ -248,7 +250,9 @@ def commuting_exponents(report, long):
             )
 
 
-@oracle("released_bins", "layer head of low high mean_percent std_percent sequences")
+@oracle(
+    "released_bins", "model_id revision layer head of low high mean_percent std_percent sequences"
+)
 def released_percentages(report, long):
     """`released_bins`: as the code that was released with arXiv 2510.09379 counts.
 
@@ -291,7 +295,7 @@ def _released(report, run, layer, moduli):
     means, spreads, slack = [], [], []
     for head in range(heads):
         for of, edges in (("modulus", RADIUS_EDGES), ("phase_deg", (*PHASE_EDGES, np.inf))):
-            for low, high in zip(edges, edges[1:], strict=False):
+            for low, high in pairwise(edges):
                 values = [m[:, head] if of == "modulus" else 0 * m[:, head] for m in moduli]
                 percents = [100 * _inside(v, low, high).mean() for v in values]
                 unsure = [100 * _at_edge(v, low, high).mean() for v in values]
@@ -307,6 +311,8 @@ def _released(report, run, layer, moduli):
         where={"layer": layer},
         expected=expected
         | {
+            "model_id": run.manifest["model_id"],
+            "revision": run.manifest["revision"],
             "mean_percent": near(means, absolute=np.array(slack)),
             "std_percent": near(spreads, absolute=np.array(slack)),
             "sequences": len(moduli),

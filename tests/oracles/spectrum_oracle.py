@@ -6,6 +6,8 @@ the bound that stands beside each, against 40 digits.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -143,7 +145,7 @@ def _swapped(layer):
 def share_columns():
     """Names of the share columns, with what they are of and their edges."""
     for of, edges in (("modulus", RADIUS_EDGES), ("phase", PHASE_EDGES)):
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             ends = [EDGE_NAMES.get(edge, f"{edge:g}") for edge in (low, high)]
             yield f"share_{of}_{ends[0]}_{ends[1]}", of, low, high
 
@@ -247,7 +249,8 @@ def _continuous_summary(report, run, index, layer):
 
 @oracle(
     "spectrum_histogram",
-    "layer head domain mode gauge decay_rate_low decay_rate_high phase_low_deg phase_high_deg count",
+    "layer head domain mode gauge decay_rate_low decay_rate_high phase_low_deg phase_high_deg "
+    "count",
 )
 def exact_histograms(report, long):
     """`spectrum_histogram` of weights: every eigenvalue is in the one bin that its row names."""
