@@ -45,6 +45,9 @@ AskedPast = Literal["infinite", "horizon"]
 #: Numbers of the matrices that are squared at once: 16 MiB of float64.
 _BLOCK_NUMBERS = 1 << 21
 
+#: Squarings until a power of A is nothing, at most, and what counts as nothing: |A^tau|_F^2.
+_DOUBLINGS, _SETTLED = 60, 1e-20
+
 
 @dataclass(frozen=True)
 class MemoryFunction:
@@ -228,10 +231,29 @@ def _of_realisation(
         below.append(_shared_out(start, end, memory[-1]))
         start = end
     parts = (torch.cat(memory, -1), torch.cat(below, -1), start)
+    # Of one input the poles tell it; of several it depends on B too.
+    mean_delay = system.poles.mean_delay() if inputs == 1 else _mean_delay(system)
     return [
-        _one(system.poles, delays, reading, *(part[reading] for part in (energies.whole, *parts)))
+        _one(
+            system.poles,
+            delays,
+            mean_delay if reading == 0 else torch.full_like(mean_delay, torch.nan),
+            *(part[reading] for part in (energies.whole, *parts)),
+        )
         for reading in range(len(start))
     ]
+
+
+def _mean_delay(system: InputBalanced) -> Tensor:
+    """sum_tau tau MF(tau) / N = sum_{tau > 0} |A^tau|_F^2 / N: (H,), by doubling."""
+    states = system.state.shape[-1]
+    total = torch.eye(states, dtype=system.state.dtype, device=system.state.device)
+    for power in system.squarings(_DOUBLINGS):
+        total = total + power @ total @ power.mH
+        if float(_squared(power).sum((-2, -1)).max()) < _SETTLED:
+            break
+    found: Tensor = total.diagonal(dim1=-2, dim2=-1).sum(-1).real - states
+    return found / states
 
 
 def _by_delay(energies: Tensor, inputs: int) -> Tensor:
@@ -250,7 +272,7 @@ def _shared_out(start: Tensor, end: Tensor, memory: Tensor) -> Tensor:
 def _one(
     poles: Poles,
     delays: Delays,
-    reading: int,
+    mean_delay: Tensor,
     capacity: Tensor,
     memory: Tensor,
     below: Tensor,
@@ -261,7 +283,6 @@ def _one(
     edges = torch.cat([below, last.unsqueeze(-1)], -1)
     bounds = [*delays.all.tolist(), delays.end]
     part = (delays.horizon - bounds[count - 1]) / (bounds[count] - bounds[count - 1])
-    mean_delay = poles.mean_delay()
     return MemoryFunction(
         delays=delays.kept.to(memory.device),
         memory=memory[:, :count],
@@ -269,7 +290,7 @@ def _one(
         within=torch.lerp(edges[:, count - 1], edges[:, count], part),
         rank=poles.rank.double(),
         capacity=capacity,
-        mean_delay=mean_delay if reading == 0 else torch.full_like(mean_delay, torch.nan),
+        mean_delay=mean_delay,
         horizon=delays.horizon,
         past=(_INFINITE,) * len(memory),
     )

@@ -54,6 +54,17 @@ def test_memory_is_that_of_the_gramian(inputs):
     assert float(function.memory[0, 0]) <= min(inputs, 8) + 1e-12
 
 
+@pytest.mark.parametrize("inputs", [2, 4, 30])
+def test_the_mean_delay_is_that_of_the_curve(inputs):
+    one, rows = system(4, inputs)
+    (function,) = memory_of_realisation(input_balanced(one, rows).system, DELAYS)
+    values = torch.polar(one.log_modulus.exp(), one.phase)[0]
+    values, rows = torch.cat([values, values.conj()]), torch.cat([rows, rows.conj()])
+    delays = torch.arange(4000)  # the slowest mode decays by .01 a token at least
+    curve = np.array(by_gramian(values, rows, delays))
+    assert float(function.mean_delay) == pytest.approx(curve @ delays.numpy() / 8, rel=1e-9)
+
+
 def test_one_input_is_what_the_poles_alone_say():
     one, rows = system(5, 1)
     (function,) = memory_of_realisation(input_balanced(one, rows).system, DELAYS)

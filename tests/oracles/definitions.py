@@ -1,0 +1,15 @@
+"""Conventions that no equation decides, said once: change them here when spectrakit does."""
+
+from __future__ import annotations
+
+#: Whether the A_t of a sequence's first token, which acts on an empty state, is counted in layers
+#: other than attention.
+FIRST_TOKEN_COUNTS = True
+
+#: Radius and phase bins of arXiv 2510.09379, closed on the right.
+RADIUS_EDGES = (0.0, 0.1, 0.5, 0.9, 1.0, 10.0, 100.0, float("inf"))
+PHASE_EDGES = (0.0, 1.0, 10.0, 45.0, 90.0, 180.0)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+#: How far a decay rate in a sketch may be off.
+SKETCH_ERROR = 0.01
