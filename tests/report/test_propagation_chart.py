@@ -94,7 +94,8 @@ def test_what_has_no_value_is_not_drawn():
     assert all(row["low"] == row["value"] for rows in panels(made) for row in rows)
     empty = sink("5c0ffee12345")
     columns = {"depth": 0, "of": "stream", "metric": "norm", "token_set": "all",
-               "coordinates": "all", "tokens": 0, "sequences": 0, "seq_len": 1, "reason": "none"}  # fmt: skip
+               "coordinates": "all", "tokens": 0, "sequences": 0, "seq_len": 1,
+               "reason": "none"}  # fmt: skip
     empty.append(PROPAGATION, PROPAGATION.table(columns))
     with pytest.raises(AnalysisError, match="no flow of hidden states"):
         propagation_figure(empty.run)
