@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.tables.folders import MANIFEST
+from spectrakit.tables.manifest import STANDARD_INPUT
 from spectrakit.tables.reader import read_manifest
-from spectrakit.tokens import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
