@@ -22,9 +22,10 @@ from spectrakit.errors import UsageError
 from spectrakit.plugins import plugins
 from tests.architectures.published_attention_configs import ATTENTION_CONFIGS
 from tests.architectures.published_configs import CONFIGS as RECURRENT_CONFIGS
+from tests.architectures.published_encoder_configs import ENCODER_CONFIGS
 from tests.families import FAMILIES
 
-CONFIGS = RECURRENT_CONFIGS | ATTENTION_CONFIGS
+CONFIGS = RECURRENT_CONFIGS | ATTENTION_CONFIGS | ENCODER_CONFIGS
 _BUILT_IN = {
     name: entry.thing
     for name, entry in plugins().register().architectures.things.items()
@@ -92,6 +93,7 @@ def test_a_key_that_is_known_at_one_value_only():
         ("deepseek_v2", "scoring_func", "softmax", "sigmoid"),
         ("minimax_m2", "attn_type_list", [1, 1, 1], [1, 0, 1]),
         ("nemotron_h", "rope_theta", 10000, None),
+        ("bert", "position_embedding_type", "absolute", "relative_key"),
         ("xlstm", "cell_norm_eps", 1e-6, 1e-5),
     ],
 )
