@@ -33,8 +33,9 @@ class ConfigKeys:
 
     reads: decide what is computed here. left: to the library that runs the model in data mode;
     weights mode does not depend on them. irrelevant: nothing that is computed depends on them.
-    fixed: known at one value alone, that which is computed whatever the config says. Those of any
-    config (`OF_ANY_CONFIG`: names, token ids, dropout) need not be listed.
+    fixed: known at one value alone, that which is computed whatever the config says; of a list, at
+    that value throughout. Those of any config (`OF_ANY_CONFIG`: names, token ids, dropout) need not
+    be listed.
     """
 
     reads: frozenset[str] = frozenset()
@@ -67,7 +68,8 @@ class ConfigKeys:
         published configs are full of such.
         """
         if name in self.fixed:
-            return value is None or value == self.fixed[name]
+            values = value if isinstance(value, list) else [value]
+            return value is None or all(item == self.fixed[name] for item in values)
         known = name in self.reads or name in self.left or name in self.irrelevant
         return known or value is None or value is False or value in ([], {}, "")
 
@@ -83,9 +85,10 @@ OF_ANY_CONFIG = ConfigKeys(
     irrelevant=words(
         """
         _attn_implementation _attn_implementation_autoset _commit_hash _flash_attn_2_enabled
-        _name_or_path add_cross_attention architectures attention_dropout attn_implementation
-        attn_pdrop auto_map bad_words_ids begin_suppress_tokens classifier_dropout
-        chunk_size_feed_forward cls_token_id cross_attention_hidden_size decoder_start_token_id
+        _name_or_path _num_labels add_cross_attention architectures attention_dropout
+        attn_implementation attn_pdrop auto_map bad_words_ids begin_suppress_tokens
+        classifier_dropout chunk_size_feed_forward cls_token_id cross_attention_hidden_size
+        decoder_start_token_id
         diversity_penalty do_sample dropout dtype early_stopping embd_pdrop embedding_dropout
         embd_dropout encoder_no_repeat_ngram_size exponential_decay_length_penalty finetuning_task
         forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout

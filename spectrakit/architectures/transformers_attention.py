@@ -12,6 +12,7 @@ from spectrakit.architectures.attention import (
     SOFTMAX,
     attention_part,
 )
+from spectrakit.architectures.attention_config_keys import published_keys
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
@@ -95,7 +96,11 @@ class TransformersAttention(TransformersArchitecture):
 
     def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
         """Everything is left to the library; Gemma's files have two names of the activation."""
-        return super().config_keys(checkpoint) | ConfigKeys(left=frozenset({"hidden_act"}))
+        published = published_keys(self.config(checkpoint).config)
+        if isinstance(checkpoint.config.get("text_config"), Mapping):
+            published = published.inside("text_config")
+        keys = super().config_keys(checkpoint) | published
+        return keys | ConfigKeys(left=frozenset({"hidden_act"}))
 
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the family has them."""

@@ -134,6 +134,8 @@ class TransformersQwen35Moe(TransformersQwen35):
 
     name: ClassVar[str] = "transformers-qwen3-5-moe"
     model_types: ClassVar[tuple[str, ...]] = ("qwen3_5_moe", "qwen3_5_moe_text")
+    #: No block is without experts, whose size has a name of its own.
+    irrelevant: ClassVar[frozenset[str]] = TransformersQwen35.irrelevant | {"intermediate_size"}
     default_blocks: ClassVar[int | None] = 40
 
 
@@ -142,6 +144,7 @@ class TransformersQwen4Exp(TransformersQwen35):
 
     name: ClassVar[str] = "transformers-qwen4-exp"
     model_types: ClassVar[tuple[str, ...]] = ("qwen4_exp", "qwen4_exp_text")
+    irrelevant: ClassVar[frozenset[str]] = TransformersQwen35Moe.irrelevant
     default_blocks: ClassVar[int | None] = 40
     #: Its attention combines the mask with the choice of its indexer, so that mask has to be one.
     attention: ClassVar[Tap] = SOFTMAX

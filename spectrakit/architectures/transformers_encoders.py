@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from spectrakit.architectures.config_keys import words
+from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.encoder_model import EncoderModel
 from spectrakit.architectures.transformers_family import (
     Block,
@@ -45,6 +45,18 @@ _OF_IMAGES = frozenset({"vit", "deit", "dinov2"})
 _BUFFERS = ("position_ids", "token_type_ids")
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
+_ABSOLUTE = ConfigKeys(fixed={"position_embedding_type": "absolute"})
+#: By `model_type`: what transformers computes whatever the config says.
+_COMPUTED_ANYWAY = {
+    "bert": _ABSOLUTE,
+    "roberta": _ABSOLUTE,
+    "xlm-roberta": _ABSOLUTE,
+    "electra": _ABSOLUTE,
+    "mpnet": _ABSOLUTE | ConfigKeys(irrelevant=words("type_vocab_size")),  # it has no types
+    "modernbert": _ABSOLUTE | ConfigKeys(fixed={"layer_norm_eps": 1e-5}),  # norm_eps is followed
+    "esm": ConfigKeys(fixed={"hidden_act": "gelu"}),
+}
+
 _REASON = "bidirectional: every token sees all others, so there is no causal recurrence"
 
 
@@ -56,10 +68,22 @@ class TransformersEncoder(TransformersArchitecture):
     name: ClassVar[str] = "transformers-encoder"
     model_types: ClassVar[tuple[str, ...]] = tuple(_BLOCKS)
     reads: ClassVar[frozenset[str]] = words("is_decoder n_layers")
+    #: Of poolers and heads, which are left out, and of classes of their own time.
+    irrelevant: ClassVar[frozenset[str]] = words(
+        """
+        directionality generator_size pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers
+        pooler_size_per_head pooler_type tie_weights_
+        """
+    )
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`, unless it is set up to be a decoder."""
         return super().claims(checkpoint) and not checkpoint.config.get("is_decoder")
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+        """Besides: what the classes do not look at, at the values they compute."""
+        computed = _COMPUTED_ANYWAY.get(checkpoint.config["model_type"], ConfigKeys())
+        return super().config_keys(checkpoint) | computed
 
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the encoder has them."""

@@ -231,7 +231,8 @@ class TransformersNemotronH(TransformersArchitecture):
     )
     irrelevant: ClassVar[frozenset[str]] = words(
         """
-        mamba_num_groups mamba_ssm_dtype norm_eps rms_norm_eps time_step_rank
+        mamba_num_groups mamba_ssm_dtype norm_eps partial_rotary_factor rms_norm_eps rope_theta
+        time_step_rank
         """
     )
     departures: ClassVar[tuple[Departure, ...]] = (

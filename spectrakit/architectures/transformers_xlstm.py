@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -59,11 +59,12 @@ class TransformersXLSTM(TransformersArchitecture):
     )
     irrelevant: ClassVar[frozenset[str]] = words(
         """
-        add_forward_backend_padding force_bos_token_insert forward_backend_name
+        add_forward_backend_padding force_bos_token_insert forward_backend_name head_dim
         igate_bias_init_range init_distribution init_distribution_embed lm_head_init_fn
         mlstm_round_up_to_multiple_of output_init_fn step_backend_name
         """
     )
+    fixed: ClassVar[Mapping[str, object]] = {"add_post_blocks_norm": True, "cell_norm_eps": 1e-6}
     module_prefix: ClassVar[str] = "backbone.blocks."
     file_prefixes: ClassVar[tuple[str, ...]] = ("backbone.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32

@@ -5,17 +5,17 @@ left as they are or made up, since only what the keys mean is of interest.
 """
 
 _TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 32000}
-_SAVED = {
+SAVED = {
     "_name_or_path": "org/model", "architectures": ["ModelForCausalLM"], "torch_dtype": "bfloat16",
     "transformers_version": "4.44.0", "use_cache": True, "initializer_range": 0.02, **_TOKENS,
 }  # fmt: skip
-_LLAMA = _SAVED | {
+LLAMA = SAVED | {
     "attention_bias": False, "attention_dropout": 0.0, "head_dim": 64, "hidden_act": "silu",
     "hidden_size": 2048, "intermediate_size": 8192, "max_position_embeddings": 131072,
     "mlp_bias": False, "num_attention_heads": 32, "num_hidden_layers": 2, "num_key_value_heads": 8,
     "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_theta": 5e5, "tie_word_embeddings": True,
 }  # fmt: skip
-_MAMBA2_HYBRID = _LLAMA | {
+_MAMBA2_HYBRID = LLAMA | {
     "mamba_chunk_size": 256, "mamba_conv_bias": True, "mamba_d_conv": 4, "mamba_d_head": 64,
     "mamba_d_state": 128, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 128,
     "mamba_proj_bias": False, "num_logits_to_keep": 1, "rope_scaling": None,
@@ -34,7 +34,7 @@ CONFIGS = {
         "rms_norm": True, "residual_in_fp32": True, "fused_add_norm": True,
         "pad_vocab_size_multiple": 16, "tie_embeddings": True,
     },
-    "state-spaces/mamba-130m-hf": _SAVED | {
+    "state-spaces/mamba-130m-hf": SAVED | {
         "model_type": "mamba", "conv_kernel": 4, "d_inner": 1536, "d_model": 768, "expand": 2,
         "fused_add_norm": True, "hidden_act": "silu", "hidden_size": 768, "intermediate_size": 1536,
         "layer_norm_epsilon": 1e-5, "n_layer": 24, "num_hidden_layers": 24,
@@ -43,7 +43,7 @@ CONFIGS = {
         "time_step_init_scheme": "random", "time_step_max": 0.1, "time_step_min": 1e-3,
         "time_step_rank": 48, "time_step_scale": 1.0, "use_bias": False, "use_conv_bias": True,
     },
-    "tiiuae/falcon-mamba-7b": _SAVED | {
+    "tiiuae/falcon-mamba-7b": SAVED | {
         "model_type": "falcon_mamba", "conv_kernel": 4, "expand": 16, "hidden_act": "silu",
         "hidden_size": 4096, "intermediate_size": 8192, "layer_norm_epsilon": 1e-5,
         "mixer_rms_eps": 1e-6, "num_hidden_layers": 64, "rescale_prenorm_residual": False,
@@ -52,7 +52,7 @@ CONFIGS = {
         "time_step_rank": 256, "time_step_scale": 1.0, "use_bias": False, "use_conv_bias": True,
         "use_mambapy": False,
     },
-    "mistralai/Mamba-Codestral-7B-v0.1": _SAVED | {
+    "mistralai/Mamba-Codestral-7B-v0.1": SAVED | {
         "model_type": "mamba2", "chunk_size": 256, "conv_kernel": 4, "expand": 2, "head_dim": 64,
         "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 8192,
         "layer_norm_epsilon": 1e-5, "n_groups": 8, "norm_before_gate": True, "num_heads": 128,
@@ -62,7 +62,7 @@ CONFIGS = {
         "time_step_min": 1e-3, "time_step_rank": 256, "time_step_scale": 1.0, "use_bias": False,
         "use_conv_bias": True, "tie_word_embeddings": False,
     },
-    "ai21labs/Jamba-v0.1": _SAVED | {
+    "ai21labs/Jamba-v0.1": SAVED | {
         "model_type": "jamba", "attention_dropout": 0.0, "attn_layer_offset": 4,
         "attn_layer_period": 8, "calc_logits_for_entire_prompt": False, "expert_layer_offset": 1,
         "expert_layer_period": 2, "hidden_act": "silu", "hidden_size": 4096,
@@ -74,7 +74,7 @@ CONFIGS = {
         "router_aux_loss_coef": 1e-3, "sliding_window": None, "tie_word_embeddings": False,
         "use_mamba_kernels": True,
     },
-    "Zyphra/Zamba-7B-v1": _SAVED | {
+    "Zyphra/Zamba-7B-v1": SAVED | {
         "model_type": "zamba", "attention_dropout": 0.0, "attention_head_dim": 464,
         "attention_hidden_size": 7424, "attn_layer_offset": 4, "attn_layer_period": 6,
         "hidden_act": "gelu", "hidden_mamba_act": "silu", "hidden_size": 3712,
@@ -84,7 +84,7 @@ CONFIGS = {
         "num_hidden_layers": 76, "num_key_value_heads": 16, "num_logits_to_keep": 1,
         "rms_norm_eps": 1e-5, "tie_word_embeddings": True, "use_mamba_kernels": True,
     },
-    "Zyphra/Zamba2-2.7B": _SAVED | {
+    "Zyphra/Zamba2-2.7B": SAVED | {
         "model_type": "zamba2", "adapter_rank": 128, "add_bias_linear": False,
         "attention_dropout": 0.0, "attention_head_dim": 160, "attention_hidden_size": 5120,
         "chunk_size": 256, "ffn_hidden_size": 10240, "hidden_act": "gelu", "hidden_size": 2560,
@@ -117,7 +117,7 @@ CONFIGS = {
         "mlp_multipliers": [0.8, 0.3], "projectors_bias": False, "ssm_in_multiplier": 1.25,
         "ssm_multipliers": [0.3, 0.25, 0.35, 0.5, 0.35], "ssm_out_multiplier": 0.23,
     },
-    "nvidia/Nemotron-H-8B-Base-8K": _SAVED | {
+    "nvidia/Nemotron-H-8B-Base-8K": SAVED | {
         "model_type": "nemotron_h", "attention_bias": False, "attention_dropout": 0.0,
         "attention_head_dim": 128, "auto_map": {"AutoConfig": "configuration.NemotronHConfig"},
         "chunk_size": 128, "conv_kernel": 4, "expand": 2, "hidden_dropout": 0.0,
@@ -132,7 +132,7 @@ CONFIGS = {
         "time_step_min": 1e-3, "time_step_rank": 256, "use_bias": False, "use_conv_bias": True,
         "use_mamba_kernels": True,
     },
-    "Qwen/Qwen3-Next-80B-A3B-Instruct": _LLAMA | {
+    "Qwen/Qwen3-Next-80B-A3B-Instruct": LLAMA | {
         "model_type": "qwen3_next", "decoder_sparse_step": 1, "full_attention_interval": 4,
         "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_num_key_heads": 16,
         "linear_num_value_heads": 32, "linear_value_head_dim": 128, "mlp_only_layers": [],
@@ -141,7 +141,7 @@ CONFIGS = {
         "rope_scaling": None, "router_aux_loss_coef": 1e-3, "shared_expert_intermediate_size": 512,
         "use_sliding_window": False,
     },
-    "moonshotai/Kimi-Linear-48B-A3B-Instruct": _SAVED | {
+    "moonshotai/Kimi-Linear-48B-A3B-Instruct": SAVED | {
         "model_type": "kimi_linear", "auto_map": {"AutoModel": "modeling_kimi.KimiModel"},
         "first_k_dense_replace": 1, "head_dim": 72, "hidden_act": "silu", "hidden_size": 2304,
         "intermediate_size": 9216, "kv_lora_rank": 512,
@@ -156,7 +156,7 @@ CONFIGS = {
         "rope_theta": 10000.0, "routed_scaling_factor": 2.446, "tie_word_embeddings": False,
         "topk_group": 1, "use_grouped_topk": True, "v_head_dim": 128,
     },
-    "google/recurrentgemma-2b": _SAVED | {
+    "google/recurrentgemma-2b": SAVED | {
         "model_type": "recurrent_gemma", "_block_types": ["recurrent"], "attention_bias": False,
         "attention_dropout": 0.0, "attention_window_size": 2048,
         "block_types": ["recurrent", "recurrent", "attention"], "conv1d_width": 4,
@@ -167,12 +167,12 @@ CONFIGS = {
         "partial_rotary_factor": 0.5, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
         "w_init_variance_scale": 0.01,
     },
-    "RWKV/rwkv-4-169m-pile": _SAVED | {
+    "RWKV/rwkv-4-169m-pile": SAVED | {
         "model_type": "rwkv", "attention_hidden_size": 768, "context_length": 1024,
         "hidden_size": 768, "intermediate_size": 3072, "layer_norm_epsilon": 1e-5,
         "num_hidden_layers": 12, "rescale_every": 6, "tie_word_embeddings": False,
     },
-    "LiquidAI/LFM2-1.2B": _SAVED | {
+    "LiquidAI/LFM2-1.2B": SAVED | {
         "model_type": "lfm2", "block_auto_adjust_ff_dim": True, "block_dim": 2048,
         "block_ff_dim": 12288, "block_ffn_dim_multiplier": 1.0, "block_mlp_init_scale": 1.0,
         "block_multiple_of": 256, "block_norm_eps": 1e-5, "block_out_init_scale": 1.0,
@@ -182,17 +182,17 @@ CONFIGS = {
         "norm_eps": 1e-5, "num_attention_heads": 32, "num_heads": 32, "num_hidden_layers": 3,
         "num_key_value_heads": 8, "rope_theta": 1e6, "theta": 1e6, "use_pos_enc": True,
     },
-    "meta-llama/Llama-3.2-1B": _LLAMA | {
+    "meta-llama/Llama-3.2-1B": LLAMA | {
         "model_type": "llama",
         "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
                          "original_max_position_embeddings": 8192, "rope_type": "llama3"},
     },
-    "mistralai/Mistral-7B-v0.1": _LLAMA | {"model_type": "mistral", "sliding_window": 4096},
-    "Qwen/Qwen2.5-0.5B": _LLAMA | {
+    "mistralai/Mistral-7B-v0.1": LLAMA | {"model_type": "mistral", "sliding_window": 4096},
+    "Qwen/Qwen2.5-0.5B": LLAMA | {
         "model_type": "qwen2", "max_window_layers": 24, "sliding_window": 32768,
         "use_mrope": False, "use_sliding_window": False,
     },
-    "google/gemma-2-2b": _LLAMA | {
+    "google/gemma-2-2b": LLAMA | {
         "model_type": "gemma2", "attn_logit_softcapping": 50.0, "cache_implementation": "hybrid",
         "final_logit_softcapping": 30.0, "hidden_activation": "gelu_pytorch_tanh",
         "query_pre_attn_scalar": 256, "sliding_window": 4096,
@@ -206,13 +206,13 @@ CONFIGS = {
         "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True,
         "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
     },
-    "EleutherAI/pythia-70m": _SAVED | {
+    "EleutherAI/pythia-70m": SAVED | {
         "model_type": "gpt_neox", "hidden_act": "gelu", "hidden_size": 512,
         "intermediate_size": 2048, "layer_norm_eps": 1e-5, "max_position_embeddings": 2048,
         "num_attention_heads": 8, "num_hidden_layers": 6, "rotary_emb_base": 10000,
         "rotary_pct": 0.25, "tie_word_embeddings": False, "use_parallel_residual": True,
     },
-    "bigscience/bloom-560m": _SAVED | {
+    "bigscience/bloom-560m": SAVED | {
         "model_type": "bloom", "apply_residual_connection_post_layernorm": False,
         "attention_dropout": 0.0, "attention_softmax_in_fp32": True, "bias_dropout_fusion": True,
         "hidden_dropout": 0.0, "layer_norm_epsilon": 1e-5, "masked_softmax_fusion": True,

@@ -20,9 +20,12 @@ from spectrakit.architectures.config_keys import (
 from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.errors import UsageError
 from spectrakit.plugins import plugins
-from tests.architectures.published_configs import CONFIGS
+from tests.architectures.published_attention_configs import ATTENTION_CONFIGS
+from tests.architectures.published_configs import CONFIGS as RECURRENT_CONFIGS
+from tests.architectures.published_encoder_configs import ENCODER_CONFIGS
 from tests.families import FAMILIES
 
+CONFIGS = RECURRENT_CONFIGS | ATTENTION_CONFIGS | ENCODER_CONFIGS
 _BUILT_IN = {
     name: entry.thing
     for name, entry in plugins().register().architectures.things.items()
@@ -81,6 +84,35 @@ def test_a_key_that_is_known_at_one_value_only():
     for value, named in ((True, ()), (None, ()), (False, ("mamba_inner_layernorms",))):
         config = {"model_type": "jamba", "mamba_inner_layernorms": value}
         assert unknown_keys(keys_for(config), config) == named
+
+
+@pytest.mark.parametrize(
+    ("model_type", "key", "known", "strange"),
+    [
+        ("deepseek_v3", "scoring_func", "sigmoid", "softmax"),
+        ("deepseek_v2", "scoring_func", "softmax", "sigmoid"),
+        ("minimax_m2", "attn_type_list", [1, 1, 1], [1, 0, 1]),
+        ("nemotron_h", "rope_theta", 10000, None),
+        ("bert", "position_embedding_type", "absolute", "relative_key"),
+        ("xlstm", "cell_norm_eps", 1e-6, 1e-5),
+    ],
+)
+def test_what_the_library_computes_anyway_is_known_at_that_value(model_type, key, known, strange):
+    config = {"model_type": model_type, key: known}
+    assert unknown_keys(keys_for(config), config) == ()
+    if strange is not None:
+        assert unknown_keys(keys_for(config), config | {key: strange}) == (key,)
+
+
+def test_what_one_type_takes_for_granted_is_named_in_another():
+    config = {"model_type": "llama", "scoring_func": "sigmoid", "qk_norm": True, "use_mtp": True}
+    assert unknown_keys(keys_for(config), config) == ("scoring_func", "qk_norm", "use_mtp")
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_nothing_in_a_family_s_config_is_unknown(family, tmp_path):
+    with sk.open_checkpoint(str(family.write(tmp_path))) as model:
+        assert model.unknown_keys == ()
 
 
 @pytest.mark.parametrize("value", [None, False, [], {}, ""])

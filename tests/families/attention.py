@@ -1,5 +1,6 @@
 """Softmax attention: one layer per block."""
 
+from spectrakit.architectures.transformers_config_keys import keys_of
 from tests.families.base import Family
 
 _SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -40,6 +41,17 @@ _FLOOR = {
     "padding_is_masked": "its mask is a finite score, whose inverse normaliser is infinite where "
     "padding reads nothing but padding"
 }
+
+
+#: What the number of experts and of their groups is called; a config has those of its class.
+_EXPERTS_BY_ANY_NAME = _EXPERTS | {
+    "num_local_experts": 4, "n_routed_experts": 4, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+
+
+def _experts(model_type: str) -> dict:
+    taken = keys_of(model_type)
+    return {key: value for key, value in _EXPERTS_BY_ANY_NAME.items() if key in taken}
 
 
 def _family(model_type: str, config: dict, name: str = "") -> Family:
@@ -109,8 +121,7 @@ FAMILIES = (
     _family("gemma4_text", {**_GROUPED, "head_dim": 8, "pad_token_id": 0, "sliding_window": 6}),
     *(_family(model_type, {**_GROUPED, "head_dim": 8, "pad_token_id": 0, "sliding_window": 6})
       for model_type in _PLAIN),
-    *(_family(model_type, {**_GROUPED, **_EXPERTS, "head_dim": 8, "pad_token_id": 0,
-                           "sliding_window": 6, "num_local_experts": 4, "n_routed_experts": 4,
-                           "n_group": 1, "topk_group": 1})
+    *(_family(model_type, {**_GROUPED, **_experts(model_type), "head_dim": 8, "pad_token_id": 0,
+                           "sliding_window": 6})
       for model_type in _PLAIN_EXPERTS),
 )  # fmt: skip
