@@ -118,7 +118,7 @@ def _encoding(name: str | None, model: Model) -> Callable[[str], Encoding]:
 
 
 def _tokenizer(path: Path, whose: str) -> Tokenizer:
-    """The tokenizer in the file, which neither pads a text nor cuts it, whatever the file says."""
+    """The tokenizer in the file, which neither pads, cuts nor varies, whatever the file says."""
     from tokenizers import Tokenizer
 
     with _library_errors(f"{whose} is not a tokenizer"):
@@ -126,6 +126,8 @@ def _tokenizer(path: Path, whose: str) -> Tokenizer:
         tokenizer = Tokenizer.from_buffer(path.read_bytes())
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):  # of BPE: merges left out at random, in training
+        tokenizer.model.dropout = None
     return tokenizer
 
 

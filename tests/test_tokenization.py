@@ -58,6 +58,17 @@ def test_a_text_is_neither_padded_nor_cut(padded_model, tmp_path):
         assert (bytes(ids), ends) == (b"yes", [1, 2, 3])
 
 
+def test_a_text_is_the_same_tokens_every_time(tmp_path):
+    shutil.copytree(CHECKPOINTS / "tiny-llama", tmp_path / "m")
+    path = tmp_path / "m" / "tokenizer.json"
+    merged = {"type": "BPE", "dropout": 0.5, "vocab": {"a": 0, "b": 1, "ab": 2},
+              "merges": [["a", "b"]]}  # fmt: skip
+    plain = {"pre_tokenizer": None, "post_processor": None, "decoder": None, "normalizer": None}
+    path.write_text(json.dumps(json.loads(path.read_text()) | plain | {"model": merged}))
+    with sk.open_checkpoint(str(tmp_path / "m")) as model:
+        assert list(encoder(None, model)("ab" * 50)) == [2] * 50
+
+
 def test_a_text_that_the_tokenizer_cannot_encode(tmp_path):
     model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "[UNK]"}
     stored = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))

@@ -16,6 +16,7 @@ from spectrakit.architectures.base import Layer, check_layer_count, check_parame
 from spectrakit.architectures.written_out import read_written_out
 from spectrakit_fla.delta_families import DELTA_FAMILIES
 from spectrakit_fla.hybrid import ATTENTION_NAMES, hybrid_attention
+from spectrakit_fla.keys import KEYS
 from spectrakit_fla.linear_families import LINEAR_FAMILIES
 from spectrakit_fla.model import BLOCKS
 from spectrakit_fla.options import require_usual
@@ -23,6 +24,7 @@ from spectrakit_fla.rwkv_families import RWKV_FAMILIES
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.config_keys import ConfigKeys
     from spectrakit.architectures.initial_weights import Initial
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.mixers import Mixer
@@ -37,6 +39,10 @@ class FlaCheckpoints:
     name: ClassVar[str] = "fla-linear-attention"
     override: ClassVar[bool] = True
     initial_source: ClassVar[str] = "github.com/fla-org/flash-linear-attention"
+
+    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+        """Those of all families."""
+        return KEYS
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By `model_type`."""
