@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-#: Whether the A_t of a sequence's first token, which acts on an empty state, is counted in layers
-#: other than attention.
-FIRST_TOKEN_COUNTS = True
+#: Whether the A_t of a sequence's first token, which acts on an empty state, is counted.
+FIRST_TOKEN_COUNTS = False
+FIRST_COUNTED = 0 if FIRST_TOKEN_COUNTS else 1
 
 #: Radius and phase bins of arXiv 2510.09379, closed on the right.
 RADIUS_EDGES = (0.0, 0.1, 0.5, 0.9, 1.0, 10.0, 100.0, float("inf"))

@@ -54,6 +54,11 @@ class Attention:
         """LSE over the keys that each token reads: (H, T)."""
         return logsumexp(self.scores, axis=-1)
 
+    @property
+    def weights(self):
+        """The attention matrix (H, T, T): what each token reads of each, one in a row."""
+        return np.exp(self.scores - self.log_normaliser[..., None])
+
 
 def run_model(model, ids, start=None):
     """The pass of a checkpoint of any of the three kinds."""
@@ -199,9 +204,9 @@ def attention_mixer(model, at, hidden):
     query, key, value = (v.swapaxes(0, 1) for v in (query, key, value))
     scores = query @ key.swapaxes(1, 2) / np.sqrt(width)
     scores = np.where(np.tri(len(hidden), dtype=bool), scores, -np.inf)
-    weights = np.exp(scores - logsumexp(scores, axis=-1, keepdims=True))
-    read = (weights @ value).swapaxes(0, 1).reshape(len(hidden), -1)
-    return read @ model[f"{at}.o_proj.weight"].T, Attention(query, key, value, scores)
+    found = Attention(query, key, value, scores)
+    read = (found.weights @ value).swapaxes(0, 1).reshape(len(hidden), -1)
+    return read @ model[f"{at}.o_proj.weight"].T, found
 
 
 def rotated(x, theta):
