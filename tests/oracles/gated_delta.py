@@ -22,6 +22,8 @@ KEY_HEADS, VALUE_HEADS, KEY_WIDTH, VALUE_WIDTH = 2, 4, 6, 5
 VOCABULARY = 24
 #: A token that erases what its key says, in the first value head alone: sigmoid(60) is 1 in float32.
 ERASING, LOGIT = 7, 60.0
+#: One that leaves 1/55 of it, in all heads.
+FADING, LEFT = 3, 4.0
 AT = "model.layers.0.linear_attn"
 #: 1 - beta |k|^2 below this is an erasure, to within the rounding of float32.
 ERASED = 2.0**-20
@@ -47,13 +49,15 @@ def made_delta(draw):
     each = VALUE_HEADS // KEY_HEADS
     written = draw.uniform(-3, 3, (KEY_HEADS, each, VOCABULARY))
     written[0, 0, ERASING] = LOGIT
+    written[:, :, FADING] = LEFT
     decayed = draw.uniform(-4, 0, (KEY_HEADS, each, VOCABULARY))
     # What a token is after its norm: one entry of sqrt(E), but for the norm's epsilon.
     ba = np.stack([written, decayed], 1).reshape(-1, VOCABULARY) / np.sqrt(VOCABULARY)
     chosen = {
         "model.embed_tokens.weight": np.eye(VOCABULARY),
         f"{AT}.in_proj_ba.weight": ba,
-        f"{AT}.in_proj_qkvz.weight": 2 * draw.normal(size=tensors[f"{AT}.in_proj_qkvz.weight"].shape),
+        f"{AT}.in_proj_qkvz.weight": 2
+        * draw.normal(size=tensors[f"{AT}.in_proj_qkvz.weight"].shape),
         f"{AT}.conv1d.weight": draw.normal(size=tensors[f"{AT}.conv1d.weight"].shape),
         f"{AT}.A_log": draw.uniform(-2, 1, VALUE_HEADS),
         f"{AT}.dt_bias": draw.uniform(-3, -1, VALUE_HEADS),
@@ -105,11 +109,15 @@ def exact_log_singular_values(decay, beta, key, digits=60):
 
 @cache
 def delta_run(seed, lengths=(24, 24, 17)):
-    """A run of a made layer on random tokens; the first sequence alone has no erasing token."""
+    """A run of a made layer on random tokens; the first sequence alone has no erasing token.
+
+    It has one that fades over and over: singular values lie 1e30 and more apart.
+    """
     draw = np.random.default_rng(seed)
     folder = made_delta(draw)
     rows = [draw.integers(0, VOCABULARY, length) for length in lengths]
     rows[0][rows[0] == ERASING] = 0
+    rows[0][4:] = FADING
     rows[1][[5, 15]] = ERASING
     rows[2][9] = ERASING
     model = Model(folder)

@@ -14,20 +14,19 @@ from __future__ import annotations
 import numpy as np
 
 from tests.oracles.checking import between, near, oracle
-from tests.oracles.observed_oracle import ABSOLUTE, REL, layers_of, observed_rates
-from tests.oracles.runs import observed_runs
 from tests.oracles.gated_delta import delta_run, exact_log_singular_values
+from tests.oracles.observed_oracle import ABSOLUTE, REL, layers_of, observed_rates, spectrum_runs
 
 COLUMNS = (
-    "layer head channel index mode gauge exponent timescale_steps multiplicity tokens sequences "
+    "layer head index mode gauge exponent timescale_steps multiplicity tokens sequences "
     "erased last_change sweeps"
 )
 
 
-@oracle("lyapunov", COLUMNS)
+@oracle("lyapunov", f"{COLUMNS} channel")
 def commuting_exponents(report, long):
     """`lyapunov` where transitions commute: of attention, in gauge retained."""
-    for run in observed_runs(long):
+    for run in spectrum_runs(long):
         for layer in layers_of(run):
             seen = observed_rates(run, layer)[0]
             lengths = [len(rates) for rates in seen.rates]

@@ -20,8 +20,11 @@ from tests.oracles.definitions import (
     SKETCH_ERROR,
 )
 from tests.oracles.forward import Attention, run_model, softplus
+from tests.oracles.made_attention import sink_run
 from tests.oracles.runs import CHECKPOINTS, data_run, model, observed_runs, sequences
 from tests.oracles.spectrum_oracle import SUMMARY, in_bin, share_columns
+
+LOG_QUANTILES = " ".join(f"log_query_factor_q{round(100 * q):02}" for q in QUANTILES)
 
 #: What the model's float32 may move of a decay rate, relative and absolute.
 REL, ABSOLUTE = 1e-4, 2e-5
@@ -43,6 +46,13 @@ class Observed:
     def pooled(self):
         """Of all sequences, (n, H, K)."""
         return np.concatenate(self.rates)
+
+
+def spectrum_runs(long):
+    """The bundled models, and attention with learned sinks and a window."""
+    yield from observed_runs(long)
+    for seed in range(4 if long else 1):
+        yield sink_run(seed)
 
 
 def observed_rates(found, layer):
@@ -68,9 +78,8 @@ def dsf_rates(mixer):
 
 
 def retained_rates(mixer):
-    """lambda_t = 1 - p_tt, the sum of a row of the attention matrix before its diagonal."""
-    before = np.tril(mixer.weights, -1).sum(-1)
-    return -np.log(before[:, 1:]).T[:, :, None]
+    """lambda_t = 1 - p_tt: (T - 1, H, 1)."""
+    return -mixer.log_retained.T[:, :, None]
 
 
 def layers_of(found):
@@ -88,7 +97,7 @@ def groups(seen):
 @oracle("spectrum_summary", f"{SUMMARY} tokens sequences")
 def observed_summaries(report, long):
     """`spectrum_summary` of tokens."""
-    for run in observed_runs(long):
+    for run in spectrum_runs(long):
         for layer in layers_of(run):
             for seen in observed_rates(run, layer):
                 for head, rates in groups(seen):
@@ -196,7 +205,7 @@ def _near_edges(rates, edges, share):
 )
 def observed_histograms(report, long):
     """`spectrum_histogram` of tokens: cumulative counts, within a bin on either side."""
-    for run in observed_runs(long):
+    for run in spectrum_runs(long):
         for layer in layers_of(run):
             for seen in observed_rates(run, layer):
                 for head, rates in groups(seen):
@@ -238,6 +247,49 @@ def _histogram(report, run, layer, seen, head, rates):
 
 
 @oracle(
+    "query_factor",
+    "model_id revision layer head count left_out mean_log_dsf mean_log_retained "
+    f"mean_log_query_factor {LOG_QUANTILES}",
+)
+def query_factors(report, long):
+    """`query_factor` of attention: log lambda_dsf - log lambda_retained of every token."""
+    for run in spectrum_runs(long):
+        for layer in layers_of(run):
+            seen = {one.gauge: one for one in observed_rates(run, layer)}
+            if "dsf" not in seen:
+                continue
+            for head, dsf in groups(seen["dsf"]):
+                retained = dict(groups(seen["retained"]))[head]
+                _query_factor(report, run, layer, head, -dsf, -retained)
+
+
+def _query_factor(report, run, layer, head, dsf, retained):
+    factor = dsf - retained
+    means = {"dsf": dsf, "retained": retained, "query_factor": factor}
+    quantiles = (np.quantile(factor, q, method="inverted_cdf") for q in QUANTILES)
+    report.compare(
+        run,
+        "query_factor",
+        key="",
+        where={"layer": layer, "head": head},
+        expected={
+            "model_id": run.manifest["model_id"],
+            "revision": run.manifest["revision"],
+            "count": factor.size,
+            "left_out": 0,
+        }
+        | {
+            f"mean_log_{name}": near(v.mean(), rel=REL, absolute=ABSOLUTE)
+            for name, v in means.items()
+        }
+        | {
+            name: between(*_blurred(value, value))
+            for name, value in zip(LOG_QUANTILES.split(), quantiles, strict=True)
+        },
+    )
+
+
+@oracle(
     "released_bins", "model_id revision layer head of low high mean_percent std_percent sequences"
 )
 def released_percentages(report, long):
@@ -272,7 +324,7 @@ def _released_rates(one, ids, layer):
         return np.diff(log_nu, axis=1).T
     at, heads = f"backbone.layers.{layer}.mixer", one.config["num_heads"]
     raw = hidden @ one[f"{at}.in_proj.weight"][-heads:].T
-    return (softplus(raw + one[f"{at}.dt_bias"]) * np.exp(one[f"{at}.A_log"]))
+    return softplus(raw + one[f"{at}.dt_bias"]) * np.exp(one[f"{at}.A_log"])
 
 
 def _released(report, run, layer, moduli):
