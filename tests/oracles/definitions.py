@@ -13,3 +13,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 #: How far a decay rate in a sketch may be off.
 SKETCH_ERROR = 0.01
+
+#: From which multiple of a median on norms, variances and mean squares are massive, and of how many
+#: tokens a variance is judged.
+MASSIVE, FEWEST_TO_JUDGE = 20.0, 16

@@ -9,6 +9,7 @@ from tests.oracles import (  # noqa: F401
     kernel_oracle,
     layers_oracle,
     lyapunov_oracle,
+    massive_oracle,
     memory_oracle,
     observed_oracle,
     probe_oracle,
