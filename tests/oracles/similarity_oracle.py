@@ -1,10 +1,10 @@
 """Oracle of `similarity`: from n x n matrices of float64, entry by entry of the definitions.
 
-    HSIC_1 (Song et al. 2012, eq. 4) of K, L without their diagonals; CKA is its correlation
-    (Kornblith et al. 2019; Nguyen et al. 2021). Mutual k-nearest neighbours: Huh et al. 2024.
-    Procrustes: |X - Y Q|_F of centred features of norm one, Q by SciPy's `orthogonal_procrustes`.
+HSIC_1 (Song et al. 2012, eq. 4) of K, L without their diagonals; CKA is its correlation
+(Kornblith et al. 2019; Nguyen et al. 2021). Mutual k-nearest neighbours: Huh et al. 2024.
+Procrustes: |X - Y Q|_F of centred features of norm one, Q by SciPy's `orthogonal_procrustes`.
 
-    Nulls over permutations of the tokens of one of the two: Mantel's variance of 1967, or drawn.
+Nulls over permutations of the tokens of one of the two: Mantel's variance of 1967, or drawn.
 """
 
 from __future__ import annotations
