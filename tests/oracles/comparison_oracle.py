@@ -1,9 +1,9 @@
 """Oracle of comparisons: `decay_distance` and `summary_difference` from what both runs say.
 
-W_1 = integral |F - G| of log10(decay rate), integrated here over the steps of both distributions: of
-the exact rates in weights mode, and in data mode of those of every token in float64, within what
-the bins of the run allow. Numbers that are subtracted are read from the runs' own tables, which
-other oracles check.
+W_1 = integral |F - G| of log10(decay rate), integrated here over the steps of both distributions:
+of the exact rates in weights mode, and in data mode of those of every token in float64, within
+what the bins of the run allow. Numbers that are subtracted are read from the runs' own tables,
+which other oracles check.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from spectrakit.comparison.compare import write_comparison
 from spectrakit.tables import read_run
-from tests.oracles.checking import between, near, oracle
+from tests.oracles.checking import near, oracle
 from tests.oracles.definitions import QUANTILES
 from tests.oracles.forward import run_model
 from tests.oracles.observed_oracle import observed_rates

@@ -15,6 +15,7 @@ from tests.oracles import (  # noqa: F401
     probe_oracle,
     similarity_oracle,
     spectrum_oracle,
+    two_models_oracle,
 )
 from tests.oracles.checking import ORACLES
 from tests.oracles.uncovered import UNCOVERED

@@ -20,7 +20,7 @@ from tests.oracles.runs import Model, data_run, scratch
 
 KEY_HEADS, VALUE_HEADS, KEY_WIDTH, VALUE_WIDTH = 2, 4, 6, 5
 VOCABULARY = 24
-#: A token that erases what its key says, in the first value head alone: sigmoid(60) is 1 in float32.
+#: A token that erases what its key says, in the first value head: sigmoid(60) is 1 in float32.
 ERASING, LOGIT = 7, 60.0
 #: One that leaves 1/55 of it, in all heads.
 FADING, LEFT = 3, 4.0

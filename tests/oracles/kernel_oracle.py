@@ -70,8 +70,10 @@ class Pairs:
         for mixer in mixers:
             length = mixer.scores.shape[1] if isinstance(mixer, Attention) else len(mixer.u)
             self.outputs += length - 1
-            for t in range(1, length):
-                parts.append((t - np.arange(t + 1), np.arange(t + 1), *kernel(mixer, t, chosen)))
+            parts += [
+                (t - np.arange(t + 1), np.arange(t + 1), *kernel(mixer, t, chosen))
+                for t in range(1, length)
+            ]
         self.lag, self.input, self.kernel, self.decay = (
             np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)
         )
@@ -92,7 +94,7 @@ def kernel_runs(long):
     """The bundled models, and learned sinks, on sequences that are looked at whole."""
     for name in BUNDLED:
         for start in (0, 5000, 20000)[: 3 if long else 1]:
-            yield observed_run(name, 5, LENGTH, start)
+            yield observed_run(name, 5, LENGTH, start, analyses=("kernel",))
     for seed in range(4 if long else 1):
         yield sink_run(seed)
 

@@ -27,7 +27,8 @@ from tests.oracles.runs import (
 
 TABLES_OF_A_RUN = (
     "layers", "spectrum", "spectrum_summary", "spectrum_histogram", "lyapunov", "decay_kernel",
-    "decay_kernel_summary", "memory_function", "memory_summary", "similarity", "propagation", "perturbation",
+    "decay_kernel_summary", "memory_function", "memory_summary", "similarity", "propagation",
+    "perturbation",
 )  # fmt: skip
 
 #: Of the families that are looked at: kind, operator, and what weights mode needs of each.

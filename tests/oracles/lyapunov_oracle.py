@@ -1,6 +1,7 @@
 """Oracle of `lyapunov`: log singular values of each sequence's product of transitions, per token.
 
-    sigma_i(A_T ... A_2), sorted in each sequence;  exponent_i = sum_s T_s log(sigma_i)/T_s / sum_s T_s
+    sigma_i(A_T ... A_2), sorted in each sequence
+    exponent_i = sum_s T_s (log(sigma_i) / T_s) / sum_s T_s        T_s = T - 1 transitions
 
 over the sequences in which sigma_i is not zero; -inf where it is zero in all. A of a sequence's
 first token is not in the product. Where transitions commute log(sigma) is a sum of log|lambda_t|.

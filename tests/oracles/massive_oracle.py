@@ -1,4 +1,4 @@
-"""Oracle of `massive`, by its rule (docs/similarity.md), and a model in which such things are planted.
+"""Oracle of `massive`, by its rule (docs/similarity.md), and a model in which there are such.
 
     token       |h_t| > 20 median |h| of its sequence
     coordinate  variance or mean square > 20 times the median of all coordinates, over the tokens of
@@ -103,7 +103,8 @@ def planted_run(length=48):
 
 @oracle(
     "massive",
-    "model_id revision analysis depth kind sequence position coordinate value ratio limit sequences",
+    "model_id revision analysis depth kind sequence position coordinate value ratio limit "
+    "sequences",
 )
 def massive_activations(report, long):
     """`massive` of a planted model, by both of the analyses that look for them."""

@@ -77,8 +77,8 @@ def permuted(statistic, n, draw):
 
 @oracle(
     "similarity",
-    "depth other_depth estimator value null_mean null_std null_z tokens tokens_seen token_set coordinates "
-    "width other_width group_tokens neighbours bandwidth permutations reason",
+    "depth other_depth estimator value null_mean null_std null_z tokens tokens_seen token_set "
+    "coordinates width other_width group_tokens neighbours bandwidth permutations reason",
 )
 def similarities(report, long):
     """`similarity` of one model: every estimator at every pair of depths."""
@@ -144,7 +144,7 @@ def _pairs(depths, estimator):
 
 
 def _expected(estimator, features, ends, draw):
-    """Pairs of depths, and for each value, its null's mean and deviation, and how far it may be off."""
+    """Pairs of depths; of each the value, its null's mean and deviation, how far it may be off."""
     prepare = {"cka": linear, "cka_rbf": gaussian, "mutual_knn": neighbours}.get(estimator)
     kernels = [prepare(x) for x in features] if prepare else features
     if estimator == "cka_minibatch":
