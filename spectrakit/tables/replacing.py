@@ -54,14 +54,14 @@ def check_apart(out: Path, inputs: Iterable[Path]) -> None:
     for folder in inputs:
         other = folder.resolve()
         if where == other or (out.exists() and folder.exists() and out.samefile(folder)):
-            relation = "is the folder of"
+            relation = "is"
         elif other.is_relative_to(where):
             relation = "contains"
         elif where.is_relative_to(other):
             relation = "lies in"
         else:
             continue
-        message = f"--out {out} {relation} {folder}, one of the runs that are compared"
+        message = f"--out {out} {relation} one of the runs that are compared, {folder}"
         raise UsageError(message, hint="another folder with --out")
 
 
