@@ -64,7 +64,7 @@ def resolution(relative_error: float, *, binned: bool) -> float:
     """
     if binned:
         return math.log10(GROWTH)
-    return -math.log10(1 - relative_error) if relative_error < 1 else math.inf
+    return math.log10(1 / (1 - relative_error)) if relative_error < 1 else math.inf
 
 
 def _log_rates(layer: Distribution) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
