@@ -26,6 +26,7 @@ class RunOutput:
     def __init__(
         self, out: Path | None, manifest: Manifest, *, figures: bool, overwrite: bool
     ) -> None:
+        out = None if out is None else Path(out)  # a notebook's may be text
         if out is not None:
             check_replaceable(out, manifest, overwrite=overwrite)
         self._kept = MemorySink(manifest)

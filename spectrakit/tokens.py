@@ -21,6 +21,7 @@ import numpy as np
 from spectrakit import catalog
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.framing import framing
+from spectrakit.tables.manifest import STANDARD_INPUT
 from spectrakit.tokenization import encoder
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 #: Text of about this many characters is encoded at once, split where a line or a word ends.
 _BLOCK = 1 << 16
 
-#: What a record has as the text of a run that read it from there.
-STANDARD_INPUT = "standard input"
 #: How a file of numpy begins.
 _NPY = b"\x93NUMPY"
 

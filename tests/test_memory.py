@@ -54,7 +54,7 @@ def test_hidden_states_that_do_not_fit_are_refused_with_the_numbers(batch, fits,
         monkeypatch.setattr(memory, "available_bytes", lambda _: 3 * 4 * one_depth)
         if fits:
             run = sk.analyze(model, analyses="similarity", source=source)
-            assert run.table("similarity").num_rows == 20  # of 4 depths
+            assert run.table("similarity").num_rows == 3 * 20  # three views of 4 depths
             return
         with pytest.raises(UsageError, match=r"at 4 depths take 0\.0 GB .* cpu has") as caught:
             sk.analyze(model, analyses="similarity", source=source)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spectrakit.errors import UsageError
-from spectrakit.representations.massive import LIMIT
+
+#: k, of tokens and of coordinates: see `spectrakit.representations.massive`.
+LIMIT = 20.0
 
 
 @dataclass(frozen=True)

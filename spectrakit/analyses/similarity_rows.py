@@ -24,11 +24,12 @@ def similarity_rows(
 ) -> dict[str, object]:
     """Columns for pairs of feature sets, as indices of both, within what an estimator is of.
 
-    widths: of every set. `depth` and `other_depth` are the indices themselves; sets of two models
-    need others.
+    widths: of every set, with all coordinates. `depth` and `other_depth` are the indices themselves;
+    sets of two models need others.
     """
     first, second = pairs
-    width = np.array(widths)
+    kept = estimate.view.kept
+    width = np.array(widths if kept is None else [int(own.sum()) for own in kept])
     return {
         "depth": first,
         "other_depth": second,

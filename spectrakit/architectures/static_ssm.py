@@ -72,7 +72,9 @@ class StaticSSM(ABC):
 
     def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
         """The family's options: all else the shapes of its tensors say."""
-        return ConfigKeys(frozenset(option.key for option in self.options), irrelevant=_SIZES)
+        return ConfigKeys(
+            frozenset(option.key for option in self.options) | _INITIAL, irrelevant=_SIZES
+        )
 
     def claims(self, checkpoint: Checkpoint) -> bool:
         """By the names of its tensors; never a checkpoint that names a `model_type`."""
@@ -130,11 +132,13 @@ def check_shape(entry: TensorEntry, *allowed: tuple[int, ...]) -> None:
         raise MalformedError(message, hint="another copy of the file")
 
 
+#: What a layer before training is drawn from: see `published_initial_static`.
+_INITIAL = words("blocks dt_max dt_min init max_phase measure r_max r_min")
 #: What configs of training say that the weights say too, or that no transition depends on.
 _SIZES = words(
     """
     H L N P act activation bidirectional blocks_ssm_size d_input d_model d_output d_state depth
-    dropout dt_max dt_min epochs final_act in_dim init layer lr measure n_blocks n_layer n_layers
+    dropout epochs final_act in_dim layer lr n_blocks n_layer n_layers
     n_ssm norm num_classes num_layers postact prenorm rank seed ssm_size transposed vocab_size
     weight_decay
     """

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.cli.console import format_bytes, print_data, tell
-from spectrakit.report.summaries import layer_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +64,8 @@ def run_document(run: Run) -> dict[str, Any]:
 
 def _layers(run: Run) -> list[dict[str, Any]]:
     """Each layer's row, with the summary of its spectrum in each domain, in the gauge shown."""
+    from spectrakit.report.summaries import layer_summaries
+
     layers = {row["layer"]: row | {"spectrum": {}} for row in run.table("layers").to_pylist()}
     for row in layer_summaries(run):
         summary = {name: _finite(row[name]) for name in row if name not in _NOT_SHOWN}

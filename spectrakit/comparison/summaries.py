@@ -167,10 +167,10 @@ def _exponent_rows(lyapunov: pa.Table) -> Iterator[Row]:
 
 
 def _grown(row: Row) -> Iterator[tuple[str, Number]]:
+    error = None if row["observed"] else 0.0
     for name in ("largest", "mean", "smallest"):
-        error = None if row["observed"] else 0.0
         yield f"{name}_exponent", Number(row[name], error, _in_gauge(row))
-    yield "erased_share", Number(row["erased"], None if row["observed"] else 0.0)
+    yield "erased_share", Number(row["erased"], error, _in_gauge(row))
 
 
 def _carried(row: Row) -> Iterator[tuple[str, Number]]:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
-#: k, of tokens and of coordinates.
-LIMIT = 20.0
 #: A variance of fewer tokens says too little about a coordinate.
 FEWEST_TOKENS = 16
 

@@ -18,6 +18,9 @@ from typing import Any
 from spectrakit.errors import MalformedError, scrub
 from spectrakit.tables.columns import SCHEMA_VERSION
 
+#: What a manifest has for the name of a text that came that way, and cannot be read again.
+STANDARD_INPUT = "standard input"
+
 _RECORDED = ("spectrakit", "torch", "transformers", "pyarrow")
 _TOKEN_OPTION = re.compile(r"(--token[= ])\S+")
 

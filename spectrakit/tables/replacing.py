@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.tables.folders import MANIFEST
+from spectrakit.tables.manifest import STANDARD_INPUT
 from spectrakit.tables.reader import read_manifest
-from spectrakit.tokens import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,14 +54,14 @@ def check_apart(out: Path, inputs: Iterable[Path]) -> None:
     for folder in inputs:
         other = folder.resolve()
         if where == other or (out.exists() and folder.exists() and out.samefile(folder)):
-            relation = "is"
+            relation = "is the folder of"
         elif other.is_relative_to(where):
             relation = "contains"
         elif where.is_relative_to(other):
             relation = "lies in"
         else:
             continue
-        message = f"{out} {relation} {folder}, which is one of the runs that are compared"
+        message = f"--out {out} {relation} {folder}, one of the runs that are compared"
         raise UsageError(message, hint="another folder with --out")
 
 

@@ -52,13 +52,13 @@ SIMILARITY = TableSchema(
         _optional("null_z", "(value - null_mean) / null_std. Tokens of a text depend on each "
                   "other, so it is no test; it says how far a value is from chance."),
         Column("tokens", "int64", "Tokens (n) that the value is of.", "token"),
-        Column("tokens_seen", "int64", "Tokens of the run; where `tokens` is less, those are a "
-               "random sample.", "token"),
+        Column("tokens_seen", "int64", "Tokens of the run; where `tokens` is less, massive ones "
+               "are left out, or those are a random sample.", "token"),
         token_set_column(" Under --without-first, first tokens are in none of them."),
         COORDINATES,
-        Column("width", "int32", "Features of a token at `depth`. Values of mutual_knn and "
-               "procrustes depend on width over tokens."),
-        Column("other_width", "int32", "Features of a token at the other depth."),
+        Column("width", "int32", "Features of a token at `depth` that are counted. Values of "
+               "mutual_knn and procrustes depend on width over tokens."),
+        Column("other_width", "int32", "The same at the other depth."),
         Column("group_tokens", "int64", "Largest group of cka_minibatch.", "token",
                nullable=True),
         Column("neighbours", "int64", "k of mutual_knn.", nullable=True),

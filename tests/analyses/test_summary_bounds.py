@@ -92,32 +92,38 @@ def phases(generator, shape):
     return torch.from_numpy(np.radians(degrees))
 
 
+def counted(valid):
+    """The valid tokens that a valid one precedes: A of a sequence's first acts on nothing."""
+    return valid & torch.cat([torch.zeros_like(valid[:, :1]), valid[:, :-1]], dim=1)
+
+
 seeds = st.integers(0, 2**16)
 
 
-@given(seed=seeds, tokens=st.integers(1, 40), scale=st.sampled_from([1.0, 0.1, 0.01]))
+@given(seed=seeds, tokens=st.integers(2, 40), scale=st.sampled_from([1.0, 0.1, 0.01]))
 def test_of_observed_eigenvalues(seed, tokens, scale):
     """Complex ones of a layer of channels, and real ones of a layer of heads, several batches."""
     generator = np.random.default_rng(seed)
     log_modulus = scale * adversarial(generator, (2, tokens, 3, 2))
     angle = phases(generator, log_modulus.shape)
     valid = torch.from_numpy(generator.random((2, tokens)) < 0.8)
-    valid[0, 0] = True
+    valid[0, :2] = True
+    which = counted(valid)
     complex_ = recurrence(DiagonalDecay(log_modulus, angle), "data")
     (row,) = analysed((0, complex_, valid))["spectrum_summary"]
-    rates = 0 - log_modulus[valid].flatten().numpy()
-    degrees = np.abs(np.degrees(angle[valid].flatten().numpy()))
+    rates = 0 - log_modulus[which].flatten().numpy()
+    degrees = np.abs(np.degrees(angle[which].flatten().numpy()))
     holds(row, rates, degrees)
     scalar = recurrence(ScalarDecay(log_modulus[..., 0], 5), "data", head_axis="head")
     halves = [(0, scalar, valid), (0, scalar, valid)]
     for row in analysed(*halves)["spectrum_summary"]:
         head = slice(None) if row["head"] is None else slice(row["head"], row["head"] + 1)
-        rates = 0 - log_modulus[..., head, 0][valid].flatten().numpy().repeat(10)
+        rates = 0 - log_modulus[..., head, 0][which].flatten().numpy().repeat(10)
         holds(row, rates, np.zeros(len(rates)))
         assert row["mean_modulus_bound"] == row["spectral_radius_bound"] == 0
 
 
-@given(seed=seeds, tokens=st.integers(1, 60))
+@given(seed=seeds, tokens=st.integers(2, 60))
 def test_of_products_that_are_not_multiplied_out(seed, tokens):
     generator = np.random.default_rng(seed)
     step = torch.from_numpy(10 ** generator.uniform(-6, 3, (1, tokens, 4)))
@@ -126,7 +132,7 @@ def test_of_products_that_are_not_multiplied_out(seed, tokens):
     valid = torch.ones(1, tokens, dtype=torch.bool)
     data = recurrence(SeparableDecay(step, rate), "data")
     (row,) = analysed((0, data, valid))["spectrum_summary"]
-    rates = (step.unsqueeze(-1) * rate).flatten().numpy()
+    rates = (step.unsqueeze(-1) * rate)[counted(valid)].flatten().numpy()
     holds(row, rates, np.zeros(len(rates)))
     assert row["mean_modulus_bound"] < 0.004
 
@@ -147,7 +153,7 @@ def test_of_computed_eigenvalues_with_error_bounds(seed, share):
     row["stable"] = None  # of what was computed
     rates = -true.abs().log().numpy().repeat(2)
     columns = holds(row, rates, np.abs(np.degrees(true.angle().numpy())).repeat(2))
-    labels = {"layer", "head", "domain", "mode", "gauge"}
+    labels = {"layer", "head", "domain", "mode", "gauge", "tokens", "sequences"}
     continuous = {"spectral_abscissa", "spectral_abscissa_bound"}
     assert columns | labels | continuous == {column.name for column in SPECTRUM_SUMMARY.columns}
 

@@ -31,9 +31,9 @@ def two_runs(command, tmp_path):
 @pytest.mark.parametrize(
     ("out", "relation"),
     [
-        ("a", "is"),
-        ("./b/../a", "is"),
-        ("link", "is"),
+        ("a", "is the folder of"),
+        ("./b/../a", "is the folder of"),
+        ("link", "is the folder of"),
         (".", "contains"),
         ("a/inside", "lies in"),
         ("link/in/side", "lies in"),
@@ -45,7 +45,7 @@ def test_a_comparison_never_goes_where_a_run_is_that_it_reads(command, two_runs,
     for more in ((), ("--overwrite",)):
         done = command("compare", "a", "b", "--out", out, "--no-figures", *more)
         assert done.code == 2
-        assert f"{relation} a, which is one of the runs" in done.err
+        assert f"{relation} a, one of the runs" in done.err
         assert "--out" in done.err
         assert contents(two_runs / "a") == before
 

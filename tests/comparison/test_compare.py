@@ -85,7 +85,7 @@ def test_the_depth_of_flow_is_paired_too():
     rows = compared(*runs).table("summary_difference").to_pylist()
     flow = [row for row in rows if row["of_table"] == "propagation"]
     assert {row["depth"] for row in flow} == {0.0, 1 / 3, 2 / 3, 1.0}
-    same = [row for row in flow if row["metric"] == "inter_token_cosine stream all"]
+    same = [row for row in flow if row["metric"] == "inter_token_cosine stream all all"]
     assert len(same) == 4
     assert all(row["uncertainty"] > 0 for row in same)
 
@@ -119,7 +119,8 @@ def test_what_a_second_pass_found_is_compared_by_depth():
     assert [row["depth"] for row in gains] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert all(row["uncertainty"] > 0 for row in gains[1:])
     assert "value at delay 0" in {row["metric"] for row in by_table["empirical_memory"]}
-    cka = [row for row in by_table["similarity"] if row["metric"] == "cka to next depth all"]
+    usual = "cka to next depth without_massive without_massive"
+    cka = [row for row in by_table["similarity"] if row["metric"] == usual]
     assert [row["depth"] for row in cka] == [0.0, 0.5, 1.0]
 
 

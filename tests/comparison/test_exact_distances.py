@@ -86,7 +86,9 @@ def run_of(rates, *, exact):
     if exact:
         rec, valid = recurrence(DiagonalDecay(log_decay.view(1, -1)), "static"), None
     else:
-        valid = torch.ones(1, len(rates), dtype=torch.bool)
+        # A of the first token acts on nothing, and is not counted.
+        log_decay = torch.cat([torch.zeros(1), log_decay])
+        valid = torch.ones(1, len(log_decay), dtype=torch.bool)
         rec = recurrence(DiagonalDecay(log_decay.view(1, -1, 1, 1)), "data")
     analysis.see(Layer(0, "0", "mamba"), rec, valid)
     analysis.finish()

@@ -19,12 +19,16 @@ _NEMOTRON = {
 }
 
 
+#: Steps of Zamba-2 and Nemotron-H that many of their tokens are clamped to, at either end.
+LIMIT = (0.005, 0.04)
+
+
 def clamped(model):
     """The steps of Zamba-2 and Nemotron-H as their configs limit them here."""
     mixers = [module for module in model.modules() if hasattr(module, "time_step_limit")]
     assert mixers
     for mixer in mixers:
-        mixer.time_step_limit = (0.4, 0.8)
+        mixer.time_step_limit = LIMIT
 
 
 FAMILIES = (
@@ -68,7 +72,7 @@ FAMILIES = (
             "use_shared_attention_adapter": True,
             "adapter_rank": 4,
             "use_mem_rope": True,
-            "time_step_limit": [0.4, 0.8],
+            "time_step_limit": [*LIMIT],
         },
         published=clamped,
     ),
@@ -124,7 +128,7 @@ FAMILIES = (
     Family(
         "nemotron_h",
         ("mamba2", "softmax_attention", "mamba2"),
-        {**_NEMOTRON, "hybrid_override_pattern": "M*-ME", "time_step_limit": [0.4, 0.8]},
+        {**_NEMOTRON, "hybrid_override_pattern": "M*-ME", "time_step_limit": [*LIMIT]},
         published=clamped,
     ),
 )

@@ -8,11 +8,14 @@ from tests.oracles import (  # noqa: F401
     flow_oracle,
     kernel_oracle,
     layers_oracle,
+    lyapunov_oracle,
+    massive_oracle,
     memory_oracle,
     observed_oracle,
     probe_oracle,
     similarity_oracle,
     spectrum_oracle,
+    two_models_oracle,
 )
 from tests.oracles.checking import ORACLES
 from tests.oracles.uncovered import UNCOVERED

@@ -8,6 +8,7 @@ sqrt(sum_b w_b (x_b - m)^2 / (sum_b w_b (S - 1))).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 
 from tests.oracles.checking import near, oracle
 from tests.oracles.forward import run_model
+from tests.oracles.massive_oracle import judged, planted_run
 from tests.oracles.runs import observed_runs
 
 #: What float32 moves.
@@ -22,6 +24,8 @@ REL = 2e-4
 #: And of a relative gain.
 ROUNDED = 4e-4
 RANK_TOKENS = 20
+#: The sets of tokens that there are bins of positions of.
+BINNED = ("all", "without_massive")
 TOKEN_METRICS = {
     "stream": (
         "norm", "cosine_next", "path_length", "path_energy", "relative_path_length",
@@ -70,13 +74,14 @@ def by_token(streams):
     return found
 
 
-def by_sequence(h):
-    """The metrics of tokens (T, E) that belong together."""
+def by_sequence(h, kept):
+    """The metrics of the tokens (T, E) that are kept (T,); neighbours are those in the text."""
+    energy = (np.diff(h, axis=0) ** 2).sum(-1)[kept[1:] & kept[:-1]].mean()
+    h = h[kept]
     count = len(h)
     unit = h / np.linalg.norm(h, axis=-1, keepdims=True)
     pairs = np.triu_indices(count, 1)
     variance = ((h - h.mean(0)) ** 2).sum(-1).mean()
-    energy = (np.diff(h, axis=0) ** 2).sum(-1).mean()
     square = (h**2).sum(-1).mean()
     return {
         "inter_token_cosine": (unit @ unit.T)[pairs].mean(),
@@ -127,31 +132,53 @@ def position_bins(longest):
         low *= 2
 
 
+@dataclass(frozen=True)
+class Sequence:
+    """Streams (T, E') at every depth, and which tokens (T,) are in each set."""
+
+    streams: list[np.ndarray]
+    sets: dict[str, np.ndarray]
+
+
+def counted(one, found, coordinates):
+    """A sequence, in all of its coordinates or without those that are massive in it."""
+    left_out = found.large & (coordinates != "all")
+    position = np.arange(len(found.long))
+    sets = {"all": position >= 0, "without_first": position > 0, "without_massive": ~found.long}
+    return Sequence([h[:, ~left_out] for h in one.streams], sets)
+
+
 @oracle(
     "propagation",
-    "depth of metric token_set position_low position_high value standard_error tokens sequences "
-    "seq_len reason",
+    "depth of metric token_set coordinates position_low position_high value standard_error tokens "
+    "sequences seq_len reason",
 )
 def flow(report, long):
-    """`propagation` of every depth, metric, set of tokens and bin of positions."""
-    for run in observed_runs(long):
-        passes = run.told["passes"]
-        longest = max(len(one.streams[0]) for one in passes)
-        rows = _token_rows(passes, longest) + _sequence_rows(passes)
-        expected = {name: [row[name] for row in rows] for name in rows[0]}
-        values, errors = expected.pop("value"), expected.pop("standard_error")
-        # Angles and cosines near their ends: absolute too.
-        report.compare(
-            run,
-            "propagation",
-            key="depth of metric token_set position_low position_high",
-            expected=expected
-            | {
-                "value": near(values, rel=REL, absolute=1e-5),
-                "standard_error": near(errors, rel=5e-3, absolute=1e-5),
-                "seq_len": longest,
-            },
-        )
+    """`propagation` of every depth, metric, set of tokens and coordinates, and bin of positions."""
+    for run in [*observed_runs(long), planted_run()]:
+        for coordinates in ("all", "without_massive"):
+            pairs = zip(run.told["passes"], judged(run), strict=True)
+            _flow(report, run, coordinates, [counted(*pair, coordinates) for pair in pairs])
+
+
+def _flow(report, run, coordinates, passes):
+    longest = max(len(one.streams[0]) for one in passes)
+    rows = _token_rows(passes, longest) + _sequence_rows(passes)
+    expected = {name: [row[name] for row in rows] for name in rows[0]}
+    values, errors = expected.pop("value"), expected.pop("standard_error")
+    # Angles and cosines near their ends: absolute too.
+    report.compare(
+        run,
+        "propagation",
+        key="depth of metric token_set position_low position_high",
+        where={"coordinates": coordinates},
+        expected=expected
+        | {
+            "value": near(values, rel=REL, absolute=1e-5),
+            "standard_error": near(errors, rel=5e-3, absolute=1e-5),
+            "seq_len": longest,
+        },
+    )
 
 
 def _row(place, token_set, found, bounds=(None, None), reason=None):
@@ -169,15 +196,18 @@ def _token_rows(passes, longest):
                 place = (depth, of, metric)
                 if place not in found[0]:
                     rows += [_row(place, s, (None, None, 0, 0), reason=_why(metric, depth, last))
-                             for s in ("all", "without_first")]  # fmt: skip
+                             for s in passes[0].sets]  # fmt: skip
                     continue
                 values = [one[place] for one in found]
-                for token_set, first in (("all", 0), ("without_first", 1)):
-                    parts = [v[first:] for v in values]
-                    rows.append(_row(place, token_set, _mean_of(parts)))
-                for low, high in position_bins(longest):
-                    parts = [v[low : high + 1] for v in values]
-                    rows.append(_row(place, "all", _mean_of(parts), (low, high)))
+                for token_set in passes[0].sets:
+                    pairs = [
+                        (v, one.sets[token_set]) for v, one in zip(values, passes, strict=True)
+                    ]
+                    rows.append(_row(place, token_set, _mean_of([v[kept] for v, kept in pairs])))
+                    for low, high in position_bins(longest) if token_set in BINNED else ():
+                        here = slice(low, high + 1)
+                        parts = [v[here][kept[here]] for v, kept in pairs]
+                        rows.append(_row(place, token_set, _mean_of(parts), (low, high)))
     return rows
 
 
@@ -199,17 +229,25 @@ def _sequence_rows(passes):
                 one.streams[depth] - (one.streams[depth - 1] if of == "update" else 0)
                 for one in passes
             ]
-            for first, token_set in enumerate(("all", "without_first")):
-                wholes = [by_sequence(h[first:]) for h in parts]
-                taken = [h[spread_evenly(len(h), RANK_TOKENS)][first:] for h in parts]
-                ranks = [dimensions(h) for h in taken]
-                for metric in SEQUENCE_METRICS:
-                    source = ranks if metric in ranks[0] else wholes
-                    weights = [len(h) for h in taken] if source is ranks else [
-                        len(h) - first for h in parts
-                    ]  # fmt: skip
-                    found = weighted([one[metric] for one in source], weights)
-                    rows.append(_row((depth, of, metric), token_set, found))
+            for token_set in passes[0].sets:
+                sets = [one.sets[token_set] for one in passes]
+                rows += _of_sequences((depth, of), token_set, parts, sets)
+    return rows
+
+
+def _of_sequences(place, token_set, parts, sets):
+    """Of states (T, E') of every sequence, and which tokens of it are meant."""
+    both = list(zip(parts, sets, strict=True))
+    wholes = [by_sequence(h, kept) for h, kept in both]
+    chosen = [spread_evenly(len(h), RANK_TOKENS) for h in parts]
+    taken = [h[at][kept[at]] for at, (h, kept) in zip(chosen, both, strict=True)]
+    ranks = [dimensions(h) for h in taken]
+    rows = []
+    for metric in SEQUENCE_METRICS:
+        source = ranks if metric in ranks[0] else wholes
+        weights = [len(h) for h in taken] if source is ranks else [kept.sum() for kept in sets]
+        found = weighted([one[metric] for one in source], weights)
+        rows.append(_row((*place, metric), token_set, found))
     return rows
 
 

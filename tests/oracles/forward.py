@@ -42,17 +42,44 @@ class Selective:
 
 @dataclass
 class Attention:
-    """query, key, value (H, T, K), after rotary embeddings; scores (H, T, T), scaled, causal."""
+    """query, key, value (H, T, K), after rotary embeddings; scores (H, T, T), scaled, causal.
+
+    sinks: learned scores (H,) that every token reads besides, of no value.
+    """
 
     query: np.ndarray
     key: np.ndarray
     value: np.ndarray
     scores: np.ndarray
+    sinks: np.ndarray | None = None
 
     @property
     def log_normaliser(self):
-        """LSE over the keys that each token reads: (H, T)."""
-        return logsumexp(self.scores, axis=-1)
+        """LSE over the keys, and the sink, that each token reads: (H, T)."""
+        read = logsumexp(self.scores, axis=-1)
+        return read if self.sinks is None else np.logaddexp(read, self.sinks[:, None])
+
+    @property
+    def weights(self):
+        """The attention matrix (H, T, T): what each token reads of each."""
+        return np.exp(self.scores - self.log_normaliser[..., None])
+
+    @property
+    def sink_share(self):
+        """What each token reads of the sink: (H, T)."""
+        if self.sinks is None:
+            return np.zeros(self.scores.shape[:2])
+        return np.exp(self.sinks[:, None] - self.log_normaliser)
+
+    @property
+    def log_retained(self):
+        """log(1 - p_tt) of all tokens but the first: (H, T - 1).
+
+        1 - p_tt is what a token reads of what was there before it; each way is right for some.
+        """
+        own = np.diagonal(self.weights, axis1=1, axis2=2)[:, 1:]
+        before = (np.tril(self.weights, -1).sum(-1) + self.sink_share)[:, 1:]
+        return np.where(own < 0.5, np.log1p(-np.minimum(own, 0.5)), np.log(before))
 
 
 def run_model(model, ids, start=None):
@@ -199,9 +226,9 @@ def attention_mixer(model, at, hidden):
     query, key, value = (v.swapaxes(0, 1) for v in (query, key, value))
     scores = query @ key.swapaxes(1, 2) / np.sqrt(width)
     scores = np.where(np.tri(len(hidden), dtype=bool), scores, -np.inf)
-    weights = np.exp(scores - logsumexp(scores, axis=-1, keepdims=True))
-    read = (weights @ value).swapaxes(0, 1).reshape(len(hidden), -1)
-    return read @ model[f"{at}.o_proj.weight"].T, Attention(query, key, value, scores)
+    found = Attention(query, key, value, scores)
+    read = (found.weights @ value).swapaxes(0, 1).reshape(len(hidden), -1)
+    return read @ model[f"{at}.o_proj.weight"].T, found
 
 
 def rotated(x, theta):

@@ -27,7 +27,8 @@ from tests.oracles.runs import (
 
 TABLES_OF_A_RUN = (
     "layers", "spectrum", "spectrum_summary", "spectrum_histogram", "lyapunov", "decay_kernel",
-    "memory_function", "memory_summary", "similarity", "propagation", "perturbation",
+    "decay_kernel_summary", "memory_function", "memory_summary", "similarity", "propagation",
+    "perturbation",
 )  # fmt: skip
 
 #: Of the families that are looked at: kind, operator, and what weights mode needs of each.
@@ -69,7 +70,8 @@ def sizes(one):
 
 @oracle(
     "layers",
-    "layer path kind operator mode gauge heads channels state_size status reason bytes_read",
+    "layer path block kind operator mode gauge heads channels state_size status reason bytes_read "
+    "tokens sequences",
 )
 def what_layers_are(report, long):
     """`layers` of bundled models in both modes, and of a layer that its weights do not show."""
@@ -81,6 +83,7 @@ def what_layers_are(report, long):
         if needed:
             runs.append((weights_run(name), "nominal", needed))
         for found, mode, names in runs:
+            told = found.told.get("sequences", [])
             for layer in range(one.config["num_hidden_layers"]):
                 at = module_of(one, layer)
                 read = [f"{at}.{each}" for each in names] if names else _inside(stored, at)
@@ -95,13 +98,16 @@ def what_layers_are(report, long):
                         "kind": kind,
                         "operator": operator,
                         "mode": mode,
-                        "gauge": "dsf" if kind == "softmax_attention" else "unnormalised",
+                        "block": layer,
+                        "gauge": "retained" if kind == "softmax_attention" else "unnormalised",
                         "heads": heads,
                         "channels": channels,
                         "state_size": states,
                         "status": "analysed",
                         "reason": None,
                         "bytes_read": sum(stored[each] for each in read),
+                        "tokens": sum(map(len, told)) if mode == "data" else None,
+                        "sequences": len(told) if mode == "data" else None,
                     },
                 )
     _unread(report)
@@ -129,6 +135,7 @@ def _unread(report):
             "reason": row["reason"],
             "mode": None,
             "gauge": None,
+            "block": 1,
             "bytes_read": 0,
         },
     )

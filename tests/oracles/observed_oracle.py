@@ -1,4 +1,4 @@
-"""Oracle of what data mode counts of eigenvalues: summaries, histogram, released bins, exponents.
+"""Oracle of what data mode counts of eigenvalues: summaries, histogram, released bins.
 
 Decay rates are recomputed of every token in float64. A sketch keeps them in bins 1 % wide, so
 counts are held between those of rates that are 1 % smaller and 1 % larger.
@@ -13,15 +13,18 @@ import numpy as np
 
 from tests.oracles.checking import between, near, oracle
 from tests.oracles.definitions import (
-    FIRST_TOKEN_COUNTS,
+    FIRST_COUNTED,
     PHASE_EDGES,
     QUANTILES,
     RADIUS_EDGES,
     SKETCH_ERROR,
 )
 from tests.oracles.forward import Attention, run_model, softplus
+from tests.oracles.made_attention import sink_run
 from tests.oracles.runs import CHECKPOINTS, data_run, model, observed_runs, sequences
 from tests.oracles.spectrum_oracle import SUMMARY, in_bin, share_columns
+
+LOG_QUANTILES = " ".join(f"log_query_factor_q{round(100 * q):02}" for q in QUANTILES)
 
 #: What the model's float32 may move of a decay rate, relative and absolute.
 REL, ABSOLUTE = 1e-4, 2e-5
@@ -29,7 +32,7 @@ REL, ABSOLUTE = 1e-4, 2e-5
 
 @dataclass(frozen=True)
 class Observed:
-    """-log|lambda_t| of a layer, by sequence: (T', H, K), of the tokens that count.
+    """-log|lambda_t| of a layer in a gauge, by sequence: (T', H, K), of the tokens that count.
 
     copies: eigenvalues that each stands for. axis: "head" or "channel".
     """
@@ -45,20 +48,38 @@ class Observed:
         return np.concatenate(self.rates)
 
 
+def spectrum_runs(long):
+    """The bundled models, and attention with learned sinks and a window."""
+    yield from observed_runs(long)
+    for seed in range(4 if long else 1):
+        yield sink_run(seed)
+
+
 def observed_rates(found, layer):
-    """What a run saw of a layer."""
+    """What a run saw of a layer, in every gauge that its spectrum is in."""
     mixers = [one.mixers[layer] for one in found.told["passes"]]
+    first = FIRST_COUNTED
     if isinstance(mixers[0], Attention):
-        # lambda_t = nu_{t-1} / nu_t: there is none of the first token.
-        rates = [np.diff(m.log_normaliser, axis=1).T[:, :, None] for m in mixers]
-        return Observed(rates, 1, "head", "dsf")
-    first = 0 if FIRST_TOKEN_COUNTS else 1
+        return [
+            Observed([rates(m) for m in mixers], 1, "head", gauge)
+            for gauge, rates in (("retained", retained_rates), ("dsf", dsf_rates))
+        ]
     if mixers[0].u.ndim == 2:
         rates = [(m.step[:, :, None] * m.rate)[first:] for m in mixers]
-        return Observed(rates, 1, "channel", "unnormalised")
+        return [Observed(rates, 1, "channel", "unnormalised")]
     rates = [(m.step * m.rate)[first:, :, None] for m in mixers]
     copies = mixers[0].u.shape[-1] * mixers[0].key.shape[-1]
-    return Observed(rates, copies, "head", "unnormalised")
+    return [Observed(rates, copies, "head", "unnormalised")]
+
+
+def dsf_rates(mixer):
+    """lambda_t = nu_{t-1} / nu_t, of which there is none of the first token: (T - 1, H, 1)."""
+    return np.diff(mixer.log_normaliser, axis=1).T[:, :, None]
+
+
+def retained_rates(mixer):
+    """lambda_t = 1 - p_tt: (T - 1, H, 1)."""
+    return -mixer.log_retained.T[:, :, None]
 
 
 def layers_of(found):
@@ -73,18 +94,18 @@ def groups(seen):
         yield head, seen.pooled[:, head].flatten()
 
 
-@oracle("spectrum_summary", SUMMARY)
+@oracle("spectrum_summary", f"{SUMMARY} tokens sequences")
 def observed_summaries(report, long):
     """`spectrum_summary` of tokens."""
-    for run in observed_runs(long):
+    for run in spectrum_runs(long):
         for layer in layers_of(run):
-            seen = observed_rates(run, layer)
-            for head, rates in groups(seen):
-                _summary(report, run, layer, seen, head, rates)
+            for seen in observed_rates(run, layer):
+                for head, rates in groups(seen):
+                    _summary(report, run, layer, seen, head, rates)
 
 
 def _summary(report, run, layer, seen, head, rates):
-    where = {"layer": layer, "head": head, "domain": "discrete"}
+    where = {"layer": layer, "head": head, "domain": "discrete", "gauge": seen.gauge}
     report.compare(
         run,
         "spectrum_summary",
@@ -92,12 +113,15 @@ def _summary(report, run, layer, seen, head, rates):
         where=where,
         expected={
             "mode": "data",
-            "gauge": seen.gauge,
             "count": rates.size * seen.copies,
+            "tokens": len(seen.pooled),
+            "sequences": len(seen.rates),
             "spectral_radius": near(np.exp(-rates.min()), rel=REL),
+            "spectral_radius_bound": 0.0,
             "spectral_abscissa": None,
+            "spectral_abscissa_bound": None,
             "stable": True if rates.min() > 0 else None,
-            "mean_modulus": _mean_modulus(rates),
+            **_mean_modulus(run, where, seen, rates),
             **_quantiles(rates),
             **_shares(run, where, rates),
             "relative_error": near(SKETCH_ERROR, rel=1e-12),
@@ -105,10 +129,19 @@ def _summary(report, run, layer, seen, head, rates):
     )
 
 
-def _mean_modulus(rates):
-    """Each rate may be off by 1 %, and no further."""
-    off = np.abs(rates) * (SKETCH_ERROR + REL) + ABSOLUTE
-    return between(np.exp(-rates - off).mean(), np.exp(-rates + off).mean())
+def _mean_modulus(run, where, seen, rates):
+    """Exact, or of binned rates of channels: each may be off by 1 %, which moves |lambda| <= 1 by
+    at most .01 / e."""
+    off = np.abs(rates) * REL + ABSOLUTE
+    low, high = np.exp(-rates - off).mean(), np.exp(-rates + off).mean()
+    if seen.axis == "head":
+        return {"mean_modulus": between(low, high), "mean_modulus_bound": 0.0}
+    (row,) = [row for row in run.rows("spectrum_summary") if where.items() <= row.items()]
+    bound = row["mean_modulus_bound"]
+    return {
+        "mean_modulus": between(low - bound, high + bound),
+        "mean_modulus_bound": between(1e-9, 1.05 * SKETCH_ERROR / np.e),
+    }
 
 
 def _quantiles(rates):
@@ -172,15 +205,15 @@ def _near_edges(rates, edges, share):
 )
 def observed_histograms(report, long):
     """`spectrum_histogram` of tokens: cumulative counts, within a bin on either side."""
-    for run in observed_runs(long):
+    for run in spectrum_runs(long):
         for layer in layers_of(run):
-            seen = observed_rates(run, layer)
-            for head, rates in groups(seen):
-                _histogram(report, run, layer, seen, head, rates)
+            for seen in observed_rates(run, layer):
+                for head, rates in groups(seen):
+                    _histogram(report, run, layer, seen, head, rates)
 
 
 def _histogram(report, run, layer, seen, head, rates):
-    where = {"layer": layer, "head": head, "domain": "discrete"}
+    where = {"layer": layer, "head": head, "domain": "discrete", "gauge": seen.gauge}
     rows = [row for row in run.rows("spectrum_histogram") if where.items() <= row.items()]
     rows.sort(key=lambda row: row["decay_rate_low"])
     low, high, counts = (
@@ -203,7 +236,6 @@ def _histogram(report, run, layer, seen, head, rates):
             "phase_low_deg": 0.0,
             "phase_high_deg": 0.0,
             "mode": "data",
-            "gauge": seen.gauge,
             "count": counts,
         },
     )
@@ -215,39 +247,46 @@ def _histogram(report, run, layer, seen, head, rates):
 
 
 @oracle(
-    "lyapunov", "layer head channel index mode gauge exponent timescale_steps multiplicity tokens"
+    "query_factor",
+    "model_id revision layer head count left_out mean_log_dsf mean_log_retained "
+    f"mean_log_query_factor {LOG_QUANTILES}",
 )
-def commuting_exponents(report, long):
-    """`lyapunov` where transitions commute: means of log|lambda| over tokens."""
-    for run in observed_runs(long):
+def query_factors(report, long):
+    """`query_factor` of attention: log lambda_dsf - log lambda_retained of every token."""
+    for run in spectrum_runs(long):
         for layer in layers_of(run):
-            seen = observed_rates(run, layer)
-            pooled = -seen.pooled.mean(0)  # (H, K)
-            falling = -np.sort(-pooled, axis=1)
-            heads, distinct = falling.shape
-            index = np.repeat(np.arange(heads), distinct).tolist()
-            exponents = falling.flatten()
-            off = REL * np.abs(exponents) + ABSOLUTE
-            report.compare(
-                run,
-                "lyapunov",
-                key="head channel index",
-                where={"layer": layer},
-                expected={"head": None, "channel": None}
-                | {
-                    seen.axis: index,
-                    "index": np.tile(np.arange(distinct), heads),
-                    "mode": "data",
-                    "gauge": seen.gauge,
-                    "exponent": near(exponents, absolute=off),
-                    "timescale_steps": between(
-                        [_timescale(e) for e in off - exponents],
-                        [_timescale(e) for e in -exponents - off],
-                    ),
-                    "multiplicity": seen.copies,
-                    "tokens": len(seen.pooled),
-                },
-            )
+            seen = {one.gauge: one for one in observed_rates(run, layer)}
+            if "dsf" not in seen:
+                continue
+            for head, dsf in groups(seen["dsf"]):
+                retained = dict(groups(seen["retained"]))[head]
+                _query_factor(report, run, layer, head, -dsf, -retained)
+
+
+def _query_factor(report, run, layer, head, dsf, retained):
+    factor = dsf - retained
+    means = {"dsf": dsf, "retained": retained, "query_factor": factor}
+    quantiles = (np.quantile(factor, q, method="inverted_cdf") for q in QUANTILES)
+    report.compare(
+        run,
+        "query_factor",
+        key="",
+        where={"layer": layer, "head": head},
+        expected={
+            "model_id": run.manifest["model_id"],
+            "revision": run.manifest["revision"],
+            "count": factor.size,
+            "left_out": 0,
+        }
+        | {
+            f"mean_log_{name}": near(v.mean(), rel=REL, absolute=ABSOLUTE)
+            for name, v in means.items()
+        }
+        | {
+            name: between(*_blurred(value, value))
+            for name, value in zip(LOG_QUANTILES.split(), quantiles, strict=True)
+        },
+    )
 
 
 @oracle(
@@ -257,7 +296,8 @@ def released_percentages(report, long):
     """`released_bins`: as the code that was released with arXiv 2510.09379 counts.
 
     Softmax scores are of the projections of the block's output, without norm, scale or rotary
-    embeddings; every future token counts as exp(0).
+    embeddings; every future token counts as exp(0). Mamba-2's steps are counted at the first token
+    too.
     """
     for name in ("tiny-llama", "tiny-mamba2"):
         rows = sequences(4, 40)[:-1]
@@ -284,8 +324,7 @@ def _released_rates(one, ids, layer):
         return np.diff(log_nu, axis=1).T
     at, heads = f"backbone.layers.{layer}.mixer", one.config["num_heads"]
     raw = hidden @ one[f"{at}.in_proj.weight"][-heads:].T
-    first = 0 if FIRST_TOKEN_COUNTS else 1
-    return (softplus(raw + one[f"{at}.dt_bias"]) * np.exp(one[f"{at}.A_log"]))[first:]
+    return softplus(raw + one[f"{at}.dt_bias"]) * np.exp(one[f"{at}.A_log"])
 
 
 def _released(report, run, layer, moduli):

@@ -133,17 +133,16 @@ ESTIMATORS = ("cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes")
 
 
 @cache
-def observed_run(name, count=5, length=48, start=0, **options):
+def observed_run(name, count=5, length=48, start=0, analyses=ANALYSES):
     """A bundled checkpoint on `count` sequences of the text, with the pass of each in `told`."""
     rows = sequences(count, length, start)
     found = data_run(
         CHECKPOINTS / name,
         rows,
-        ANALYSES,
+        analyses,
         memory=MemoryOptions(positions=1, heads=2),
         similarity=SimilarityOptions(estimators=ESTIMATORS),
         propagation=PropagationOptions(rank_tokens=20),
-        **options,
     )
     found.told |= {"model": model(name), "passes": [run_model(model(name), ids) for ids in rows]}
     return found

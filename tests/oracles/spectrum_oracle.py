@@ -1,7 +1,8 @@
 """Oracle of spectra in weights mode: every eigenvalue, and what is summarised and counted of them.
 
-Values are compared to 1e-12 (|lambda|: to 1e-12 of one); S4's, which are no closed form, within
-the bound that stands beside each, against 40 digits.
+Values are compared to 1e-12 (|lambda|: to 1e-12 of one); S4's, which are no closed form, and the
+radii, abscissae and means that are made of them, within the bound that stands beside each, against
+40 digits.
 """
 
 from __future__ import annotations
@@ -111,11 +112,13 @@ def _paired(rows, layer, expected):
 def _continuous(report, run, index, layer):
     values = layer.continuous.flatten()
     place = {"layer": index, "domain": "continuous"}
-    expected = positions(layer)
+    expected = positions(layer) | {"error_bound": None}
+    near_by = 1e-12 * np.abs(values)
     if not layer.exact:
         rows = [row for row in run.rows("spectrum") if place.items() <= row.items()]
-        order, _ = _paired(rows, _swapped(layer), expected)
+        order, near_by = _paired(rows, _swapped(layer), expected)
         values = values[order]
+        expected["error_bound"] = between(np.full(len(rows), 1e-300), 1e-9 * np.abs(values))
     report.compare(
         run,
         "spectrum",
@@ -125,14 +128,13 @@ def _continuous(report, run, index, layer):
         | {
             "mode": "static",
             "gauge": "unnormalised",
-            "re": near(values.real, rel=1e-12, absolute=0 if layer.exact else 1e-11),
-            "im": near(values.imag, rel=1e-12, absolute=0 if layer.exact else 1e-11),
-            "decay_rate": near(-values.real, rel=1e-12, absolute=0 if layer.exact else 1e-11),
+            "re": near(values.real, absolute=near_by),
+            "im": near(values.imag, absolute=near_by),
+            "decay_rate": near(-values.real, absolute=near_by),
             "modulus": None,
             "phase_deg": None,
             "timescale_steps": None,
             "multiplicity": layer.multiplicity,
-            "error_bound": None,
         },
     )
 
@@ -161,12 +163,13 @@ QUANTILE_COLUMNS = " ".join(
 )
 SHARES = " ".join(name for name, *_ in share_columns())
 SUMMARY = (
-    "layer head domain mode gauge count spectral_radius stable mean_modulus relative_error "
+    "layer head domain mode gauge count spectral_radius spectral_radius_bound stable mean_modulus "
+    "mean_modulus_bound relative_error "
     f"{QUANTILE_COLUMNS} {SHARES} " + " ".join(f"{name}_bound" for name in SHARES.split())
 )
 
 
-@oracle("spectrum_summary", f"{SUMMARY} spectral_abscissa")
+@oracle("spectrum_summary", f"{SUMMARY} spectral_abscissa spectral_abscissa_bound")
 def exact_summaries(report, long):
     """`spectrum_summary` of weights: quantiles, shares, radius and abscissa of all eigenvalues."""
     for run, layers in weights_cases(long):
@@ -184,24 +187,38 @@ def _exact_summary(report, run, index, layer, head):
     chosen = slice(None) if head is None else [head]
     rate, degrees = layer.rate[chosen].flatten(), np.abs(layer.degrees[chosen]).flatten()
     slack = 0.0 if layer.exact else 1e-9
+    where = {"layer": index, "head": head, "domain": "discrete"}
     report.compare(
         run,
         "spectrum_summary",
         key="",
-        where={"layer": index, "head": head, "domain": "discrete"},
-        expected={
+        where=where,
+        expected=_bounded(run, where, "spectral_radius", np.exp(-rate.min()), layer)
+        | _bounded(run, where, "mean_modulus", np.exp(-rate).mean(), layer)
+        | {
+            "tokens": None,
+            "sequences": None,
             "mode": layer.mode,
             "gauge": "unnormalised",
             "count": rate.size * layer.multiplicity,
-            "spectral_radius": near(np.exp(-rate.min()), rel=1e-12 + slack),
             "spectral_abscissa": None,
+            "spectral_abscissa_bound": None,
             "stable": bool(rate.min() > 0),
-            "mean_modulus": near(np.exp(-rate).mean(), rel=1e-12 + slack),
             **_quantiles(rate, 1e-11 + slack),
             **_shares(rate, degrees),
             "relative_error": 0.0 if layer.exact else between(0.0, 1e-6),
         },
     )
+
+
+def _bounded(run, where, column, value, layer):
+    """A number and its bound: 0 where eigenvalues are a closed form, else small, and kept to."""
+    if layer.exact:
+        return {column: near(value, rel=1e-12), f"{column}_bound": 0.0}
+    (row,) = [row for row in run.rows("spectrum_summary") if where.items() <= row.items()]
+    bound = row[f"{column}_bound"]
+    small = between(1e-300, 1e-9 * abs(value))
+    return {column: near(value, rel=1e-16, absolute=bound), f"{column}_bound": small}
 
 
 def _quantiles(rate, rel):
@@ -229,20 +246,25 @@ def _continuous_summary(report, run, index, layer):
     rel = 1e-12 if layer.exact else 1e-9
     names = [f"decay_rate_q{round(100 * q):02}" for q in QUANTILES]
     values = [np.quantile(-real, q, method="inverted_cdf") for q in QUANTILES]
+    where = {"layer": index, "head": None, "domain": "continuous"}
+    nulls = (
+        f"{SHARES} spectral_radius spectral_radius_bound mean_modulus mean_modulus_bound "
+        "timescale_q50 tokens sequences"
+    )
     report.compare(
         run,
         "spectrum_summary",
         key="",
-        where={"layer": index, "head": None, "domain": "continuous"},
+        where=where,
         expected={name: near(v, rel=rel) for name, v in zip(names, values, strict=True)}
-        | dict.fromkeys((SHARES + " spectral_radius mean_modulus timescale_q50").split())
+        | dict.fromkeys(nulls.split())
+        | _bounded(run, where, "spectral_abscissa", real.max(), layer)
         | {
             "mode": "static",
             "gauge": "unnormalised",
             "count": real.size * layer.multiplicity,
-            "spectral_abscissa": near(real.max(), rel=rel),
             "stable": bool(real.max() < 0),
-            "relative_error": 0.0,
+            "relative_error": 0.0 if layer.exact else between(1e-300, 1e-9),
         },
     )
 

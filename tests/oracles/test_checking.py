@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from tests.oracles.checking import ORACLES, Report, between, near, oracle
+from tests.oracles.similarity_oracle import mantel
+
+
+def test_mantels_variance_is_that_over_all_permutations():
+    draw = np.random.default_rng(0)
+    a, b = (m + m.T - 2 * np.diag(np.diag(m)) for m in draw.normal(size=(2, 6, 6)))
+    all_of_them = [(a * b[np.ix_(p, p)]).sum() for p in permutations(range(6))]
+    assert mantel(a, b) == pytest.approx(np.var(all_of_them), rel=1e-12)
 
 
 class Rows:

@@ -74,7 +74,8 @@ def test_the_title_says_what_was_left_out():
             "sequence": [0, 0, None], "position": [1, 1, None], "coordinate": [None, None, 7],
             "value": 1e4, "ratio": 99.0, "limit": 20.0, "sequences": 1}  # fmt: skip
     sink = MemorySink(run.manifest)
-    sink.append(SIMILARITY, run.table(SIMILARITY.name))
+    of_run = run.table(SIMILARITY.name).drop_columns(["model_id", "revision"])
+    sink.append(SIMILARITY, of_run)
     sink.append(MASSIVE, MASSIVE.table(rows))
     subtitle = similarity_figure(sink.run).to_dict()["title"]["subtitle"]
     assert subtitle[1].endswith("features, without 1 massive token and 1 massive coordinate")
