@@ -29,6 +29,10 @@ _LEGEND = (
     "W1: Wasserstein distance of the two layers' decay rates, in decades (0.3: timescales differ "
     "by a factor of two, on average); median: the timescale -1/log|λ| in steps"
 )
+_DSF = (
+    "attention in gauge dsf, whose eigenvalues another writing of the same function changes: run "
+    "both without --gauge to compare functions"
+)
 _MEMORY = "memory of exact states: the delays up to which half and 90% of the rank lie"
 _SIMILAR = (
     "linear CKA of the hidden states of both models: at the same relative depth, and at the depth "
@@ -63,6 +67,8 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
             parts.append(Text(f"set otherwise: {settings}"))
         if distances:
             parts += [_spectra(distances, differences), Text(_LEGEND, style="dim")]
+            if any(row["gauge"] == row["other_gauge"] == "dsf" for row in distances):
+                parts.append(Text(_DSF, style="dim"))
         shown = {SPECTRUM_SUMMARY.name} if distances else set()
         flow = [row for row in differences if row["of_table"] == PROPAGATION.name]
         if flow:

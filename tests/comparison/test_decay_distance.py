@@ -62,5 +62,5 @@ def test_a_percent_of_a_rate_is_so_many_decades():
     assert 10 ** resolution(0.0, binned=True) == pytest.approx(1.01)
     # 1 % less is further off than 1 % more.
     assert 10 ** -resolution(0.01, binned=False) == pytest.approx(0.99)
-    assert resolution(0.0, binned=False) == 0
+    assert str(resolution(0.0, binned=False)) == "0.0"  # and no negative zero
     assert resolution(np.inf, binned=False) == np.inf

@@ -116,3 +116,10 @@ def test_attention_and_a_layer_of_another_gauge_are_not_subtracted():
     text = text_of(comparison_report(runs, found))
     assert "are not subtracted (other-gauge)" in text
     comparison_figure(runs, found)
+
+
+@pytest.mark.parametrize(("gauge", "told"), [("dsf", True), ("retained", False)])
+def test_a_comparison_in_dsf_says_what_it_cannot_tell(gauge, told):
+    runs = [attention((gauge, rates)) for rates in (SLOW, FAST)]
+    text = text_of(comparison_report(runs, compared(*runs)))
+    assert ("another writing of the same function" in text) is told
