@@ -171,7 +171,7 @@ PUBLISHED = {
         "n_groups": ...,
         "mamba_n_groups": 2,
         "time_step_limit": ...,
-        "mamba_dt_limit": [0.005, 0.04],
+        "mamba_dt_limit": [0.02, 0.04],
         "head_dim": ...,
         "attention_head_dim": 8,
     },

@@ -20,7 +20,7 @@ _NEMOTRON = {
 
 
 #: Steps of Zamba-2 and Nemotron-H that many of their tokens are clamped to, at either end.
-LIMIT = (0.005, 0.04)
+LIMIT = (0.02, 0.04)
 
 
 def clamped(model):
