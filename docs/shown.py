@@ -4,7 +4,9 @@ Sums of float32 end otherwise where another processor, or another number of thre
 order. So outputs are compared word by word, and
 
     a number        may be off by one unit of its last digit shown, or by 1 %
-    a whole number  below 10 is exact, and so is what is counted: numbers in prose, ids, paths
+    a whole number  below 10 or from 1000 on is exact: layers, ranks, counts; those between may be
+                    rounded measures
+    a word          is exact, with any number in it: ids, hashes, paths
     a bar           of a small histogram may be one step higher or lower
     blanks          between columns do not count
 
@@ -27,7 +29,8 @@ _NUMBER = re.compile(
     r"(?P<after>[kMGT]?B?%?[)\],;:]*)"
 )
 _RELATIVE = Decimal("0.01")
-_EXACT_BELOW = 10
+#: Whole numbers between these may be measures that were rounded; others are counted.
+_ROUNDED = (10, 1000)
 
 
 def differences(page: str, shown: str, now: str) -> str:
@@ -66,8 +69,10 @@ def _words_agree(shown: str, now: str) -> bool:
         return False
     one, other = Decimal(a["number"].replace(",", "")), Decimal(b["number"].replace(",", ""))
     whole = one == one.to_integral_value() and "e" not in a["number"] and "." not in a["number"]
-    if whole and abs(one) < _EXACT_BELOW and not a["after"].startswith("%"):
-        return False
+    if whole and not a["after"].startswith(("%", "k", "M", "G")):
+        low, high = _ROUNDED
+        if not low <= abs(one) < high:
+            return False
     unit = max(Decimal((0, (1,), _exponent(each))) for each in (one, other))
     return abs(one - other) <= max(unit, _RELATIVE * abs(one))
 

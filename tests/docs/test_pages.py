@@ -133,7 +133,7 @@ def test_a_stale_block_would_be_found(tmp_path):
     ("  0 mamba  data  1-1.2e-04  17  0.7% ▁▂▅▆█", "  0 mamba data 1-1.3e-04 18 0.8% ▁▃▅▆█"),
     ("radius 334M, of 1.23e-5 (0.500)", "radius 333M, of 1.22e-5 (0.501)"),
     ("lag 0.1234", "lag 0.1245"),
-    ("4% of 5,120", "5% of 5,121"),
+    ("4% of 334 steps", "5% of 335 steps"),
     ("mamba  ▁▅▆█▇▃▁▁", "mamba ▁▅▆█▇▃▂"),
 ])  # fmt: skip
 def test_what_another_processor_rounds_otherwise_agrees(shown, now):
@@ -143,6 +143,7 @@ def test_what_another_processor_rounds_otherwise_agrees(shown, now):
 
 @pytest.mark.parametrize(("shown", "now"), [
     ("layer 3", "layer 4"),
+    ("count 5,120", "count 5,121"),
     ("0.50", "0.52"),
     ("1.2e-04", "1.4e-04"),
     ("19.0%", "18.0%"),
