@@ -24,8 +24,8 @@ def similarity_rows(
 ) -> dict[str, object]:
     """Columns for pairs of feature sets, as indices of both, within what an estimator is of.
 
-    widths: of every set, with all coordinates. `depth` and `other_depth` are the indices themselves;
-    sets of two models need others.
+    widths: of every set, with all coordinates. `depth` and `other_depth` are the indices
+    themselves; sets of two models need others.
     """
     first, second = pairs
     kept = estimate.view.kept
