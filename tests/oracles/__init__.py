@@ -3,12 +3,13 @@
 An oracle reads the Parquet files of a run as any user would, recomputes columns from the
 checkpoint's tensors and the token ids with NumPy, SciPy or mpmath, straight from the equations, and
 compares. It uses none of spectrakit's mathematics and none of transformers' layers: only
-`spectrakit.analyze` and `write_comparison`, to make the runs it looks at.
+`spectrakit.analyze` and what `spectrakit compare` calls, to make the runs it looks at.
 
     checking.py      what compares, and records what was compared; the registry of oracles
     definitions.py   choices that are conventions, not mathematics, each said once
     runs.py          the runs that are looked at: small ones, and with --long many
     forward.py       forward passes of Mamba, Mamba-2 and Llama in float64
+    made.py, made_attention.py, gated_delta.py    checkpoints that are made, with their equations
     NAME_oracle.py   the oracles of a subject
     uncovered.py     the columns that no oracle looks at, and why
     __main__.py      all of it at length: python -m tests.oracles --long
