@@ -130,7 +130,10 @@ def main() -> None:
     sys.stdout.write(text)
     if save:
         name = f"{dt.datetime.now(dt.UTC).date()}-{measure.hardware()}-reproducibility.md"
-        (Path(__file__).parent / "results" / name).write_text(text)
+        title = f"# {measure.hardware()}, {dt.datetime.now(dt.UTC).date()}: reproducibility"
+        machines = "; ".join(MACHINES)
+        how = f"`python -m benchmarks.reproducibility --save`, machines: {machines}."
+        (Path(__file__).parent / "results" / name).write_text(f"{title}\n\n{how}\n\n{text}")
 
 
 if __name__ == "__main__":
