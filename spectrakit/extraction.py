@@ -121,7 +121,7 @@ def check_file(path: Path, told: Mapping[str, str], reads: Iterable[Path], overw
         if metadata.items() >= told.items():
             return
         if "spectrakit_version" in metadata:
-            held = f"is an extraction of {metadata.get('model_id')}, or with other settings"
+            held = f"is another extraction, of {metadata.get('model_id')}"
     message = f"{path} {held}"
     raise UsageError(message, hint="another file with --out, or --overwrite to replace it")
 

@@ -106,15 +106,20 @@ def _no_text(_: str) -> tuple[Sequence[int], Sequence[int]]:
 def _bos(name: str | None, model: Model) -> int:
     """The tokenizer's `bos_token`, or else the config's `bos_token_id`."""
     token = _special_tokens(name, model).get("bos_token")
-    if token is not None and (found := token_id(name, model, token)) is not None:
-        return found
+    if token is not None:
+        found = token_id(name, model, token)
+        if found is not None:
+            return found
     config = model.checkpoint.config
     nested = config.get("text_config")
     for holder in (config, nested if isinstance(nested, dict) else {}):
         stored = holder.get("bos_token_id")
         if type(stored) is int:
             return stored
-    message = f"neither the tokenizer nor the config of {_whose(name, model)} names a BOS token"
+    whose = _whose(name, model)
+    message = f"neither the tokenizer nor the config of {whose} names a BOS token"
+    if token is not None:
+        message = f"the BOS token {token!r} of {whose} is not in its tokenizer's vocabulary"
     raise UsageError(message, hint="leave --bos out, or --tokenizer NAME of one that has a BOS")
 
 

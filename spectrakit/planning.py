@@ -175,7 +175,8 @@ def default_folder(model: Model, source: TokenOptions | None, settings: Mapping[
     if settings:
         contents = [None if source is None else source.sha256()]
         if source is not None and source.tokenizer is not None:
-            contents.append(tokenizer_sha256(source.tokenizer, model))
+            framed = source.bos or source.chat_template
+            contents.append(tokenizer_sha256(source.tokenizer, model, framed=framed))
         told = json.dumps([sorted(settings.items()), *contents])
         folder += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
     parts = [path_part(part) for part in model.checkpoint.model_id.split("/")]

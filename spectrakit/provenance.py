@@ -76,10 +76,14 @@ def _remarks(model: Model) -> dict[str, list[str]]:
 def _of_data_mode(model: Model, forward: Forward, analyses: Sequence[str]) -> dict[str, Any]:
     options = forward.source
     encodes = options.tokens is None or "probe" in analyses
+    read = None
+    if encodes:
+        framed = options.bos or options.chat_template
+        read = tokenizer_sha256(options.tokenizer, model, framed=framed)
     return {
         "gauge": forward.gauge or "dsf and retained for attention, else each layer's own",
         "compat": forward.compat,
         **options.record(),
         "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
-        "tokenizer_sha256": tokenizer_sha256(options.tokenizer, model) if encodes else None,
+        "tokenizer_sha256": read,
     }

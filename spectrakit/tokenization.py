@@ -62,6 +62,10 @@ def encoder_with_ends(
     return encode
 
 
+#: Files beside a tokenizer that name its special tokens and hold its chat template.
+SIDE_FILES = ("special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja")
+
+
 def side_file(name: str | None, model: Model, filename: str) -> Path | None:
     """A small file beside the `tokenizer.json` that `encoder` reads; None where there is none.
 
@@ -93,13 +97,21 @@ def token_id(name: str | None, model: Model, token: str) -> int | None:
     return found
 
 
-def tokenizer_sha256(name: str | None, model: Model) -> str | None:
-    """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had."""
+def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) -> str | None:
+    """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had.
+
+    framed: of the files too that say what stands around a text (`SIDE_FILES`).
+    """
     if name == "bytes":
         return None
     with suppress(SpectrakitError, OSError):
         path = _named(name, model) if name is not None else _own(model)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        read = hashlib.sha256(path.read_bytes())
+        for file in SIDE_FILES if framed else ():
+            beside = side_file(name, model, file)
+            if beside is not None:
+                read.update(f"\n{file}\n".encode() + beside.read_bytes())
+        return read.hexdigest()
     return None
 
 

@@ -14,6 +14,7 @@ import spectrakit as sk
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.framing import framing
 from spectrakit.tables import read_run
+from spectrakit.tokenization import tokenizer_sha256
 from spectrakit.tokens import TokenOptions, token_batches
 from tests.conftest import CHECKPOINTS
 
@@ -164,6 +165,25 @@ def test_templates_that_cannot_be_used(chat_folder, tmp_path, template, error):
     write_tokenizer(chat_folder, chat_template=template)
     with pytest.raises(error):
         rows(chat_folder, TEXT, tmp_path, chat_template=True)
+
+
+def test_a_template_is_part_of_what_tells_runs_apart(chat_folder):
+    def told(**options):
+        with sk.open_checkpoint("tiny-llama") as model:
+            return tokenizer_sha256(str(chat_folder), model, **options)
+
+    write_tokenizer(chat_folder, chat_template="A{{ messages[0].content }}")
+    bare, framed = told(), told(framed=True)
+    write_tokenizer(chat_folder, chat_template="B{{ messages[0].content }}")
+    assert told() == bare
+    assert told(framed=True) != framed
+
+
+def test_a_bos_token_that_the_vocabulary_does_not_have(chat_folder):
+    write_tokenizer(chat_folder, bos_token="<nowhere>")
+    missing = pytest.raises(UsageError, match="'<nowhere>' of .* is not in its tokenizer's")
+    with sk.open_checkpoint(str(chat_folder)) as model, missing:
+        framing(TokenOptions(bos=True), model)
 
 
 def test_options_that_mean_nothing():

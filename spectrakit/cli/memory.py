@@ -37,7 +37,7 @@ def memory(
         Literal["infinite", "horizon"],
         typer.Option(help="horizon: inputs of the last HORIZON tokens alone, as in the paper."),
     ] = "infinite",
-    seed: Annotated[int, typer.Option(help="Of the sets drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the sets that are drawn.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Run folder to write.", show_default="memory-PRESET-N")
     ] = None,

@@ -94,13 +94,13 @@ ChatTemplate = Annotated[
         help="Read every sequence and prompt as a user's message in the tokenizer's chat template.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(help="Sequences at once.")]
+BatchSize = Annotated[int, typer.Option(help="Sequences per batch.")]
 SeqLen = Annotated[int, typer.Option(help="Tokens of a sequence.")]
 SeqLens = Annotated[
     str, typer.Option(help="Tokens of a sequence; several, as 256,1024,4096, make a run of each.")
 ]
 MaxTokens = Annotated[int, typer.Option(help="Tokens in all.")]
-Horizon = Annotated[int, typer.Option(help="Delays of memory are taken below it.")]
+Horizon = Annotated[int, typer.Option(help="Memory is computed for delays below this one.")]
 MemoryPast = Annotated[
     Literal["infinite", "horizon"],
     typer.Option(help="Inputs that memory is about: all there ever were, or the last HORIZON."),
@@ -116,7 +116,7 @@ Driven = Annotated[
 Estimators = Annotated[
     str | None,
     typer.Option(
-        help="Of similarity: cka, cka_minibatch, cka_rbf, mutual_knn, procrustes.",
+        help="Estimators of similarity: cka, cka_minibatch, cka_rbf, mutual_knn, procrustes.",
         show_default="cka,mutual_knn",
     ),
 ]
@@ -139,8 +139,8 @@ MassiveCoordinates = Annotated[
     float,
     typer.Option(
         metavar="RATIO",
-        help="And coordinates whose variance or mean square is above this times the median; inf "
-        "leaves out none.",
+        help="Similarity and flow leave out coordinates whose variance or mean square is above "
+        "this times the median; inf leaves out none.",
     ),
 ]
 RankTokens = Annotated[
@@ -172,10 +172,11 @@ Pairs = Annotated[
         show_default="10, or all of a file's",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn at random.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 ForwardDtype = Annotated[
-    Dtype, typer.Option(help="Of the weights and the forward pass; half precision loses memory.")
+    Dtype,
+    typer.Option(help="Type of the weights and the forward pass; half precision loses memory."),
 ]
 StateGauge = Annotated[
     Literal["dsf", "retained", "unnormalised"] | None,

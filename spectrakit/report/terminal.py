@@ -212,7 +212,7 @@ def _legend(view: _View, rows: dict[int, Row], gauges: Iterable[str]) -> Text:
     )
     bound = max(row[bound_name(name)] or 0 for row in rows.values() for name in MODULUS_SHARES)
     if bound > 0:
-        lines.append(f"shares are within {percent(bound)} of the true ones")
+        lines.append(f"shares are within {percent(bound)} of those observed")
     unstable = [n for n, row in rows.items() if not row["stable"] and row["mode"] != "data"]
     if unstable:
         lines.append(f"not stable: {_layers(unstable)}")

@@ -42,8 +42,10 @@ def check_replaceable(folder: Path, manifest: Manifest, *, overwrite: bool) -> N
     tables = ", ".join(name for name in earlier.tables if name != "layers")
     held = f"{folder} holds a run of {earlier.model_id} ({tables})"
     if not overwrite:
-        same = (earlier.model_id, earlier.revision) == (manifest.model_id, manifest.revision)
-        told = " with other settings" if same else ""
+        other = _differing(earlier, manifest) if earlier.model_id == manifest.model_id else ()
+        told = f" with another {' and '.join(other)}" if other else ""
+        if _told_once(earlier):
+            told += " of a text from standard input"
         raise UsageError(f"{held}{told}", hint=_HINT)
     logger.info("%s; this one takes its place", held)
 
@@ -69,6 +71,21 @@ def _settings(manifest: Manifest) -> str:
     """Everything that decides a run's numbers, as one text."""
     told = (manifest.model_id, manifest.revision, manifest.mode, manifest.dtype, manifest.seed)
     return json.dumps([*told, manifest.options], sort_keys=True, default=str)
+
+
+def _differing(earlier: Manifest, manifest: Manifest) -> list[str]:
+    """The settings in which two runs of one model differ, by name."""
+    names = [
+        name
+        for name in ("revision", "mode", "dtype", "seed")
+        if getattr(earlier, name) != getattr(manifest, name)
+    ]
+    options = earlier.options.keys() | manifest.options.keys()
+    return names + sorted(
+        name.replace("_", "-")
+        for name in options
+        if earlier.options.get(name) != manifest.options.get(name)
+    )
 
 
 def _told_once(manifest: Manifest) -> bool:

@@ -102,7 +102,7 @@ def test_the_legend_says_mode_domain_gauge_and_how_far_shares_can_be_off():
     assert "data: observed on tokens" in text
     assert "discrete: λ per step" in text
     assert "gauge: dsf" in text
-    assert "shares are within 0.4% of the true ones" in text
+    assert "shares are within 0.4% of those observed" in text
     assert "shares are within" not in shown(mamba(layers=2, channels=8))
 
 
