@@ -19,6 +19,9 @@ pins := pyproject.toml constraints.txt
 # Distributions of their own, in this repository.
 plugins := $(wildcard plugins/*)
 
+# All tests run on all cores, files kept whole, as some make what their tests share; each on a thread.
+workers := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format bench docs wheel constraints clean
 
@@ -37,7 +40,7 @@ demo: $(VENV)/.spectrakit ## analyse the bundled checkpoints into demo/ and show
 test: $(VENV)/.test $(VENV)/.plugins ## run all tests (ARGS="tests/dynamics -x" for some)
 	$(if $(ARGS),,@for plugin in $(plugins); do \
 		echo "the tests of $$plugin"; $(bin)/python -m pytest -q "$$plugin" || exit; done)
-	$(bin)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(bin)/python -m pytest $(if $(ARGS),$(ARGS),$(workers))
 
 lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types
 	$(bin)/ruff check
