@@ -149,6 +149,8 @@ def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):
     """Interrupted at the first token batch of a long run."""
     code = (
         "import os, signal, sys\n"
+        # A shell's background jobs inherit that the signal is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from spectrakit.architectures import transformers_model\n"
         "run = transformers_model.TransformersModel.run\n"
         "def interrupted(self, tokens, *watching, **options):\n"
