@@ -29,6 +29,7 @@ from spectrakit.dynamics import Domain
 from spectrakit.errors import UsageError
 from spectrakit.forward import Forward, resolve_device, see_forward
 from spectrakit.model import Model, open_checkpoint
+from spectrakit.output import RunOutput
 from spectrakit.planning import (
     AskedMode,
     Compat,
@@ -44,7 +45,6 @@ from spectrakit.planning import (
 )
 from spectrakit.progress import Progress, Silent
 from spectrakit.provenance import manifest_of
-from spectrakit.run_output import RunOutput
 from spectrakit.tables import LAYERS, SPECTRUM, Run, Sink
 from spectrakit.tables.layer_order import InLayerOrder
 from spectrakit.tables.manifest import Recorded
