@@ -110,7 +110,22 @@ def test_padding_and_starts_are_left_out():
     valid = torch.tensor([[True, True, True, True, False]])
     starts = torch.tensor([[False, False, True, False, False]])
     (row,) = rows((0, recurrence(ScalarDecay(log_decay, 1), starts=starts), valid))
-    assert (row["exponent"], row["tokens"]) == (-2, 2)
+    assert (row["exponent"], row["tokens"], row["sequences"]) == (-2, 2, 2)
+
+
+def test_what_comes_before_a_start_is_no_part_of_the_product_after_it():
+    torch.manual_seed(0)
+    operator, starts = delta(1, 9), torch.zeros(1, 9, dtype=torch.bool)
+    starts[0, 4] = True
+    found = rows((0, recurrence(operator, starts=starts), every(1, 9)))
+    cut = LyapunovSum()
+    for first, last in ((1, 4), (5, 9)):
+        part = [getattr(operator, name)[:, first:last] for name in ("log_decay", "beta", "key")]
+        cut.add(DeltaRule(*part), every(1, last - first))
+    expected = cut.exponents().exponents.flatten()
+    np.testing.assert_allclose([row["exponent"] for row in found], expected, rtol=1e-9)
+    whole = rows((0, recurrence(operator), every(1, 9)))
+    assert abs(whole[0]["exponent"] - found[0]["exponent"]) > 1e-3
 
 
 def test_batches_merged_across_workers_are_one_run():
