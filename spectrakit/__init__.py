@@ -16,30 +16,38 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from spectrakit.api import analyze, read_spec
     from spectrakit.hookspecs import SPEC_VERSION, hookimpl
     from spectrakit.model import Model, open_checkpoint
-    from spectrakit.pipeline import analyze
+    from spectrakit.spec import RunSpec
     from spectrakit.tables import Run, read_run
+    from spectrakit.token_options import TokenOptions
 
 _HOME = {
     "Model": "spectrakit.model",
     "Run": "spectrakit.tables",
+    "RunSpec": "spectrakit.spec",
     "SPEC_VERSION": "spectrakit.hookspecs",
-    "analyze": "spectrakit.pipeline",
+    "TokenOptions": "spectrakit.token_options",
+    "analyze": "spectrakit.api",
     "hookimpl": "spectrakit.hookspecs",
     "open_checkpoint": "spectrakit.model",
     "read_run": "spectrakit.tables",
+    "read_spec": "spectrakit.api",
 }
 
 __all__ = [
     "SPEC_VERSION",
     "Model",
     "Run",
+    "RunSpec",
+    "TokenOptions",
     "__version__",
     "analyze",
     "hookimpl",
     "open_checkpoint",
     "read_run",
+    "read_spec",
 ]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spectrakit.model import Model
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.token_options import TokenOptions
 
 #: No token is longer than this on average: so much text is not encoded further than it is used.
 _CHARACTERS = 16

@@ -18,7 +18,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
 from spectrakit.architectures.equations import equations_notes
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
-from spectrakit.memory import check_memory
+from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Architecture, Layer, RunnableModel
     from spectrakit.checkpoints import Checkpoint
     from spectrakit.dynamics import Recurrence
-    from spectrakit.planning import Dtype, Source
     from spectrakit.registry import Registered
+    from spectrakit.settings import Dtype, Source
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
     torch = lazy_import("torch")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures.base import LanguageModel, RunnableModel
     from spectrakit.progress import Progress
-    from spectrakit.tasks import Prompt
+    from spectrakit.prompt_sets import Prompt
 else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")

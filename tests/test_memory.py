@@ -7,7 +7,7 @@ import pytest
 import spectrakit as sk
 from spectrakit import memory
 from spectrakit.errors import UsageError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 
 def test_what_loading_takes(tiny_mamba_folder):

@@ -17,7 +17,7 @@ from spectrakit.model import Model
 from spectrakit.planning import default_folder, mode_if_random, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.registry import PluginInfo
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import spectrakit as sk
 from spectrakit.errors import MalformedError, UsageError
-from spectrakit.tokens import TokenOptions, _blocks, bundled_text, token_batches
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import _blocks, bundled_text, token_batches
 from tests.conftest import CHECKPOINTS
 
 

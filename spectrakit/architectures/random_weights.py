@@ -28,7 +28,7 @@ from spectrakit.architectures.transformers_model import TransformersModel, quiet
 from spectrakit.architectures.untrained import drawn_by_role, initial_of
 from spectrakit.architectures.written_out import WrittenOutModel
 from spectrakit.errors import UnsupportedError, UsageError
-from spectrakit.planning import Randomized
+from spectrakit.settings import Randomized
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ Its code departs from the mathematics of its paper, and from what the model does
     q, k      the layer's projections of the *output* of its block, without the block's norm, and
               without convolutions, norms of q and k, or rotary embeddings
     Mamba-2   Delta_t = softplus(W_dt x_t + bias) of that same output x
-    S4        channel 1 alone (see `spectrakit.analyses.rickenbach2025`)
+    S4        channel 1 alone (see `spectrakit.analyses.rickenbach2025.analysis`)
 
 B batch, T tokens, H heads, G groups of keys, K key width.
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured, Layer
     from spectrakit.architectures.initial_weights import Initial
     from spectrakit.model import Model
-    from spectrakit.planning import Randomized
+    from spectrakit.settings import Randomized
 
 logger = logging.getLogger("spectrakit")
 

@@ -171,7 +171,7 @@ def memory_is_linear_in_tokens(bench: CheckpointBench) -> None:
 
 def data_mode_writes_every_spectrum(bench: CheckpointBench) -> None:
     """`analyze --mode data` writes a spectrum of every layer that can be read."""
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.token_options import TokenOptions
 
     ids = bench.folder() / "ids.npy"
     np.save(ids, bench.tokens.numpy())

@@ -8,15 +8,15 @@ from safetensors.torch import save_file
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.empirical_memory import EmpiricalMemory
-from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.empirical_memory.analysis import EmpiricalMemory
+from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
 from spectrakit.architectures.base import Layer
 from spectrakit.dynamics import DiagonalDecay, Recurrence
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import fixed_memory
 from spectrakit.errors import AnalysisError, UnsupportedError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.support import state_dicts
 
 MIXERS = EmpiricalMemoryOptions("mixers")

@@ -10,12 +10,12 @@ import torch
 
 from spectrakit import analyze
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.perturbation import LAGS, Perturbation
-from spectrakit.analyses.propagation_options import PropagationOptions
+from spectrakit.analyses.perturbation.analysis import LAGS, Perturbation
+from spectrakit.analyses.propagation.options import PropagationOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.propagation_schema import PERTURBATION
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.perturbation.tables import PERTURBATION
+from spectrakit.token_options import TokenOptions
 from tests.tables.samples import ROOT
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")

@@ -12,12 +12,13 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.similarity import Similarity
-from spectrakit.analyses.similarity_options import ESTIMATORS, SimilarityOptions
+from spectrakit.analyses.similarity.analysis import Similarity
+from spectrakit.analyses.similarity.options import ESTIMATORS, SimilarityOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.representations.procrustes import procrustes_distance
-from spectrakit.tables import SIMILARITY, Manifest, MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.similarity.tables import SIMILARITY
+from spectrakit.tables import Manifest, MemorySink
+from spectrakit.token_options import TokenOptions
 from tests.representations.feature_sets import direct_cka, gram
 
 ONLY_CKA = SimilarityOptions(("cka",))

@@ -261,7 +261,7 @@ def test_a_spectrum_counts_no_first_token(written, tmp_path):
     """lambda of the first token would be 0: it is left out, every other one is counted."""
     import numpy as np
 
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.token_options import TokenOptions
 
     tokens = CASES["llama"].token_ids()
     np.save(tmp_path / "ids.npy", tokens.numpy())

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families import FAMILIES
 from tests.families.base import Family, observe
 

@@ -10,7 +10,7 @@ import torch
 
 import spectrakit as sk
 from spectrakit.errors import UnsupportedError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.representations.test_huge_tokens import in_extended_precision
 
 SIZES = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,

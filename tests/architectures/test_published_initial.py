@@ -31,7 +31,7 @@ from spectrakit.mixers import (
     Mamba2,
     SoftmaxAttention,
 )
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.architectures.test_mamba_ssm_initial import CONFIG
 from tests.families import FAMILIES
 from tests.families.base import Family

@@ -12,10 +12,10 @@ import spectrakit as sk
 from spectrakit.comparison import compare_runs, write_comparison
 from spectrakit.comparison.pairing import layer_pairs
 from spectrakit.errors import UsageError
-from spectrakit.report.comparison_chart import comparison_figure
+from spectrakit.comparison.chart import comparison_figure
 from spectrakit.report.figures import render
 from spectrakit.tables import MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.report.synthetic import SyntheticRun
 
 RATES = np.geomspace(1e-3, 1, 64)

@@ -1,0 +1,44 @@
+"""How numbers of `propagation` are compared between runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.propagation.tables import PROPAGATION
+from spectrakit.tables.summary_numbers import (
+    Conditions,
+    Number,
+    Row,
+    SummaryTable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def _flow(row: Row) -> Iterator[tuple[str, Number]]:
+    yield row["metric"], Number(row["value"], row["standard_error"])
+
+
+def _flow_conditions(row: Row, _settings: Mapping[str, object]) -> Conditions:
+    # The tokens of a sequence bound the rank of their covariance.
+    ranks = ("effective_rank", "participation_ratio")
+    return {"other-seq-len": row["seq_len"]} if row["metric"] in ranks else {}
+
+
+def compared() -> Compared:
+    """See `AnalysisKind.compared`."""
+    return Compared(
+        summaries=(
+            SummaryTable(
+                PROPAGATION.name,
+                "depth",
+                ("of", "token_set", "coordinates"),
+                _flow,
+                kept=lambda row: row["position_low"] is None,
+                errors="standard",
+                conditions=_flow_conditions,
+            ),
+        )
+    )
