@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -35,7 +34,7 @@ def view(run: Run) -> list[RenderableType]:
         table.add_column(heading, justify="left" if heading == "target" else "right")
     for row in rows:
         table.add_row(row["target"], str(row["depth"]), *_told(row), percent(row["chance"]))
-    return Group(table, Text(_own(rows[0])), Text(_LEGEND, style="dim"))
+    return [table, Text(_own(rows[0])), Text(_LEGEND, style="dim")]
 
 
 def _told(row: Row) -> tuple[str, str, str]:
