@@ -11,8 +11,9 @@ from spectrakit import pipeline
 from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.options import Options
+from spectrakit.output import Destination
 from spectrakit.spec import RunSpec
-from spectrakit.spec_files import read_record, spec_from, with_keywords
+from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
 
 if TYPE_CHECKING:
@@ -63,14 +64,8 @@ def analyze(
         draw = None
         if figures:
             from spectrakit.report.drawing import draw_charts as draw
-        return pipeline.analyze(
-            opened,
-            spec,
-            out=None if out is None else Path(out),
-            overwrite=overwrite,
-            draw=draw,
-            progress=progress,
-        )
+        to = Destination(None if out is None else Path(out), overwrite=overwrite, draw=draw)
+        return pipeline.analyze(opened, spec, to, progress=progress)
 
 
 def read_spec(path: Path | str) -> RunSpec:
@@ -79,7 +74,8 @@ def read_spec(path: Path | str) -> RunSpec:
     Raises UsageError for a file that is not there, a key or a value that is none; MalformedError
     for a file that is neither.
     """
-    return spec_from(read_record(Path(path)), Path(path).name)
+    record, _ = read_spec_file(Path(path))
+    return spec_from(record, Path(path).name)
 
 
 def _spec(

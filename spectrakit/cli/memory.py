@@ -47,6 +47,7 @@ def memory(
     """
     from spectrakit.analyses.memory.options import MemoryOptions
     from spectrakit.eigenvalue_memory import eigenvalue_memory
+    from spectrakit.output import Destination
     from spectrakit.report.drawing import draw_charts
 
     shown = options.Output(**output.values)
@@ -57,10 +58,12 @@ def memory(
         _steps(dt),
         MemoryOptions(horizon=settings.values["horizon"], past=settings.values["past"]),
         seed=settings.values["seed"],
-        out=shown.out or Path(f"memory-{'-'.join(names)}-n{n}"),
-        overwrite=shown.overwrite or shown.out is None,
-        draw=draw_charts if shown.figures else None,
-        command=shlex.join(["spectrakit", *sys.argv[1:]]),
+        to=Destination(
+            out=shown.out or Path(f"memory-{'-'.join(names)}-n{n}"),
+            overwrite=shown.overwrite or shown.out is None,
+            draw=draw_charts if shown.figures else None,
+            command=shlex.join(["spectrakit", *sys.argv[1:]]),
+        ),
         progress=terminal_progress(),
     )
     if shown.json:
