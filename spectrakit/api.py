@@ -13,6 +13,7 @@ from spectrakit.model import Model, open_checkpoint
 from spectrakit.notebook import Comparison, EigenvalueMemory, Run
 from spectrakit.options import Options
 from spectrakit.output import Destination
+from spectrakit.planning import check_named
 from spectrakit.spec import RunSpec
 from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
@@ -158,4 +159,6 @@ def _spec(
         spec = replace(spec, source=source, mode="data" if spec.mode == "auto" else spec.mode)
     if options:
         spec = replace(spec, options=(*spec.options, *options))
-    return with_keywords(spec, settings)
+    spec = with_keywords(spec, settings)
+    check_named(spec, settings)
+    return spec

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spectrakit.builtin import TABLES
-from tables_page import main, render
+from docs.tables_page import main, render
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 
