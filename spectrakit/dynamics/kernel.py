@@ -9,6 +9,7 @@ time-varying A_t do. For softmax attention the kernel is the attention weight it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
@@ -94,14 +95,18 @@ def _by_section(
     return torch.cat(sections[::-1], dim=-1)
 
 
+@singledispatch
 def mean_log_modulus(operator: TransitionOperator) -> Tensor:
     """Mean log|lambda| of A_t per head: (..., H); -inf where an eigenvalue is 0.
 
     Its sum over the tokens of a lag is log|det|^(1/N) of their product: how much the state shrank.
     """
-    if isinstance(operator, SeparableDecay):
-        return -operator.step * operator.rate.mean(-1)
     eigenvalues = operator.eigenvalues()
     log_modulus = eigenvalues.log_modulus
     copies = log_modulus.new_tensor(eigenvalues.multiplicities)
     return (log_modulus * (copies / copies.sum())).sum(-1)
+
+
+@mean_log_modulus.register(SeparableDecay)
+def _(operator: SeparableDecay) -> Tensor:
+    return -operator.step * operator.rate.mean(-1)
