@@ -54,7 +54,8 @@ def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
         columns.append(write.reached_by(slice(s, s + 1), rows).real)
         if s > 0:
             rows = recurrence.at(s).apply_left(rows)
-    return torch.cat(columns[::-1], dim=-1)
+    # A read-out that is the same for every token meets the sequences in the first transition.
+    return torch.cat([column.expand(len(rows), -1, -1, -1) for column in columns[::-1]], dim=-1)
 
 
 def _by_section(
