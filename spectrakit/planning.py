@@ -235,7 +235,7 @@ def check_followed(
         ]  # fmt: skip
         kind = "analysis" if len(follow) == 1 else "analyses"
         message = f"{named(idle[0].keyword)} is for the {kind} {' and '.join(follow)}"
-        raise UsageError(message, hint=given(analyses=",".join(follow)))
+        raise UsageError(message, hint=given(analyses=follow))
 
 
 def _of_data_mode(spec: RunSpec) -> Iterator[Setting]:
