@@ -156,7 +156,10 @@ def _spec(
     if source is not None:
         if not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        spec = replace(spec, source=source, mode="data" if spec.mode == "auto" else spec.mode)
+        mode = settings.pop("mode", spec.mode)
+        if mode == "weights":
+            raise UsageError("source is for data mode", hint="leave source out")
+        spec = replace(spec, source=source, mode="data" if mode == "auto" else mode)
     if options:
         spec = replace(spec, options=(*spec.options, *options))
     spec = with_keywords(spec, settings)
