@@ -10,9 +10,9 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.comparison import compare_runs, write_comparison
+from spectrakit.comparison.chart import comparison_figure
 from spectrakit.comparison.pairing import layer_pairs
 from spectrakit.errors import UsageError
-from spectrakit.comparison.chart import comparison_figure
 from spectrakit.report.figures import render
 from spectrakit.tables import MemorySink
 from spectrakit.token_options import TokenOptions

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 from spectrakit.comparison import compare_runs
 from spectrakit.comparison.run_settings import other_settings
 from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 
 
 def driven(values):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import spectrakit as sk
+from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
+from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.comparison import compare_runs
 from spectrakit.comparison.run_settings import other_settings
 from spectrakit.tables import LAYERS, Manifest, MemorySink
 from spectrakit.tables.comparison_schemas import REASONS, UNLIKE
-from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
-from spectrakit.analyses.probe.tables import PROBE
-from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.token_options import TokenOptions
 
 LAYER = {"layer": 0, "path": "0", "kind": "mamba", "status": "analysed", "bytes_read": 0}

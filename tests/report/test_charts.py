@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from spectrakit.errors import AnalysisError
 from spectrakit.analyses.spectrum.chart import spectrum_figure
+from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render, render_all
 from spectrakit.tables.manifest import Recorded
 from tests.report.synthetic import EVERY, SyntheticRun, mamba

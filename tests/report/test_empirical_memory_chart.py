@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
-
-from spectrakit.errors import AnalysisError
 from spectrakit.report.drawn import Drawn
+
 from spectrakit.analyses.empirical_memory.chart import empirical_memory_figure
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 from spectrakit.analyses.empirical_memory.view import empirical_memory_report
+from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
 from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 from tests.report.test_charts import words
 
 DELAYS = np.array([0, 1, 2, 3, 4, 8, 16, 32, 64, 128])

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from spectrakit.comparison import compare_runs
 from spectrakit.analyses.spectrum.chart import spectrum_figure
-from spectrakit.comparison.view import comparison_report
+from spectrakit.analyses.spectrum.view import spectrum_report
+from spectrakit.comparison import compare_runs
 from spectrakit.comparison.chart import comparison_figure
+from spectrakit.comparison.view import comparison_report
+from spectrakit.tables import MemorySink
 from spectrakit.tables.distribution import distribution
 from spectrakit.tables.gauges import shared_gauges, shown_gauge
 from spectrakit.tables.summaries import layer_summaries
-from spectrakit.analyses.spectrum.view import spectrum_report
-from spectrakit.tables import MemorySink
 from tests.report.synthetic import SyntheticRun
 
 SLOW, FAST = np.full(50, 0.01), np.full(30, 1.0)

@@ -6,9 +6,9 @@ import io
 
 import pytest
 from rich.console import Console
+from spectrakit.report.companions import companions_report
 
 from spectrakit import analyze
-from spectrakit.report.companions import companions_report
 from spectrakit.token_options import TokenOptions
 
 

@@ -7,12 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
+from spectrakit.analyses.probe.chart import probe_figure
+from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.analyses.probe.view import probe_report
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render_all
-from spectrakit.analyses.probe.chart import probe_figure
-from spectrakit.analyses.probe.view import probe_report
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.analyses.probe.tables import PROBE
 
 MODEL = {"model_accuracy": 0.5, "model_accuracy_low": 0.4, "model_accuracy_high": 0.6}
 TOLD = {"accuracy": 0.75, "accuracy_low": 0.7, "accuracy_high": 0.8, "shuffled_accuracy": 0.3}
