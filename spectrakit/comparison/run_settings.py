@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectrakit.options import Rule, settings
+from spectrakit.spec import RunSpec
+from spectrakit.token_options import TokenOptions
 from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.tables import Run
 
-#: What changes no number (batches), which analyses the tables show, and files: these count by their
-#: content, and texts that differ are not compared at all.
-_LEFT_OUT = frozenset({"mode", "dtype", "analyses", "batch_size", "text", "tokens"})
-#: What only a forward pass follows.
-_OF_DATA_MODE = frozenset({"seq_len", "max_tokens", "bos", "chat_template", "gauge", "tokenizer"})
+_SETTINGS = {
+    setting.name: setting for kind in (RunSpec, TokenOptions) for setting in settings(kind)
+}
 
 
 def other_settings(first: Run, other: Run) -> str:
@@ -35,7 +36,8 @@ def _settings(run: Run) -> dict[str, object]:
     manifest = run.manifest
     found: dict[str, object] = {"mode": manifest.mode, "dtype": manifest.dtype}
     for name, value in manifest.settings().items():
-        if name in _LEFT_OUT or (name in _OF_DATA_MODE and manifest.mode == "weights"):
+        rule = _SETTINGS[name].rule if name in _SETTINGS else None  # of an analysis
+        if name in found or (rule is not None and not _is_said(rule, manifest.mode)):
             continue
         content = manifest.contents.get(name.rpartition(".")[2])
         if value is None and name == "tokenizer":  # each model's own, and not its content
@@ -44,6 +46,11 @@ def _settings(run: Run) -> dict[str, object]:
             value = f"{Path(value).name} ({content[:8]})"
         found[name] = value
     return found
+
+
+def _is_said(rule: Rule, mode: str) -> bool:
+    """Whether a setting is one of the numbers of a run in this mode."""
+    return rule.compared and not (rule.data_mode and mode == "weights")
 
 
 def _called(name: str) -> str:
