@@ -144,9 +144,9 @@ def test_one_gauge_alone_can_be_asked_for(folders, runs, gauge):
 
 
 def test_a_gauge_that_there_is_not_is_refused(folders):
-    with pytest.raises(UsageError, match="is no gauge") as caught:
+    with pytest.raises(UsageError, match="unknown gauge 'nu'") as caught:
         run_of(folders, "a", gauge="nu")
-    assert caught.value.hint == "dsf or retained or unnormalised"
+    assert caught.value.hint == "one of: dsf, retained, unnormalised"
 
 
 def test_a_layer_without_the_gauge_that_is_asked_for_keeps_its_own():
