@@ -214,7 +214,7 @@ def test_a_nan_is_named_by_its_block_and_token():
 def test_too_little_memory_is_refused_with_the_numbers():
     with pytest.raises(UsageError, match="at 4 depths: 64 tokens of 384 bytes need 32,768") as info:
         seen(states(), options=replace(ONLY_CKA, memory_mib=20_000 / MIB))
-    assert "--similarity-memory" in info.value.hint
+    assert "similarity_memory" in info.value.hint
 
 
 def test_no_states_at_all_is_an_error():
