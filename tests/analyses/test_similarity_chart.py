@@ -14,7 +14,7 @@ from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
 from spectrakit.tables import Manifest, MemorySink
-from tests.report.test_charts import rows_of, words
+from tests.report.pictures import rows_of, words
 
 
 def run_of(*estimators, depths=5, missing=None, seen=2048):

@@ -16,7 +16,7 @@ from spectrakit.eigenvalue_memory import eigenvalue_memory
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
 from spectrakit.tables import Manifest, MemorySink
-from tests.report.test_charts import words
+from tests.report.pictures import words
 
 
 def made(layers=3, precisions=("exact", "bfloat16"), highest=1.0, past="infinite"):

@@ -13,7 +13,7 @@ from spectrakit.analyses.propagation.tables import METRICS, PROPAGATION
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
 from spectrakit.tables import Manifest, MemorySink
-from tests.report.test_charts import rows_of, words
+from tests.report.pictures import rows_of, words
 
 
 def sink(revision):

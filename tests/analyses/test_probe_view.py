@@ -9,7 +9,7 @@ from rich.console import Console
 
 from spectrakit.analyses.probe.chart import probe_figure
 from spectrakit.analyses.probe.tables import PROBE
-from spectrakit.analyses.probe.view import probe_report
+from spectrakit.analyses.probe.view import view
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render_all
 from spectrakit.tables import Manifest, MemorySink
@@ -60,7 +60,7 @@ def test_without_a_probe_there_is_no_picture():
 
 def printed(found):
     text = io.StringIO()
-    Console(file=text, width=300).print(probe_report(found))
+    Console(file=text, width=300).print(*view(found))
     return text.getvalue()
 
 
