@@ -7,7 +7,7 @@ the tables. A plugin's analysis is declared in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -72,11 +72,12 @@ class ComparisonChart:
 class ComparedColumns:
     """Summaries of layers that a comparison shows as columns in the terminal, a line per layer.
 
-    headings: by the metric in `summary_difference`. text: of a value. legend: what they are.
+    headings: by the metric in `summary_difference`; a column for each of the two runs. text: of a
+    value. legend: what they are, in a line below.
     """
 
-    headings: dict[str, str]
-    text: Callable[[float | None], str]
+    headings: Mapping[str, str]
+    text: Callable[[float], str]
     legend: str
 
 
@@ -85,11 +86,15 @@ class Compared:
     """How the tables of two runs are compared.
 
     summaries: which of their numbers are subtracted. columns: those with a line for each layer in
-    the terminal; of tables without, the largest differences are shown.
+    the terminal. view: what the terminal shows of two runs besides; it is given the comparison with
+    the rows of these two alone. shown: the tables that `view` shows; of others that are in no
+    columns either, the largest differences are listed.
     """
 
     summaries: tuple[SummaryTable, ...]
     columns: tuple[ComparedColumns, ...] = ()
+    view: View | None = None
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.propagation.comparison_view import comparison_view
 from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.tables.summary_numbers import (
     Conditions,
@@ -40,5 +41,7 @@ def compared() -> Compared:
                 errors="standard",
                 conditions=_flow_conditions,
             ),
-        )
+        ),
+        view=comparison_view,
+        shown=(PROPAGATION.name,),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.similarity.comparison_view import comparison_view
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.tables.summary_numbers import (
     Number,
@@ -37,5 +38,6 @@ def compared() -> Compared:
                 kept=_of_neighbours,
                 errors="standard",
             ),
-        )
+        ),
+        view=comparison_view,
     )
