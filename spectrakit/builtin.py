@@ -42,8 +42,8 @@ ANALYSES = (
     perturbation,
     rickenbach2025,
     empirical_memory,
-    similarity,
     probe,
+    similarity,
 )
 
 #: Every table of spectrakit itself, each once, in the order of the documentation.

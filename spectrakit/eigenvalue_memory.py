@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from spectrakit._lazy import lazy_import
@@ -28,11 +27,12 @@ from spectrakit.dynamics.eigenvalue_sets import EIGENVALUE_SETS, EigenvalueSet, 
 from spectrakit.dynamics.finite_past import memory_of_rows
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.errors import UsageError
-from spectrakit.output import Draw, RunOutput
+from spectrakit.output import Destination, RunOutput
 from spectrakit.progress import Progress, Silent
 from spectrakit.registry import Later
 from spectrakit.tables import (
     LAYERS,
+    SPECTRUM,
     Manifest,
     Run,
     Sink,
@@ -55,7 +55,7 @@ CHART = Chart(
     name="memory",
     table=MEMORY_FUNCTION.name,
     draw=Later("spectrakit.analyses.memory.eigenvalue_set_chart:eigenvalue_set_figure"),
-    needs=(MEMORY_SUMMARY.name,),
+    needs=(MEMORY_SUMMARY.name, SPECTRUM.name),
 )
 
 
@@ -75,26 +75,23 @@ def eigenvalue_memory(
     options: MemoryOptions | None = None,
     *,
     seed: int = 0,
-    out: Path | None = None,
-    overwrite: bool = False,
-    draw: Draw | None = None,
-    command: str = "",
+    to: Destination | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """The spectra and memory functions of named sets of `size` real state dimensions.
 
     names: of `EIGENVALUE_SETS`. steps: dt of the sets in continuous time; each is taken with every
-    one. seed: of the sets that are drawn at random. out: the run folder to write; None keeps the
-    tables in memory. overwrite: replace another run in it. draw: renders the picture
-    into the folder.
+    one. seed: of the sets that are drawn at random. to: where the run goes; None keeps it in
+    memory.
 
     Raises UsageError for a name that is none, a size that is odd or too large, or no step, and
     where another run would be replaced.
     """
+    to = to or Destination()
     request = Request(*([] if options is None else [options]), seed=seed)
     systems = list(_systems(names, size, steps, seed))
-    manifest = _manifest(names, size, steps, request, command)
-    with RunOutput(out, manifest, [CHART], draw=draw, overwrite=overwrite) as output:
+    manifest = _manifest(names, size, steps, request, to.command)
+    with RunOutput(to, manifest, [CHART]) as output:
         with one_thread():
             _see(systems, size, output.sink, request, progress or Silent())
         output.finish(Recorded())

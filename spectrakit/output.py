@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -22,28 +23,36 @@ if TYPE_CHECKING:
 Draw: TypeAlias = "Callable[[Run, Sequence[Chart]], Mapping[str, bytes]]"
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where a run goes.
+
+    out: the run folder. root: instead, the folder in which the run's own is called after its model
+    and its settings. Without either, the tables stay in memory. overwrite: replace a run that is in
+    the folder even where it is of another model or has other settings. draw: renders the pictures
+    into the folder. command: the command line, for the record.
+    """
+
+    out: Path | None = None
+    root: Path | None = None
+    overwrite: bool = False
+    draw: Draw | None = None
+    command: str = ""
+
+
 class RunOutput:
     """Use it with `with`: what was written to `sink` is a run when the block ends well.
 
-    out: the folder; None keeps the tables in memory. charts: to be drawn into the folder by `draw`;
-    None for no pictures.
+    to: its folder has been named. charts: that the run may have.
 
     Raises UsageError where the folder holds a run that may not be replaced, and what `RunWriter`
     does.
     """
 
-    def __init__(
-        self,
-        out: Path | None,
-        manifest: Manifest,
-        charts: Sequence[Chart] = (),
-        *,
-        draw: Draw | None,
-        overwrite: bool,
-    ) -> None:
-        out = None if out is None else Path(out)  # a notebook's may be text
+    def __init__(self, to: Destination, manifest: Manifest, charts: Sequence[Chart]) -> None:
+        out, draw = to.out, to.draw
         if out is not None:
-            check_replaceable(out, manifest, overwrite=overwrite)
+            check_replaceable(out, manifest, overwrite=to.overwrite)
         self._kept = MemorySink(manifest)
         self._writer = None if out is None else RunWriter(out, manifest)
         self._out, self._charts, self._draw = out, charts, draw

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit._threads import one_thread
@@ -20,10 +19,10 @@ from spectrakit.analyses.base import Request
 from spectrakit.analyses.running import RunningAnalyses
 from spectrakit.architectures.residual_stream import block_number
 from spectrakit.forward import resolve_device, see_forward
-from spectrakit.output import Draw, RunOutput
+from spectrakit.output import Destination, RunOutput
 from spectrakit.planning import LayerPlan, Plan, Resolved, resolve, run_folder
 from spectrakit.progress import Progress, Silent
-from spectrakit.provenance import contents_of, manifest_of
+from spectrakit.provenance import check_repeated, contents_of, manifest_of
 from spectrakit.tables import LAYERS, SPECTRUM, Run, Sink
 from spectrakit.tables.layer_order import InLayerOrder
 from spectrakit.tables.manifest import Recorded
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from spectrakit.model import Model
     from spectrakit.settings import Randomized, Source
     from spectrakit.spec import RunSpec
+    from spectrakit.tables import Manifest
 
 logger = logging.getLogger("spectrakit")
 
@@ -51,38 +51,37 @@ _BATCH_BYTES = 32 << 20
 def analyze(
     model: Model,
     spec: RunSpec,
+    to: Destination | None = None,
     *,
-    out: Path | None = None,
-    root: Path | None = None,
-    overwrite: bool = False,
-    draw: Draw | None = None,
-    command: str = "",
+    repeats: Manifest | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Analyse one model as `spec` says and return its tables.
 
-    model: the one that `spec` names, opened. out: the run folder to write. root: instead, the folder in
-    which the run's own is called after the model and the settings (`run_folder`). Without either,
-    the tables stay in memory. overwrite: replace a run that is in the folder even where it is of another model or has other settings.
-    draw: renders the pictures into the folder.
+    model: the one that `spec` names, opened. to: where the run goes; None keeps it in memory.
+    repeats: the record of the run that `spec` is of, which is to be done again.
 
     Raises what `resolve` does, AnalysisError and MalformedError where a layer cannot be analysed,
-    OutputError where the run cannot be written, UsageError where it would replace another.
+    OutputError where the run cannot be written, UsageError where it would replace another, or where
+    the model or a file is not what it was in the run that is repeated.
     """
-    progress = progress or Silent()
+    progress, to = progress or Silent(), to or Destination()
     resolved = resolve(model, spec)
     if resolved.plan.source == "data":
         spec = replace(resolved.spec, device=resolve_device(resolved.spec.device))
         resolved = replace(resolved, spec=spec)
     contents = contents_of(model, resolved)
-    if out is None and root is not None:
-        out = root / run_folder(model, resolved, contents)
-        overwrite = True  # that folder has only runs that were asked for alike
-    manifest = manifest_of(model, resolved, contents, command)
+    if to.out is None and to.root is not None:
+        # That folder has only runs that were asked for alike.
+        folder = to.root / run_folder(model, resolved, contents)
+        to = replace(to, out=folder, overwrite=True)
+    manifest = manifest_of(model, resolved, contents, to.command)
+    if repeats is not None:
+        check_repeated(repeats, manifest)
     for note in model.equations:
         logger.info(note)
     charts = [chart for kind in resolved.kinds for chart in kind.charts]
-    with RunOutput(out, manifest, charts, draw=draw, overwrite=overwrite) as output:
+    with RunOutput(to, manifest, charts) as output:
         _fill(output, model, resolved, progress)
     return output.run
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectrakit.errors import UsageError
 from spectrakit.options import settings
 from spectrakit.planning import randomized_revision
 from spectrakit.tables import Manifest
 from spectrakit.token_options import file_sha256
 from spectrakit.tokenization import tokenizer_sha256
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
     from spectrakit.planning import Resolved
     from spectrakit.spec import RunSpec
+
+logger = logging.getLogger("spectrakit")
 
 
 def manifest_of(
@@ -63,6 +68,38 @@ def contents_of(model: Model, resolved: Resolved) -> dict[str, str | None]:
         framed = source.bos or source.chat_template
         found["tokenizer"] = tokenizer_sha256(source.tokenizer, model, framed=framed)
     return found
+
+
+#: Settings that the revision of a run tells too.
+_IN_REVISION = ("mode", "config", "randomize", "seed")
+
+
+def check_repeated(earlier: Manifest, manifest: Manifest) -> None:
+    """Raise UsageError where a run cannot be repeated: its model or a file is another one now.
+
+    What was set otherwise on purpose is no repetition and not looked at. Warns of other versions of
+    the libraries, with which last digits may differ.
+    """
+    own, theirs = manifest.settings(), earlier.settings()
+    changed = []
+    same = manifest.spec.get("model") == earlier.spec.get("model")
+    same = same and all(own.get(name) == theirs.get(name) for name in _IN_REVISION)
+    if same and manifest.revision != earlier.revision:
+        changed.append(manifest.model_id)
+    for name, sha in earlier.contents.items():
+        field = next((key for key in own if key.rpartition(".")[2] == name), name)
+        if own.get(field) == theirs.get(field) and manifest.contents.get(name, sha) != sha:
+            changed.append(f"the {name.replace('_', ' ')} {own.get(field) or 'of the model'}")
+    if changed:
+        message = f"{' and '.join(changed)} changed since the run of {earlier.created_at}"
+        raise UsageError(message, hint=f"leave {named('spec')} out to analyse what is there now")
+    versions = [
+        f"{name} {earlier.versions.get(name)}"
+        for name, version in manifest.versions.items()
+        if earlier.versions.get(name) != version
+    ]
+    if versions:
+        logger.warning("the run was made with %s: last digits may differ", ", ".join(versions))
 
 
 def run_revision(model: Model, spec: RunSpec) -> str:

@@ -14,6 +14,7 @@ from spectrakit.errors import MalformedError, UsageError
 from spectrakit.options import Options, Setting, settings
 from spectrakit.plugins import plugins
 from spectrakit.spec import RunSpec
+from spectrakit.tables import Manifest
 from spectrakit.token_options import TokenOptions
 from spectrakit.wording import did_you_mean, named
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 _MOST_BYTES = 1 << 20
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """The keys and values of a spec file: TOML, JSON, or the `run.json` of a run.
+def read_spec_file(path: Path) -> tuple[dict[str, Any], Manifest | None]:
+    """The keys and values of a spec file, and the record of the run where it is of one.
 
-    Raises UsageError where there is no such file, MalformedError where it is none of these.
+    It may be TOML, JSON, or the `run.json` of a run. Raises UsageError where there is no such file,
+    MalformedError where it is none of these.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -37,19 +39,21 @@ def read_record(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read the spec {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise MalformedError(f"{path} is not UTF-8 text") from error
+    is_json = path.suffix == ".json"
     try:
-        record = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        record = json.loads(text) if is_json else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise MalformedError(f"{path} is not {kind}: {error}".splitlines()[0]) from error
+        message = f"{path} is not {'JSON' if is_json else 'TOML'}: {error}"
+        raise MalformedError(message.splitlines()[0]) from error
     if not isinstance(record, dict):
         raise MalformedError(f"{path} holds no keys and values")
-    if "schema_version" in record:  # the record of a run
-        record = record.get("spec")
-        if not isinstance(record, dict) or "model" not in record:
-            message = f"{path} is of a run that does not record its spec"
-            raise UsageError(message, hint="its command is under the key command")
-    return record
+    if "schema_version" not in record:
+        return record, None
+    manifest = Manifest.from_json(text)
+    if "model" not in manifest.spec:
+        message = f"{path} is not of a run of spectrakit analyze"
+        raise UsageError(message, hint=manifest.command or None)
+    return dict(manifest.spec), manifest
 
 
 def spec_from(record: Mapping[str, Any], where: str = "the spec") -> RunSpec:

@@ -19,6 +19,7 @@ from spectrakit.errors import UsageError
 if TYPE_CHECKING:
     from spectrakit.options import Setting
     from spectrakit.spec import RunSpec
+    from spectrakit.tables import Manifest
 
 SpecFile = Annotated[
     Path | None,
@@ -55,24 +56,28 @@ def analyze(
     Examples: spectrakit analyze state-spaces/mamba-130m; spectrakit analyze ./model --text book.txt
     """
     from spectrakit import pipeline
+    from spectrakit.output import Destination
     from spectrakit.planning import check_named
     from spectrakit.report.drawing import draw_charts
 
-    specs = _specs(model, spec, settings, options.config_values(config))
+    specs, repeats = _specs(model, spec, settings, options.config_values(config))
     shown = options.Output(**output.values)
     # Words that mean nothing are refused before a model is opened, which may be far away.
     check_named(specs[0])
     first = specs[0]
+    to = Destination(
+        root=options.RUNS,
+        overwrite=shown.overwrite,
+        draw=draw_charts if shown.figures else None,
+        command=shlex.join(["spectrakit", *sys.argv[1:]]),
+    )
     with options.open_model(first.model, first.revision, first.config, access) as opened:
         runs = [
             pipeline.analyze(
                 opened,
                 each,
-                out=_folder(shown.out, each, several=len(specs) > 1),
-                root=options.RUNS,
-                overwrite=shown.overwrite,
-                draw=draw_charts if shown.figures else None,
-                command=shlex.join(["spectrakit", *sys.argv[1:]]),
+                replace(to, out=_folder(shown.out, each, several=len(specs) > 1)),
+                repeats=repeats,
                 progress=terminal_progress(),
             )
             for each in specs
@@ -91,11 +96,11 @@ def analyze(
 
 def _specs(
     model: str | None, file: Path | None, settings: Chosen, config: dict[str, object]
-) -> list[RunSpec]:
-    """What is asked for: a spec for each length of sequences."""
-    from spectrakit.spec_files import read_record, spec_from, with_keywords
+) -> tuple[list[RunSpec], Manifest | None]:
+    """A spec for each length of sequences, and the run that they repeat."""
+    from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 
-    record = {} if file is None else read_record(file)
+    record, repeats = ({}, None) if file is None else read_spec_file(file)
     if model is not None:
         # A model of the file's own is no other's commit.
         record = {**record, "model": model, "revision": None}
@@ -105,11 +110,10 @@ def _specs(
     if config:
         spec = replace(spec, config={**spec.config, **config})
     given = dict(settings.given)
-    lengths = options.lengths(given.pop("seq_len")) if "seq_len" in given else [None]
-    return [
-        with_keywords(spec, given if length is None else given | {"seq_len": length})
-        for length in lengths
-    ]
+    if "seq_len" not in given:
+        return [with_keywords(spec, given)], repeats
+    lengths = options.lengths(given.pop("seq_len"))
+    return [with_keywords(spec, given | {"seq_len": length}) for length in lengths], repeats
 
 
 def _folder(out: Path | None, spec: RunSpec, *, several: bool) -> Path | None:

@@ -37,7 +37,8 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 f"the runs of {first.model_id} and {other.model_id} have tables of different "
                 f"versions ({first.schema_version} and {other.schema_version})"
             )
-            raise UsageError(message, hint="run spectrakit analyze again for the older one")
+            older = min(first, other, key=lambda manifest: manifest.schema_version)
+            raise UsageError(message, hint=older.command or "analyse the older one again")
         texts = [_text(manifest) for manifest in (first, other)]
         if None not in texts and texts[0] != texts[1]:
             message = f"{first.model_id} and {other.model_id} were run on different texts"

@@ -17,6 +17,7 @@ from typing import Any
 
 from spectrakit.errors import MalformedError, scrub
 from spectrakit.tables.columns import SCHEMA_VERSION
+from spectrakit.tables.migrations import migrated
 
 _RECORDED = ("spectrakit", "torch", "transformers", "pyarrow")
 _TOKEN_OPTION = re.compile(r"(--token[= ])\S+")
@@ -153,6 +154,7 @@ class Manifest:
                 f"{SCHEMA_VERSION}",
                 hint="pip install --upgrade spectrakit",
             )
+        record = migrated(record, SCHEMA_VERSION)
         try:
             for kind in ("tables", "files"):
                 record[kind] = {k: WrittenFile(**v) for k, v in record[kind].items()}
