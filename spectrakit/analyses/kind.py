@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,12 +131,3 @@ class AnalysisKind:
 
     def __repr__(self) -> str:
         return f"AnalysisKind({self.name!r})"
-
-
-def declared(kind: Any) -> str | None:  # noqa: ANN401  (what a plugin hands in)
-    """What is wrong with the declaration of an analysis, in words; None where nothing is."""
-    if not isinstance(kind, AnalysisKind):
-        return "it is no AnalysisKind"
-    if not kind.sees:
-        return "it sees nothing of a model"
-    return None
