@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
     from spectrakit.options import Options
     from spectrakit.prompt_sets import PromptSet
-    from spectrakit.testing import Example
+    from spectrakit.testing.examples import Example
 
 GROUP = "spectrakit"
 _HOST = "spectrakit"

@@ -8,7 +8,7 @@ the tables. A plugin's analysis is declared in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -88,13 +88,15 @@ class Compared:
     summaries: which of their numbers are subtracted. columns: those with a line for each layer in
     the terminal. view: what the terminal shows of two runs besides; it is given the comparison with
     the rows of these two alone. shown: the tables that `view` shows; of others that are in no
-    columns either, the largest differences are listed.
+    columns either, the largest differences are listed. unlike: codes of conditions of the summaries
+    that are not among spectrakit's (`UNLIKE`), with what they mean.
     """
 
     summaries: tuple[SummaryTable, ...]
     columns: tuple[ComparedColumns, ...] = ()
     view: View | None = None
     shown: tuple[str, ...] = ()
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from spectrakit.comparison.difference_blocks import other_differences, unlike_nu
 from spectrakit.comparison.run_settings import other_settings
 from spectrakit.plugins import plugins
 from spectrakit.tables import Run
-from spectrakit.tables.comparison_schemas import SUMMARY_DIFFERENCE
+from spectrakit.tables.comparison_schemas import SUMMARY_DIFFERENCE, UNLIKE
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
@@ -57,14 +57,16 @@ def _pair(comparison: Run) -> list[RenderableType]:
         rows = comparison.table(SUMMARY_DIFFERENCE.name).to_pylist()
     parts: list[RenderableType] = []
     shown: set[str] = set()
+    unlike = dict(UNLIKE)
     for compared in _compared():
+        unlike |= compared.unlike
         for block in _blocks(compared, comparison, rows):
             parts += ["", *block.parts] if parts else block.parts
             shown |= block.tables
     if not parts and not rows:
         return [Text("the two runs have no table in common that is compared")]
     parts += other_differences([row for row in rows if row["of_table"] not in shown])
-    parts += unlike_numbers(rows)
+    parts += unlike_numbers(rows, unlike)
     return parts
 
 
