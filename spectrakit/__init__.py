@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spectrakit.analyses.propagation.options import PropagationOptions
     from spectrakit.analyses.similarity.options import SimilarityOptions
     from spectrakit.analyses.spectrum.options import SpectrumOptions
-    from spectrakit.api import analyze, compare, eigenvalue_memory, read_run, read_spec
+    from spectrakit.api import analyze, compare, preset_memory, read_run, read_spec
     from spectrakit.hookspecs import SPEC_VERSION, hookimpl
     from spectrakit.model import Model, open_checkpoint
     from spectrakit.notebook import Run
@@ -47,9 +47,9 @@ _HOME = {
     "TokenOptions": "spectrakit.token_options",
     "analyze": "spectrakit.api",
     "compare": "spectrakit.api",
-    "eigenvalue_memory": "spectrakit.api",
     "hookimpl": "spectrakit.hookspecs",
     "open_checkpoint": "spectrakit.model",
+    "preset_memory": "spectrakit.api",
     "read_run": "spectrakit.api",
     "read_spec": "spectrakit.api",
 }
@@ -71,9 +71,9 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
-    "eigenvalue_memory",
     "hookimpl",
     "open_checkpoint",
+    "preset_memory",
     "read_run",
     "read_spec",
 ]

@@ -111,7 +111,7 @@ def compare(
     return Comparison.between(opened, found)
 
 
-def eigenvalue_memory(
+def preset_memory(
     *names: str,
     size: int = 32,
     steps: Sequence[float] = (1e-3, 1e-2, 1e-1),
@@ -119,7 +119,7 @@ def eigenvalue_memory(
     seed: int = 0,
     out: Path | str | None = None,
 ) -> Run:
-    """What sets of eigenvalues remember, without a checkpoint: `eigenvalue_memory("s4d-lin")`.
+    """What sets of eigenvalues remember, without a checkpoint: `preset_memory("s4d-lin")`.
 
     names: s4d-lin, s4d-inv, s4d-quad, s4d-real, legs, lru, random, lin, step. size: real state
     dimensions. steps: dt of those in continuous time. seed: of those that are drawn at random. out:
@@ -127,10 +127,10 @@ def eigenvalue_memory(
 
     Raises UsageError for a name that is none, a size that is odd or too large, or no step.
     """
-    from spectrakit.eigenvalue_memory import eigenvalue_memory as memory_of
+    from spectrakit.eigenvalue_memory import eigenvalue_memory
 
     to = Destination(None if out is None else Path(out))
-    return EigenvalueMemory.of(memory_of(names, size, steps, options, seed=seed, to=to))
+    return EigenvalueMemory.of(eigenvalue_memory(names, size, steps, options, seed=seed, to=to))
 
 
 def read_spec(path: Path | str) -> RunSpec:

@@ -22,13 +22,13 @@ _OPTION_TYPES = (int, float, bool, str, Path)
 def mistake_in(kind: Any) -> str | None:  # noqa: ANN401  (what a plugin hands in)
     """The first mistake, in words; None where there is none."""
     if not isinstance(kind, AnalysisKind):
-        return "it is no AnalysisKind, by which analyses are declared since SPEC_VERSION 2"
+        return "not an AnalysisKind, by which analyses are declared since SPEC_VERSION 2"
     return next(_mistakes(kind), None)
 
 
 def _mistakes(kind: AnalysisKind) -> Iterator[str]:
     if not _is_word(kind.name) or kind.name == ALL:
-        yield f"{kind.name!r} is no name that --analyses could take"
+        yield f"{kind.name!r} is not a name that --analyses could take"
     if not callable(kind.start):
         yield "its start cannot be called"
     if not kind.sees:
@@ -39,22 +39,22 @@ def _mistakes(kind: AnalysisKind) -> Iterator[str]:
         ("in_gauges", {kind.in_gauges}, InGauges),
     ):
         for value in set(values) - set(get_args(known)):
-            yield f"its {field} has {value!r}; known are {', '.join(get_args(known))}"
+            yield f"its {field} has {value!r}; one of: {', '.join(get_args(known))}"
     if not kind.tables:
         yield "it writes no table"
     for table in kind.tables:
         if not isinstance(table, TableSchema):
-            yield f"its table {table!r} is no TableSchema"
+            yield f"its table {table!r} is not a TableSchema"
     for group in kind.options:
         yield from _option_mistakes(group)
 
 
 def _option_mistakes(group: Any) -> Iterator[str]:  # noqa: ANN401  (what a plugin hands in)
     if not (isinstance(group, type) and issubclass(group, Options)):
-        yield f"{group!r} is no class of Options"
+        yield f"{group!r} is not a class of Options"
         return
     if not _is_word(group.group):
-        yield f"{group.__name__} has no group that a spec file could name: {group.group!r}"
+        yield f"the group {group.group!r} of {group.__name__} is not a key of a spec file"
     declared = settings(group)
     named = {setting.name for setting in declared}
     for field in dataclasses.fields(group):
@@ -70,7 +70,7 @@ def _option_mistakes(group: Any) -> Iterator[str]:  # noqa: ANN401  (what a plug
 
 def _wrong_with(setting: Setting) -> Iterator[str]:
     if not _is_word(setting.keyword):
-        yield f"cannot be a keyword: {setting.keyword!r}"
+        yield f"has a flag that cannot be a keyword: {setting.keyword!r}"
     if setting.type not in _OPTION_TYPES and not setting.choices:
         yield f"is of type {setting.type}; it may be int, float, bool, str, Path or a Literal"
 

@@ -67,18 +67,18 @@ class OldClass:
 
 
 WRONG = {
-    "an analysis of SPEC_VERSION 1": (OldClass, "it is no AnalysisKind, by which"),
-    "a name with a comma": (kind(name="a,b"), "'a,b' is no name that --analyses could take"),
-    "the name of all of them": (kind(name="all"), "'all' is no name"),
+    "an analysis of SPEC_VERSION 1": (OldClass, "not an AnalysisKind, by which"),
+    "a name with a comma": (kind(name="a,b"), "'a,b' is not a name that --analyses could take"),
+    "the name of all of them": (kind(name="all"), "'all' is not a name"),
     "nothing seen": (kind(sees=frozenset()), "it sees nothing"),
-    "a sight that there is not": (kind(sees=frozenset({"layers"})), "its sees has 'layers'; known"),
-    "a word that there is not": (kind(in_all="often"), "its in_all has 'often'; known are always"),
+    "a sight that there is not": (kind(sees=frozenset({"layers"})), "sees has 'layers'; one of"),
+    "a word that there is not": (kind(in_all="often"), "its in_all has 'often'; one of: always"),
     "no table": (kind(tables=()), "it writes no table"),
-    "a table by name": (kind(tables=("mine",)), "its table 'mine' is no TableSchema"),
-    "options by value": (kind(options=(MineOptions(),)), "is no class of Options"),
-    "options without a group": (kind(options=(declares(""),)), "has no group"),
+    "a table by name": (kind(tables=("mine",)), "its table 'mine' is not a TableSchema"),
+    "options by value": (kind(options=(MineOptions(),)), "is not a class of Options"),
+    "options without a group": (kind(options=(declares(""),)), "the group '' of"),
     "an option of another type": (
-        kind(options=(declares("mine", steps=option(b"", "Steps.")),)), "is of type <class 'bytes'>",
+        kind(options=(declares("mine", steps=option(b"", "Steps.")),)), "type <class 'bytes'>",
     ),
     "an option that is none": (
         kind(options=(declares("mine", steps=field(default=3)),)), "declared without option()",
@@ -89,7 +89,7 @@ WRONG = {
     ),
     "a flag with dashes": (
         kind(options=(declares("mine", steps=option(0, "Steps.", flag="my-steps")),)),
-        "cannot be a keyword: 'my-steps'",
+        "a flag that cannot be a keyword: 'my-steps'",
     ),
 }  # fmt: skip
 

@@ -11,6 +11,8 @@ from spectrakit.testing.header_checks import HEADER_CHECKS
 from spectrakit.testing.mixer_checks import MIXER_CHECKS
 
 LAYER, CHECKPOINT = "demo layer", "demo checkpoint"
+#: Those have mutants of their own: test_analysis_mutants.py.
+ANALYSES = ("demo analysis, of weights", "demo analysis, of tokens")
 
 DECAY = "            logsigmoid(-raw_gate),\n"
 ON_LAYER = "on_layer(layer, layer.mixer.observed(raw_gate, u, p, output))"
@@ -22,6 +24,10 @@ OPERATOR = "    operator = DiagonalDecay("
 WRONG = """    class Wrong(DiagonalDecay):
             def eigenvalues(self):
                 return DiagonalDecay(self.log_decay / 2).eigenvalues()
+        operator = Wrong("""
+SCALED = """    class Wrong(DiagonalDecay):
+            def scaled(self, log_factor):
+                return DiagonalDecay(self.log_decay).scaled(-log_factor)
         operator = Wrong("""
 CLAIM = 'return checkpoint.config.get("model_type") == "demo"'
 
@@ -78,6 +84,14 @@ MUTANTS = {
     "eigenvalues of another operator, in a model": (
         CHECKPOINT, "eigenvalues_are_those_of_the_matrices",
         "mixer.py", OPERATOR, WRONG,
+    ),
+    "the inverse of a scale": (
+        LAYER, "operators_agree_with_their_matrices",
+        "mixer.py", OPERATOR, SCALED,
+    ),
+    "the inverse of a scale, in a model": (
+        CHECKPOINT, "operators_agree_with_their_matrices",
+        "mixer.py", OPERATOR, SCALED,
     ),
     "a look into the future": (
         LAYER, "chunks_do_not_matter", "mixer.py", "self.project(hidden, p), p",
@@ -168,7 +182,7 @@ def outcome(found, subject, name):
 def test_the_template_is_right(examples):
     results = list(run_checks(checks(examples())))
     assert [result for result in results if result.outcome != "passed"] == []
-    assert {result.subject for result in results} == {LAYER, CHECKPOINT}
+    assert {result.subject for result in results} == {LAYER, CHECKPOINT, *ANALYSES}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

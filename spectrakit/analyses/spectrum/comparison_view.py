@@ -10,6 +10,7 @@ from rich.text import Text
 
 from spectrakit.display.numbers import humanise
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,10 +22,6 @@ _LEGEND = (
     "W1: Wasserstein distance of the two layers' decay rates, in decades (0.3: timescales differ "
     "by a factor of two, on average); median: the timescale -1/log|λ| in steps"
 )
-_DSF = (
-    "attention in gauge dsf, whose eigenvalues another writing of the same function changes: run "
-    "both without --gauge to compare functions"
-)
 
 
 def comparison_view(comparison: Run) -> Sequence[RenderableType]:
@@ -35,8 +32,15 @@ def comparison_view(comparison: Run) -> Sequence[RenderableType]:
     differences = comparison.table(SUMMARY_DIFFERENCE.name).to_pylist()
     parts = [_spectra(distances, differences), Text(_LEGEND, style="dim")]
     if any(row["gauge"] == row["other_gauge"] == "dsf" for row in distances):
-        parts.append(Text(_DSF, style="dim"))
+        parts.append(Text(_of_writing(), style="dim"))
     return parts
+
+
+def _of_writing() -> str:
+    return (
+        "attention in gauge dsf, whose eigenvalues another writing of the same function changes: "
+        f"run both without {named('gauge')} to compare functions"
+    )
 
 
 def _spectra(distances: Sequence[Row], differences: Sequence[Row]) -> Table:
