@@ -111,7 +111,7 @@ def test_a_past_that_is_longer_than_the_memory_costs_no_more_than_that():
 
 
 @pytest.mark.parametrize(("names", "size", "steps", "message"), [
-    (["s5"], 8, [0.1], "no set"),
+    (["s5"], 8, [0.1], "unknown set of eigenvalues"),
     (["lin"], 7, [], "even number"),
     (["lin"], 1 << 13, [], "at most"),
     (["s4d-lin"], 8, [], "steps > 0"),
