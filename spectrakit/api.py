@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectrakit import pipeline
+from spectrakit import pipeline, tables
 from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
+from spectrakit.notebook import Comparison, EigenvalueMemory, Run
 from spectrakit.options import Options
 from spectrakit.output import Destination
 from spectrakit.spec import RunSpec
@@ -17,10 +18,10 @@ from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from spectrakit.analyses.memory.options import MemoryOptions
     from spectrakit.progress import Progress
-    from spectrakit.tables import Run
 
 
 def analyze(
@@ -65,7 +66,71 @@ def analyze(
         if figures:
             from spectrakit.report.drawing import draw_charts as draw
         to = Destination(None if out is None else Path(out), overwrite=overwrite, draw=draw)
-        return pipeline.analyze(opened, spec, to, progress=progress)
+        return Run.of(pipeline.analyze(opened, spec, to, progress=progress))
+
+
+def read_run(folder: Path | str) -> Run:
+    """Open the finished run in `folder`; see `spectrakit.tables.read_run`."""
+    return Run.of(tables.read_run(Path(folder)))
+
+
+def compare(
+    *runs: tables.Run | Path | str,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    figures: bool = False,
+    similarity: TokenOptions | bool = False,
+) -> Comparison:
+    """How runs differ from the first: distances of their spectra, differences of their numbers.
+
+    runs: two or more, or their folders. out: the folder to write the comparison into; None keeps it
+    in memory. overwrite, figures: as of `analyze`. similarity: opens the models of the runs again
+    and compares their hidden states on a text too, that of these options or the bundled one.
+
+    Raises UsageError for runs that cannot be compared and where another run would be replaced,
+    OutputError where it cannot be written, and what opening and running models raises.
+    """
+    from spectrakit.comparison import compare as compare_runs
+
+    opened = [run if isinstance(run, tables.Run) else read_run(run) for run in runs]
+    alike = draw = None
+    if similarity:
+        from spectrakit.comparison.models import RunsModels
+
+        source = similarity if isinstance(similarity, TokenOptions) else TokenOptions()
+        alike = RunsModels(RunSpec(model="", mode="data", source=source))
+    if figures:
+        from spectrakit.report.drawing import draw_comparison as draw
+    found = compare_runs(
+        opened,
+        None if out is None else Path(out),
+        similarity=alike,
+        overwrite=overwrite,
+        draw=draw,
+    )
+    return Comparison.between(opened, found)
+
+
+def preset_memory(
+    *names: str,
+    size: int = 32,
+    steps: Sequence[float] = (1e-3, 1e-2, 1e-1),
+    options: MemoryOptions | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+) -> Run:
+    """What sets of eigenvalues remember, without a checkpoint: `preset_memory("s4d-lin")`.
+
+    names: s4d-lin, s4d-inv, s4d-quad, s4d-real, legs, lru, random, lin, step. size: real state
+    dimensions. steps: dt of those in continuous time. seed: of those that are drawn at random. out:
+    the run folder to write; None keeps the tables in memory.
+
+    Raises UsageError for a name that is none, a size that is odd or too large, or no step.
+    """
+    from spectrakit.eigenvalue_memory import eigenvalue_memory
+
+    to = Destination(None if out is None else Path(out))
+    return EigenvalueMemory.of(eigenvalue_memory(names, size, steps, options, seed=seed, to=to))
 
 
 def read_spec(path: Path | str) -> RunSpec:

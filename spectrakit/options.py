@@ -28,7 +28,7 @@ _RULE = "spectrakit"
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """What `option` says of a field besides its name, type and default."""
 
     help: str
@@ -39,6 +39,8 @@ class _Rule:
     metavar: str | None
     unset: str | None
     negated: bool
+    data_mode: bool
+    compared: bool
 
 
 def option(
@@ -52,15 +54,19 @@ def option(
     metavar: str | None = None,
     unset: str | None = None,
     negated: bool = True,
+    data_mode: bool = False,
+    compared: bool = True,
 ) -> Any:  # noqa: ANN401  (as `dataclasses.field`)
     """A field that is an option; its type is int, float, bool, str, Path, a Literal or a tuple.
 
     help: a sentence. flag: its name on the command line and as a keyword, with underscores, where
     that is not GROUP_FIELD. at_least, above, at_most: bounds of a number. metavar: what stands for
     its value in the help. unset: what the help calls a default of None. negated: whether the
-    command line has --no-FLAG too, of a bool.
+    command line has --no-FLAG too, of a bool. data_mode: whether only a forward pass follows it.
+    compared: whether `compare` says where two runs differ in it.
     """
-    rule = _Rule(help, flag, at_least, above, at_most, metavar, unset, negated)
+    rule = Rule(help, flag, at_least, above, at_most, metavar, unset, negated,
+                 data_mode, compared)  # fmt: skip
     return field(default=default, metadata={_RULE: rule})
 
 
@@ -78,7 +84,7 @@ class Setting:
     optional: bool
     many: bool
     default: Any
-    rule: _Rule
+    rule: Rule
 
     @property
     def choices(self) -> tuple[Any, ...]:

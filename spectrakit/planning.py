@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Layer
     from spectrakit.model import Model
 
-#: Settings of a run that only a forward pass can follow, besides those of its tokens.
-_OF_DATA_MODE = frozenset({"device", "dtype", "gauge"})
-
 
 @dataclass(frozen=True)
 class LayerPlan:
@@ -236,10 +233,10 @@ def check_followed(spec: RunSpec, kinds: Sequence[AnalysisKind]) -> None:
 
 def _of_data_mode(spec: RunSpec) -> Iterator[Setting]:
     """The settings that were given and that only data mode follows."""
-    yield from spec.source.changed()
-    for setting in settings(RunSpec):
-        if setting.name in _OF_DATA_MODE and getattr(spec, setting.name) != setting.default:
-            yield setting
+    for holder in (spec, spec.source):
+        for setting in settings(type(holder)):
+            if setting.rule.data_mode and getattr(holder, setting.name) != setting.default:
+                yield setting
 
 
 def _found_again(name: str) -> str:

@@ -46,18 +46,22 @@ class RunSpec:
         "Analyses to run, by name, separated by commas; or all, which leaves out those that run "
         "the model again (empirical_memory, perturbation) or ask it prompts (probe), and "
         "rickenbach2025, which compat adds. Name them beside it: all,probe.",
+        compared=False,
     )
     options: tuple[Options, ...] = ()
     source: TokenOptions = field(default_factory=TokenOptions)
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", data_mode=True)
     dtype: Dtype = option(
-        "float32", "Type of the weights and the forward pass; half precision loses memory."
+        "float32",
+        "Type of the weights and the forward pass; half precision loses memory.",
+        data_mode=True,
     )
     gauge: AskedGauge | None = option(
         None,
         "Scaling of the state of layers with a normaliser (attention): dsf has it in A, "
         "unnormalised in C; in retained λ is the share of what is read that comes from before.",
         unset="dsf and retained for attention, else each layer's own",
+        data_mode=True,
     )
     compat: Compat | None = option(
         None,

@@ -36,26 +36,36 @@ class TokenOptions(Options):
         "UTF-8 text to run the model on; - for standard input.",
         flag="text",
         unset="a bundled text",
+        data_mode=True,
+        compared=False,
     )
     tokens: Path | None = option(
         None,
         "Token ids to run the model on, a .npy file of (n,) or (sequences, length).",
         flag="tokens",
+        data_mode=True,
+        compared=False,
     )
     tokenizer: str | None = option(
         None,
         "A Hub repository, a folder, a tokenizer.json, or bytes.",
         flag="tokenizer",
         unset="the model's own",
+        data_mode=True,
     )
-    batch_size: int = option(4, "Sequences per batch.", flag="batch_size", at_least=1)
-    seq_len: int = option(512, "Tokens of a sequence.", flag="seq_len", at_least=1)
-    max_tokens: int = option(8192, "Tokens in all.", flag="max_tokens", at_least=1)
-    bos: bool = option(False, "Begin every sequence and prompt with the BOS token.", flag="bos")
+    batch_size: int = option(
+        4, "Sequences per batch.", flag="batch_size", at_least=1, data_mode=True, compared=False
+    )
+    seq_len: int = option(512, "Tokens of a sequence.", flag="seq_len", at_least=1, data_mode=True)
+    max_tokens: int = option(8192, "Tokens in all.", flag="max_tokens", at_least=1, data_mode=True)
+    bos: bool = option(
+        False, "Begin every sequence and prompt with the BOS token.", flag="bos", data_mode=True
+    )
     chat_template: bool = option(
         False,
         "Read every sequence and prompt as a user's message in the tokenizer's chat template.",
         flag="chat_template",
+        data_mode=True,
     )
 
     def __post_init__(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from dataclasses import dataclass
 from json import dumps as json_text
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,13 +15,11 @@ from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
 from spectrakit.cli.declared import Chosen, called, some
 from spectrakit.errors import UsageError
-from spectrakit.token_options import file_sha256
 from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.options import Setting
-    from spectrakit.spec import RunSpec
-    from spectrakit.tables import Run, Sink
+    from spectrakit.tables import Run
 
 Runs = Annotated[
     list[Path],
@@ -54,9 +51,10 @@ def compare(
 
     Example: spectrakit compare spectrakit-runs/trained spectrakit-runs/random
     """
-    from spectrakit.comparison import write_comparison
+    from spectrakit.comparison import compare as compare_runs
     from spectrakit.comparison.run_settings import other_settings
     from spectrakit.comparison.view import comparison_report
+    from spectrakit.model import HubAccess
     from spectrakit.report.drawing import draw_comparison
     from spectrakit.spec import RunSpec
     from spectrakit.spec_files import with_keywords
@@ -67,12 +65,17 @@ def compare(
     shown = options.Output(**output.values)
     opened = [read_run(folder) for folder in runs]
     spec = with_keywords(RunSpec(model="", mode="data"), settings.given)
-    alike = ModelsAlike(spec, access) if similarity else None
-    written = write_comparison(
+    alike = None
+    if similarity:
+        from spectrakit.comparison.models import RunsModels
+
+        asked = access.values
+        hub = HubAccess(asked["cache_dir"], asked["token"], asked["offline"] or None)
+        alike = RunsModels(spec, hub, terminal_progress())
+    written = compare_runs(
         opened,
         shown.out or _default(runs, None if alike is None else alike.settings),
         similarity=alike,
-        settings=None if alike is None else alike.settings,
         overwrite=shown.overwrite or shown.out is None,
         draw=draw_comparison if shown.figures else None,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
@@ -85,37 +88,6 @@ def compare(
         return
     print_data(comparison_report(opened, written))
     tell(f"wrote {written.folder}")
-
-
-@dataclass(frozen=True)
-class ModelsAlike:
-    """Runs the models of two runs again, on the text of `spec`."""
-
-    spec: RunSpec
-    access: Chosen
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """What decides its numbers, for the record."""
-        spec = self.spec
-        told = {"content": file_sha256(spec.source.file), "dtype": spec.dtype, "seed": spec.seed}
-        return spec.source.record() | told
-
-    def __call__(self, number: int, first: Run, other: Run, sink: Sink) -> None:
-        """See `write_comparison`."""
-        from spectrakit.comparison.models import compare_runs_models
-        from spectrakit.model import HubAccess
-
-        asked = self.access.values
-        compare_runs_models(
-            number,
-            first,
-            other,
-            self.spec,
-            sink,
-            hub=HubAccess(asked["cache_dir"], asked["token"], asked["offline"] or None),
-            progress=terminal_progress(),
-        )
 
 
 def settings_of_comparison() -> list[Setting]:

@@ -45,6 +45,9 @@ def memory(
 
     Example: spectrakit memory --preset s4d-lin,legs --n 64 --dt 1e-3,1e-2
     """
+    from rich.console import Group
+
+    from spectrakit.analyses.memory.eigenvalue_set_view import set_summaries, view
     from spectrakit.analyses.memory.options import MemoryOptions
     from spectrakit.eigenvalue_memory import eigenvalue_memory
     from spectrakit.output import Destination
@@ -69,11 +72,11 @@ def memory(
     if shown.json:
         print_json(_document(run))
         return
-    _print(run)
-    for row in _rows(run, "layers"):
+    print_data(Group(*view(run)))
+    for row in run.table("layers").to_pylist():
         if row["reason"]:
             tell(f"note: {row['path']}: {row['reason']}")
-    for row in _summaries(run):
+    for row in set_summaries(run):
         if row["reason"]:
             tell(f"note: {row['name']}: {row['reason']}")
     tell(f"wrote {run.folder}")
@@ -103,53 +106,18 @@ def _steps(text: str) -> list[float]:
         raise UsageError(message, hint="--dt 1e-3,1e-2,1e-1") from None
 
 
-def _rows(run: Run, table: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = run.table(table).to_pylist()
-    return rows
-
-
-def _summaries(run: Run) -> list[dict[str, Any]]:
-    """A row for each system and precision, with its name."""
-    names = {row["layer"]: row["path"] for row in _rows(run, "layers")}
-    return [
-        {"name": names[row["layer"]], **row}
-        for row in _rows(run, "memory_summary")
-        if row["channel"] is None
-    ]
-
-
 _SHOWN = ("name", "precision", "rank", "capacity", "capacity_within", "delay_50", "delay_90",
           "last_delay_0p5", "last_delay_0p01", "mean_delay")  # fmt: skip
 
 
 def _document(run: Run) -> dict[str, Any]:
+    from spectrakit.analyses.memory.eigenvalue_set_view import set_summaries
+
     assert run.folder is not None  # noqa: S101  (the command always writes one)
     return {
         "schema_version": run.manifest.schema_version,
         "folder": str(run.folder),
         "tables": {name: str(run.folder / t.file) for name, t in run.manifest.tables.items()},
         "figures": [str(run.folder / file.file) for file in run.manifest.files.values()],
-        "memory": [{name: row[name] for name in _SHOWN} for row in _summaries(run)],
+        "memory": [{name: row[name] for name in _SHOWN} for row in set_summaries(run)],
     }
-
-
-_LEGEND = (
-    "rank, the inputs a state could tell apart in all; how many of them within the horizon; the "
-    "delays up to which half and 90% of the rank lie; the last delays with MF >= .5 and .01"
-)
-
-
-def _print(run: Run) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("eigenvalues", no_wrap=True)
-    for heading in ("rank", "within", "half by", "90% by", "MF >= .5", "MF >= .01", "mean delay"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in _summaries(run):
-        if row["precision"] == "exact":
-            shown = [row[name] for name in ("rank", "capacity_within", *_SHOWN[5:])]
-            table.add_row(row["name"], *("-" if v is None else f"{v:.5g}" for v in shown))
-    print_data(table)
-    print_data(Text(_LEGEND, style="dim"))

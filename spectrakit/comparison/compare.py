@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from spectrakit.analyses.kind import ComparisonChart
 from spectrakit.comparison.decay_distance import decay_distance, resolution
@@ -45,28 +45,28 @@ CHART = ComparisonChart(
 )
 
 
-def write_comparison(
+def compare(
     runs: Sequence[Run],
-    out: Path,
+    out: Path | None = None,
     *,
-    similarity: Callable[[int, Run, Run, Sink], None] | None = None,
-    settings: Mapping[str, object] | None = None,
+    similarity: ModelsAlike | None = None,
     overwrite: bool = False,
     draw: DrawComparison | None = None,
     command: str = "",
 ) -> Run:
-    """Compare `runs` into the folder `out`, which is a run of its own; see `compare_runs`.
+    """Compare the first of `runs` with each of the others; the result is a run of its own.
 
-    similarity: compares the hidden states of the models of two runs: the number of the other, the
-    first run, the other. settings: how it does, for the record. overwrite: replace a run that is in
-    the folder even where it is another one. draw: renders the pictures into the folder.
+    out: the folder to write it into; None keeps it in memory. similarity: compares the hidden
+    states of the models, too. overwrite: replace a run that is in the folder even where it is
+    another one. draw: renders the pictures into the folder.
 
-    Raises OutputError where it cannot be written, UsageError where `out` is, contains or lies in
-    the folder of one of `runs`, or holds another run.
+    Raises OutputError where it cannot be written, UsageError where the runs cannot be compared (see
+    `check_comparable`), and where `out` is, contains or lies in the folder of one of them, or holds
+    another run.
     """
     check_comparable(runs)
-    check_apart(out, [run.folder for run in runs if run.folder is not None])
     first = runs[0].manifest
+    settings = None if similarity is None else similarity.settings
     manifest = Manifest(
         model_id=first.model_id,
         revision=first.revision,
@@ -74,21 +74,43 @@ def write_comparison(
         command=command,
         spec={"runs": [_named(run) for run in runs], "similarity": settings},
     )
+    kept = MemorySink(manifest)
+    if out is None:
+        _compare_all(runs, kept, similarity)
+        return kept.run
+    check_apart(out, [run.folder for run in runs if run.folder is not None])
     check_replaceable(out, manifest, overwrite=overwrite)
     with RunWriter(out, manifest) as writer:
-        kept = MemorySink(manifest)
-        sink = Tee([writer, kept])
-        compare_runs(runs, sink)
-        if similarity is not None:
-            for number, other in enumerate(runs[1:], 1):
-                similarity(number, runs[0], other, sink)
+        _compare_all(runs, Tee([writer, kept]), similarity)
         if draw is not None:
-            registry = plugins().analysis_kinds()
-            kinds = (registry[name] for name in registry.things)
-            charts = [CHART, *(chart for kind in kinds for chart in kind.comparison_charts)]
-            for name, content in draw(runs, kept.run, charts).items():
+            for name, content in draw(runs, kept.run, comparison_charts()).items():
                 writer.add_file(name, content)
     return read_run(out)
+
+
+class ModelsAlike(Protocol):
+    """Compares the hidden states of the models of two runs."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What decides its numbers, for the record."""
+
+    def __call__(self, number: int, first: Run, other: Run, sink: Sink) -> None:
+        """Write rows of the models of the first run and of the other, run `number`."""
+
+
+def comparison_charts() -> list[ComparisonChart]:
+    """Every picture that a comparison may have."""
+    registry = plugins().analysis_kinds()
+    kinds = (registry[name] for name in registry.things)
+    return [CHART, *(chart for kind in kinds for chart in kind.comparison_charts)]
+
+
+def _compare_all(runs: Sequence[Run], sink: Sink, similarity: ModelsAlike | None) -> None:
+    compare_runs(runs, sink)
+    if similarity is not None:
+        for number, other in enumerate(runs[1:], 1):
+            similarity(number, runs[0], other, sink)
 
 
 def _named(run: Run) -> Row:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from spectrakit.progress import Progress, Silent
 from spectrakit.representations.massive import Massive
 from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sets import BatchTokens
-from spectrakit.token_options import TokenOptions
+from spectrakit.token_options import TokenOptions, file_sha256
 from spectrakit.tokenization import encoder_with_ends
 from spectrakit.tokens import padded, text_blocks
 from spectrakit.wording import given, named
@@ -86,34 +86,41 @@ class Way:
         return randomized_revision(revision, self.randomize, self.seed)
 
 
-def compare_runs_models(
-    number: int,
-    first: Run,
-    other: Run,
-    spec: RunSpec,
-    sink: Sink,
-    *,
-    hub: HubAccess,
-    progress: Progress | None = None,
-) -> None:
-    """Open the models of two runs again, at the commits they were, and compare them.
+@dataclass(frozen=True)
+class RunsModels:
+    """Opens the models of two runs again, at the commits they were, and compares them.
 
-    number: of the other run, among those that are compared with the first.
-
-    See `compare_models`. Raises UsageError where a run's model was changed after it was read, or is
-    not there any more.
+    spec: the text, device, type and seed; its model is none. hub: how the Hub is used.
     """
-    with ExitStack() as stack:
-        models = [stack.enter_context(_reopened(run, hub)) for run in (first, other)]
-        ways = [Way.of(run) for run in (first, other)]
-        compare_models(
-            (models[0], models[1]),
-            spec,
-            sink,
-            other_run=number,
-            ways=(ways[0], ways[1]),
-            progress=progress,
-        )
+
+    spec: RunSpec
+    hub: HubAccess = field(default_factory=HubAccess)
+    progress: Progress | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What decides its numbers, for the record."""
+        spec = self.spec
+        told = {"content": file_sha256(spec.source.file), "dtype": spec.dtype, "seed": spec.seed}
+        return spec.source.record() | told
+
+    def __call__(self, number: int, first: Run, other: Run, sink: Sink) -> None:
+        """Write what `compare_models` finds; number: of the other run.
+
+        Raises UsageError where a run's model was changed after it was read, or is not there any
+        more.
+        """
+        with ExitStack() as stack:
+            models = [stack.enter_context(_reopened(run, self.hub)) for run in (first, other)]
+            ways = [Way.of(run) for run in (first, other)]
+            compare_models(
+                (models[0], models[1]),
+                self.spec,
+                sink,
+                other_run=number,
+                ways=(ways[0], ways[1]),
+                progress=self.progress,
+            )
 
 
 def _reopened(run: Run, hub: HubAccess) -> Model:

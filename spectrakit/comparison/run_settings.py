@@ -1,24 +1,21 @@
-"""In what two runs were set otherwise: mode, precision, seed, options, and what was driven."""
+"""In what two runs were set otherwise: mode, precision, seed, options."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrakit.analyses.empirical_memory.driven import drive
-from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
+from spectrakit.options import Rule, settings
+from spectrakit.spec import RunSpec
+from spectrakit.token_options import TokenOptions
 from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.tables import Run
 
-#: What changes no number (batches) or is shown by the tables themselves (analyses, domains). Files
-#: count by their content; texts that differ are not compared at all.
-_LEFT_OUT = frozenset(
-    {"mode", "dtype", "analyses", "spectrum.domain", "batch_size", "text", "tokens", "tokenizer",
-     "probe.prompt_file", "empirical_memory.drive"}
-)  # fmt: skip
-#: What only a forward pass follows.
-_OF_DATA_MODE = frozenset({"seq_len", "max_tokens", "bos", "chat_template", "gauge"})
+_SETTINGS = {
+    setting.name: setting for kind in (RunSpec, TokenOptions) for setting in settings(kind)
+}
 
 
 def other_settings(first: Run, other: Run) -> str:
@@ -37,19 +34,23 @@ def other_settings(first: Run, other: Run) -> str:
 
 def _settings(run: Run) -> dict[str, object]:
     manifest = run.manifest
-    settings = manifest.settings()
     found: dict[str, object] = {"mode": manifest.mode, "dtype": manifest.dtype}
-    for name, value in settings.items():
-        if name in _LEFT_OUT or (name in _OF_DATA_MODE and manifest.mode == "weights"):
+    for name, value in manifest.settings().items():
+        rule = _SETTINGS[name].rule if name in _SETTINGS else None  # of an analysis
+        if name in found or (rule is not None and not _is_said(rule, manifest.mode)):
             continue
+        content = manifest.contents.get(name.rpartition(".")[2])
+        if value is None and name == "tokenizer":  # each model's own, and not its content
+            value = "the model's own"  # noqa: PLW2901
+        elif isinstance(value, str) and content is not None:
+            value = f"{Path(value).name} ({content[:8]})"  # noqa: PLW2901
         found[name] = value
-    if manifest.mode == "data":
-        found["tokenizer"] = settings.get("tokenizer") or "the model's own"
-    if "prompt_file" in manifest.contents:
-        found["prompt file"] = settings.get("probe.prompt_file")
-    if EMPIRICAL_MEMORY.name in run.tables:
-        found["drive"] = drive(run.table(EMPIRICAL_MEMORY.name).to_pylist())
     return found
+
+
+def _is_said(rule: Rule, mode: str) -> bool:
+    """Whether a setting is one of the numbers of a run in this mode."""
+    return rule.compared and not (rule.data_mode and mode == "weights")
 
 
 def _called(name: str) -> str:

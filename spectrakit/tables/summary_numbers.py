@@ -103,6 +103,11 @@ def in_gauge(row: Row) -> Conditions:
     return {"other-gauge": row["gauge"]}
 
 
+def options_alike(settings: Mapping[str, object], *names: str) -> Conditions:
+    """That these options of the other run, `propagation.rank_tokens` and so on, are the same."""
+    return {"other-option": tuple((name, settings.get(name)) for name in names)} if names else {}
+
+
 def of_a_layer(row: Row) -> bool:
     """Whether it is of a layer as a whole."""
     return row["head"] is None and row.get("channel") is None

@@ -25,6 +25,12 @@ def is_usual(row: Row) -> bool:
     return bool(row["token_set"] == USUAL and row["coordinates"] == USUAL)
 
 
+def limits_of(row: Row) -> list[str]:
+    """The options that decide which tokens and coordinates the row leaves out."""
+    places = (("tokens", "token_set"), ("coordinates", "coordinates"))
+    return [f"massive.{limit}" for limit, column in places if row[column] == USUAL]
+
+
 def massive_lines(run: Run) -> list[str]:
     """What was left out, in a line each for tokens and for coordinates; none where nothing was."""
     if MASSIVE.name not in run.tables:

@@ -12,6 +12,7 @@ from spectrakit.tables.summary_numbers import (
     Number,
     Row,
     SummaryTable,
+    options_alike,
 )
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def _told(row: Row) -> Iterator[tuple[str, Number]]:
         yield name, Number(row[name], None if low is None else standard_error(low, high))
 
 
-def _probe_conditions(row: Row, _settings: Mapping[str, object]) -> Conditions:
-    return {"other-items": row["items"]}
+def _probe_conditions(row: Row, settings: Mapping[str, object]) -> Conditions:
+    return {"other-items": row["items"], **options_alike(settings, "probe.positions")}
 
 
 def compared() -> Compared:

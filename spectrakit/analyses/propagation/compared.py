@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.massive.lines import limits_of
 from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.tables.summary_numbers import (
     Conditions,
     Number,
     Row,
     SummaryTable,
+    options_alike,
 )
 
 if TYPE_CHECKING:
@@ -21,10 +23,13 @@ def _flow(row: Row) -> Iterator[tuple[str, Number]]:
     yield row["metric"], Number(row["value"], row["standard_error"])
 
 
-def _flow_conditions(row: Row, _settings: Mapping[str, object]) -> Conditions:
-    # The tokens of a sequence bound the rank of their covariance.
-    ranks = ("effective_rank", "participation_ratio")
-    return {"other-seq-len": row["seq_len"]} if row["metric"] in ranks else {}
+def _flow_conditions(row: Row, settings: Mapping[str, object]) -> Conditions:
+    decided_by = limits_of(row)
+    if row["metric"] not in ("effective_rank", "participation_ratio"):
+        return options_alike(settings, *decided_by)
+    # The tokens that a rank is taken of bound it, and so do those of a sequence.
+    decided_by.append("propagation.rank_tokens")
+    return {"other-seq-len": row["seq_len"], **options_alike(settings, *decided_by)}
 
 
 def compared() -> Compared:
