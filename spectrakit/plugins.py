@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spectrakit import __version__, hookspecs
+from spectrakit import hookspecs
+from spectrakit._version import __version__
 from spectrakit.errors import UsageError, scrub
 from spectrakit.plain import plain
 from spectrakit.plugin_commands import only_added_to
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
     from spectrakit.options import Options
     from spectrakit.prompt_sets import PromptSet
-    from spectrakit.testing import Example
+    from spectrakit.testing.examples import Example
 
 GROUP = "spectrakit"
 _HOST = "spectrakit"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from spectrakit.analyses.similarity.options import SimilarityOptions
+from spectrakit.checkpoints.access import HubAccess
 from spectrakit.comparison.compare import write_comparison
 from spectrakit.comparison.models import compare_runs_models
-from spectrakit.model import HubAccess
 from spectrakit.tables import read_run
 from spectrakit.token_options import TokenOptions
 from tests.oracles.checking import near, oracle
