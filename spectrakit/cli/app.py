@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spectrakit import __version__
+from spectrakit._version import __version__
 from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, options, plugins
 from spectrakit.cli.console import show_notes, tell
 from spectrakit.cli.declared import some, with_settings

@@ -24,12 +24,13 @@ from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.analyses.similarity.tokens import SimilarityTokens
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import name_of
+from spectrakit.checkpoints.access import HubAccess
 from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
 from spectrakit.forward import loaded, padding_mask, resolve_device
 from spectrakit.framing import framing
 from spectrakit.memory_limits import check_states
-from spectrakit.model import HubAccess, Model, open_checkpoint
+from spectrakit.model import Model, open_checkpoint
 from spectrakit.planning import randomized_revision
 from spectrakit.progress import Progress, Silent
 from spectrakit.representations.massive import Massive
