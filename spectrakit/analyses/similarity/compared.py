@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
 from spectrakit.analyses.massive.lines import limits_of
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.tables.summary_numbers import (
     Conditions,
@@ -23,18 +24,15 @@ def _alike(row: Row) -> Iterator[tuple[str, Number]]:
     yield f"{row['estimator']} to next depth", Number(row["value"], None)
 
 
-#: Options of `similarity` that decide what an estimator takes.
-_DECIDED_BY = {
-    "cka_minibatch": ("group_tokens",),
-    "cka_rbf": ("sample_tokens", "bandwidth"),
-    "mutual_knn": ("sample_tokens", "neighbours"),
-}
-
-
 def _likeness_conditions(row: Row, settings: Mapping[str, object]) -> Conditions:
-    own = ("without_first", *_DECIDED_BY.get(row["estimator"], ()))
+    own = ("without_first", *_decided_by(row["estimator"]))
     decided_by = [*limits_of(row), *(f"similarity.{name}" for name in own)]
     return options_alike(settings, *decided_by)
+
+
+def _decided_by(estimator: str) -> tuple[str, ...]:
+    """The options that its value follows; none of an estimator that only another version has."""
+    return next((own.decided_by for name, own in BY_NAME.items() if name == estimator), ())
 
 
 def _of_neighbours(row: Row) -> bool:
