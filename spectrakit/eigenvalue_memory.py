@@ -38,6 +38,7 @@ from spectrakit.tables import (
     Sink,
 )
 from spectrakit.tables.manifest import Recorded
+from spectrakit.wording import per_door
 
 if TYPE_CHECKING:
     import torch
@@ -103,10 +104,11 @@ def _systems(
 ) -> Iterator[_System]:
     if size < 2 or size % 2 or size > _MOST_STATES:
         message = f"{size} state dimensions: an even number, {_MOST_STATES} at most"
-        raise UsageError(message, hint="--n 64")
+        raise UsageError(message, hint=per_door("--n 64", "size=64"))
     for name in dict.fromkeys(names):
         if name not in EIGENVALUE_SETS:
-            raise UsageError(f"{name!r} is no set", hint=", ".join(EIGENVALUE_SETS))
+            message = f"unknown set of eigenvalues {name!r}"
+            raise UsageError(message, hint=f"one of: {', '.join(EIGENVALUE_SETS)}")
         chosen = EIGENVALUE_SETS[name]
         for step in [None] if chosen.discrete else _positive(steps):
             called = name if step is None else f"{name}, dt {step:g}"
@@ -115,7 +117,8 @@ def _systems(
 
 def _positive(steps: Sequence[float]) -> Sequence[float]:
     if not steps or not all(0 < step < math.inf for step in steps):
-        raise UsageError("sets in continuous time take steps > 0", hint="--dt 1e-3,1e-2,1e-1")
+        hint = per_door("--dt 1e-3,1e-2,1e-1", "steps=[1e-3, 1e-2, 1e-1]")
+        raise UsageError("sets in continuous time take steps > 0", hint=hint)
     return list(dict.fromkeys(steps))
 
 

@@ -140,7 +140,7 @@ def write_safetensors(
 
     if path.is_dir():
         message = f"{path} is a folder, not a file to write"
-        raise UsageError(message, hint=f"--out {path / 'model.safetensors'}")
+        raise UsageError(message, hint=f"a file in it: {path / 'model.safetensors'}")
     packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
     partial = temporary(path.parent, path.name)
     try:

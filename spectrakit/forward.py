@@ -12,6 +12,7 @@ from spectrakit.framing import framing
 from spectrakit.memory_limits import check_states
 from spectrakit.settings import Compat, Dtype, Randomized
 from spectrakit.tokens import TokenBatch, check_source, token_batches
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import torch
@@ -158,10 +159,11 @@ class _BatchAgain:
 
     def mixers(self, on_input: MixerInput, on_output: MixerOutput) -> None:
         if self.compat is not None:  # whose layers are whole blocks
-            raise UsageError("--compat shows no mixers alone", hint="leave --compat out")
+            compat = named("compat")
+            raise UsageError(f"{compat} shows no mixers alone", hint=f"leave {compat} out")
         if not hasattr(self.runnable, "run_mixers"):
             message = f"{type(self.runnable).__name__} does not show its mixers alone"
-            raise UnsupportedError(message, hint="--drive blocks")
+            raise UnsupportedError(message, hint=given(drive="blocks"))
         cast("DrivenModel", self.runnable).run_mixers(self.ids, on_input, on_output)
 
 
@@ -173,5 +175,5 @@ def resolve_device(name: str) -> str:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         message = f"this machine has no device {name!r}"
-        raise UsageError(message, hint="--device cpu") from error
+        raise UsageError(message, hint=given(device="cpu")) from error
     return name

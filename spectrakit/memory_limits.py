@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import UsageError
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,9 @@ def check_memory(checkpoint: Checkpoint, device: str, dtype: Dtype) -> None:
     )
     half = needed_bytes(checkpoint, "bfloat16")
     if dtype == "float32" and half <= available:
-        raise UsageError(message, hint=f"--dtype bfloat16 takes {half / 1e9:.1f} GB")
-    raise UsageError(message, hint="--mode weights reads a few MB, where the model has that mode")
+        raise UsageError(message, hint=f"{given(dtype='bfloat16')} takes {half / 1e9:.1f} GB")
+    hint = f"{given(mode='weights')} reads a few MB, where the model has that mode"
+    raise UsageError(message, hint=hint)
 
 
 def check_states(states: Tensor, depths: int) -> None:
@@ -69,7 +71,7 @@ def check_states(states: Tensor, depths: int) -> None:
             f"the hidden states of a batch at {depths} depths take {needed / 1e9:.1f} GB of "
             f"memory, and {device} has {available / 1e9:.1f} GB free"
         )
-        raise UsageError(message, hint="a smaller --batch-size or --seq-len")
+        raise UsageError(message, hint=f"a smaller {named('batch_size')} or {named('seq_len')}")
 
 
 def _machine() -> int | None:

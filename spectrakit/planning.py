@@ -228,7 +228,7 @@ def check_followed(spec: RunSpec, kinds: Sequence[AnalysisKind]) -> None:
         ]  # fmt: skip
         kind = "analysis" if len(follow) == 1 else "analyses"
         message = f"{named(changed[0].keyword)} is for the {kind} {' and '.join(follow)}"
-        raise UsageError(message, hint=given(analyses=",".join(follow)))
+        raise UsageError(message, hint=given(analyses=follow))
 
 
 def _of_data_mode(spec: RunSpec) -> Iterator[Setting]:

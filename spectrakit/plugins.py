@@ -119,7 +119,7 @@ class Plugins:
         ]
         if not found:
             names = ", ".join(dict.fromkeys(info.distribution for info in self.plugins))
-            message = f"there is no plugin {name!r}; there are {names}"
+            message = f"unknown plugin {name!r}; one of: {names}"
             raise UsageError(message, hint="spectrakit plugins list")
         return found
 

@@ -81,7 +81,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self.things:
-            message = f"there is no {self.kind} {name!r}; there are {', '.join(self.things)}"
+            message = f"unknown {self.kind} {name!r}; one of: {', '.join(self.things)}"
             hint = did_you_mean(name, self.things) or "spectrakit plugins list"
             raise UsageError(message, hint=hint)
         return self.things[name].thing
@@ -92,7 +92,7 @@ class Registry(Generic[T]):
             return thing.name
         missing = [part for part in ("name", *self.requires) if not hasattr(thing, part)]
         if missing:
-            message = f"{thing!r} is no {self.kind}: it lacks {', '.join(missing)}"
+            message = f"{thing!r} is not a valid {self.kind}: it lacks {', '.join(missing)}"
             raise TypeError(message)
         name = thing.name  # type: ignore[attr-defined]
         if not isinstance(name, str) or not name:

@@ -95,11 +95,11 @@ def with_keywords(spec: RunSpec, keywords: Mapping[str, Any]) -> RunSpec:
     changes: dict[type[Any], dict[str, Any]] = {}
     for keyword, value in keywords.items():
         if keyword not in known:
-            message = f"there is no setting {named(keyword)}"
+            message = f"unknown setting {named(keyword)}"
             raise UsageError(message, hint=did_you_mean(keyword, known))
         owner, setting = known[keyword]
         if setting.many:
-            value = (value,) if isinstance(value, str) else tuple(value)  # noqa: PLW2901
+            value = (value,) if isinstance(value, str) else tuple(value)
         changes.setdefault(owner, {})[setting.name] = value
     own = changes.pop(RunSpec, {})
     source = replace(spec.source, **changes.pop(TokenOptions, {}))

@@ -22,6 +22,7 @@ from spectrakit.errors import MalformedError, UsageError
 from spectrakit.framing import framing
 from spectrakit.token_options import STANDARD_INPUT, TokenOptions
 from spectrakit.tokenization import encoder
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -91,7 +92,8 @@ def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
     if low < 0 or high >= vocabulary_size:
         bad = low if low < 0 else high
         message = f"token id {bad} is outside the model's vocabulary of {vocabulary_size}"
-        raise UsageError(message, hint="give the tokenizer the model was trained with: --tokenizer")
+        hint = f"{given(tokenizer='NAME')} of the one that the model was trained with"
+        raise UsageError(message, hint=hint)
     return TokenBatch(ids, valid)
 
 
@@ -130,7 +132,7 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
         raise
     except Exception as error:  # a bad header makes numpy raise whatever its parser meets
         message = f"{path} is not a .npy file of integers"
-        raise MalformedError(message, hint="--text FILE for a text") from error
+        raise MalformedError(message, hint=f"{given(text='FILE')} for a text") from error
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
         message = f"{path} holds {array.dtype} of shape {array.shape}"
         raise MalformedError(message, hint="integers of shape (n,) or (sequences, length)")

@@ -1,24 +1,35 @@
 """How settings are called in messages: by flag on the command line, by keyword in Python.
 
 A setting has one name. The command line spells it `--seq-len 512`, Python `seq_len=512`, and an
-error says it as the one spells it who made it.
+error says it as the one spells it who made it. Messages are made when they are needed, so that a
+text kept in a module's constant would say it as nobody asked.
 """
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
+from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _speaks_flags = False
 
 
-def speak_flags(flags: bool = True) -> None:
-    """Say settings as flags from now on in this process; the command line does so."""
-    global _speaks_flags  # noqa: PLW0603  (a process is either a command or a user's Python)
-    _speaks_flags = flags
+@contextmanager
+def speaking_flags() -> Iterator[None]:
+    """Say settings as flags within this block, in all threads; the command line does so."""
+    global _speaks_flags
+    before, _speaks_flags = _speaks_flags, True
+    try:
+        yield
+    finally:
+        _speaks_flags = before
 
 
 def named(setting: str) -> str:
@@ -29,20 +40,44 @@ def named(setting: str) -> str:
 def given(**settings: object) -> str:
     """Settings with their values, as they are written: `--mode data`, or `mode='data'`.
 
-    True stands for a flag alone. A value in capitals, such as FILE, stands for one.
+    True stands for a flag alone, a text in capitals, such as FILE, for any value. A config is told
+    by key: `--config disc=zoh`, or `config={'disc': 'zoh'}`.
     """
-    return " ".join(_written(name, value) for name, value in settings.items())
-
-
-def _written(name: str, value: object) -> str:
     if not _speaks_flags:
-        stands_for_one = isinstance(value, str) and value.isupper()
-        return f"{name}={value if stands_for_one else repr(value)}"
+        return ", ".join(f"{name}={_literal(value)}" for name, value in settings.items())
+    return " ".join(_flags(name, value) for name, value in settings.items())
+
+
+def per_door(flag: str, keyword: str) -> str:
+    """What is called otherwise in Python than on the command line: one of the two."""
+    return flag if _speaks_flags else keyword
+
+
+def _flags(name: str, value: object) -> str:
+    flag = named(name)
     if value is True:
-        return named(name)
+        return flag
+    if isinstance(value, Mapping):
+        words = (f"{key}={_text(entry)}" for key, entry in value.items())
+        return " ".join(f"{flag} {shlex.quote(word)}" for word in words)
     if isinstance(value, tuple | list):
         value = ",".join(map(str, value))
-    return f"{named(name)} {value}"
+    return f"{flag} {shlex.quote(str(value))}"
+
+
+def _text(value: object) -> str:
+    """A value as the command line takes it: JSON, where it is no text."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key!r}: {_literal(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, str) and value.isupper():
+        return value
+    return repr(str(value) if isinstance(value, PathLike) else value)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -190,7 +190,7 @@ def test_a_bos_token_that_the_vocabulary_does_not_have(chat_folder):
 def test_options_that_mean_nothing():
     with pytest.raises(UsageError, match="around a text"):
         TokenOptions(tokens="t.npy", chat_template=True)
-    with pytest.raises(UsageError, match="--seq-len must be at least 2"):
+    with pytest.raises(UsageError, match="seq_len must be at least 2"):
         TokenOptions(bos=True, seq_len=1)
 
 

@@ -388,12 +388,12 @@ def test_an_error_belongs_to_the_plugin_it_came_through_last(plugin):
 
 
 def test_an_unknown_plugin_says_what_there_is(plugin):
-    with pytest.raises(UsageError, match="no plugin 'x'; there are spectrakit, dist-good"):
+    with pytest.raises(UsageError, match="unknown plugin 'x'; one of: spectrakit, dist-good"):
         Plugins([plugin("good", "")]).register().named("x")
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(UsageError, match="no analysis 'spectra'; there are spectrum"):
+    with pytest.raises(UsageError, match="unknown analysis 'spectra'; one of: spectrum"):
         Plugins([]).register().analyses["spectra"]
 
 

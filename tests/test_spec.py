@@ -246,7 +246,7 @@ def test_a_setting_that_nothing_follows_is_refused():
         sk.analyze("tiny-mamba", horizon=64)
     with pytest.raises(UsageError, match="gauge is for data mode"):
         sk.analyze("tiny-mamba", gauge="dsf")
-    with pytest.raises(UsageError, match="there is no setting horizn") as caught:
+    with pytest.raises(UsageError, match="unknown setting horizn") as caught:
         sk.analyze("tiny-mamba", horizn=64)
     assert caught.value.hint == "did you mean horizon?"
 

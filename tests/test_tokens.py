@@ -188,13 +188,13 @@ def test_a_model_without_a_tokenizer_says_how_to_name_one(tmp_path, tiny_mamba_f
     with sk.open_checkpoint(str(tmp_path / "m")) as bare:
         with pytest.raises(UsageError, match="comes without a tokenizer.json") as caught:
             batches(bare)
-        assert "--tokenizer NAME" in caught.value.hint
+        assert "tokenizer=NAME" in caught.value.hint
 
 
 def test_options_that_mean_nothing():
     with pytest.raises(UsageError, match="not both"):
         TokenOptions(text="a", tokens="b")
-    with pytest.raises(UsageError, match="--seq-len must be at least 1"):
+    with pytest.raises(UsageError, match="seq_len must be at least 1"):
         TokenOptions(seq_len=0)
 
 

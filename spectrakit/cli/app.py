@@ -20,7 +20,7 @@ from spectrakit.cli.declared import some, with_settings
 from spectrakit.errors import SpectrakitError
 from spectrakit.options import settings
 from spectrakit.spec import RunSpec
-from spectrakit.wording import speak_flags
+from spectrakit.wording import speaking_flags
 
 _INTERRUPTED, _TERMINATED = 130, 143
 #: typer's own ways out of a command: leaving, and every class that a bad parameter belongs to.
@@ -37,7 +37,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer's own types are private)
         try:
-            result = super().invoke(ctx)
+            with speaking_flags():
+                result = super().invoke(ctx)
             sys.stdout.flush()  # a reader who has left is noticed here
             return result
         except _WAYS_OUT:
@@ -144,7 +145,6 @@ def _terminated(*_: object) -> None:
 
 def main() -> None:
     """Entry point of the `spectrakit` command."""
-    speak_flags()
     signal.signal(signal.SIGTERM, _terminated)  # so that what is half-written is cleaned up
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek still gets its table

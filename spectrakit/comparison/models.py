@@ -39,6 +39,7 @@ from spectrakit.representations.token_sets import BatchTokens
 from spectrakit.token_options import TokenOptions, file_sha256
 from spectrakit.tokenization import encoder_with_ends
 from spectrakit.tokens import padded, text_blocks
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +161,8 @@ def compare_models(
     """
     source = spec.source
     if source.tokens is not None:
-        raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
+        message = "two models are compared on a text, not on token ids"
+        raise UsageError(message, hint=given(text="FILE"))
     if source.chat_template:
         raise UsageError("two models are compared on a text itself, without chat templates")
     progress = progress or Silent()
@@ -187,7 +189,7 @@ def compare_models(
             task.advance(tokens)
     if not widths:
         message = "no token of one model ends at the same character as one of the other"
-        raise UsageError(message, hint="a longer text, or --tokenizer for one of them")
+        raise UsageError(message, hint=f"a longer text, or {named('tokenizer')} for one of them")
     told = {
         "other_model_id": models[1].checkpoint.model_id,
         "other_revision": ways[1].revision(models[1]),

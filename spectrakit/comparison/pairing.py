@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from spectrakit.errors import UsageError
 from spectrakit.tables import LAYERS
 from spectrakit.token_options import BUNDLED_TEXT, STANDARD_INPUT
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.tables import Manifest, Run
@@ -42,7 +43,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
         texts = [_text(manifest) for manifest in (first, other)]
         if None not in texts and texts[0] != texts[1]:
             message = f"{first.model_id} and {other.model_id} were run on different texts"
-            raise UsageError(message, hint="spectrakit analyze both with the same --text")
+            raise UsageError(message, hint=f"analyze both with the same {named('text')}")
 
 
 def _text(manifest: Manifest) -> str | None:

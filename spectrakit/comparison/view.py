@@ -18,6 +18,7 @@ from spectrakit.comparison.run_settings import other_settings
 from spectrakit.display.numbers import humanise
 from spectrakit.tables import SPECTRUM_SUMMARY
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 _LEGEND = (
     "W1: Wasserstein distance of the two layers' decay rates, in decades (0.3: timescales differ "
     "by a factor of two, on average); median: the timescale -1/log|λ| in steps"
-)
-_DSF = (
-    "attention in gauge dsf, whose eigenvalues another writing of the same function changes: run "
-    "both without --gauge to compare functions"
 )
 _MEMORY = "memory of exact states: the delays up to which half and 90% of the rank lie"
 _SIMILAR = (
@@ -68,7 +65,7 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
         if distances:
             parts += [_spectra(distances, differences), Text(_LEGEND, style="dim")]
             if any(row["gauge"] == row["other_gauge"] == "dsf" for row in distances):
-                parts.append(Text(_DSF, style="dim"))
+                parts.append(Text(_of_writing(), style="dim"))
         shown = {SPECTRUM_SUMMARY.name} if distances else set()
         flow = [row for row in differences if row["of_table"] == PROPAGATION.name]
         if flow:
@@ -94,6 +91,13 @@ def comparison_report(runs: Sequence[Run], comparison: Run) -> RenderableType:
             parts.append(Text("the two runs have no table in common that is compared"))
         parts.append("")
     return Group(*parts)
+
+
+def _of_writing() -> str:
+    return (
+        "attention in gauge dsf, whose eigenvalues another writing of the same function changes: "
+        f"run both without {named('gauge')} to compare functions"
+    )
 
 
 def _between(comparison: Run, number: int) -> list[Row]:

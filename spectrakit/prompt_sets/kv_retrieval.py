@@ -24,6 +24,7 @@ from uuid import UUID
 from spectrakit.errors import UsageError
 from spectrakit.prompt_sets.base import Prompt, gold_positions, moved
 from spectrakit.prompt_sets.files import field, malformed, read_records
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.analyses.probe.options import ProbeOptions
@@ -94,7 +95,7 @@ def _from_file(path: Path, options: ProbeOptions) -> Iterator[Pairs]:
     for number, each in enumerate(found[: options.sources(pairs)], 1):
         if len(each) < pairs:
             message = f"record {number} of {path.name} has {len(each)} pairs, not {pairs}"
-            raise UsageError(message, hint=f"--pairs {min(map(len, found))}")
+            raise UsageError(message, hint=given(pairs=min(map(len, found))))
         yield each[:pairs]
 
 

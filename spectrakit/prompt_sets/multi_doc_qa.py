@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from spectrakit.errors import UsageError
 from spectrakit.prompt_sets.base import Prompt, gold_positions, moved
 from spectrakit.prompt_sets.files import field, malformed, read_records
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.analyses.probe.options import ProbeOptions
@@ -81,7 +82,7 @@ class MultiDocumentQA:
         options = self._options
         if options.prompt_file is None:
             message = "multi-doc-qa needs questions with passages"
-            raise UsageError(message, hint="--prompt-file nq-open-oracle.jsonl.gz")
+            raise UsageError(message, hint=given(prompt_file="nq-open-oracle.jsonl.gz"))
         questions = _questions(options.prompt_file)
         draw = random.Random(self._seed)  # noqa: S311  (no secret)
         draw.shuffle(questions)
@@ -102,7 +103,7 @@ class MultiDocumentQA:
 def _items(options: ProbeOptions, path: Path, fewest: int) -> int:
     if options.pairs is not None and options.pairs > fewest:
         message = f"{path.name} has a question with {fewest} passages, not {options.pairs}"
-        raise UsageError(message, hint=f"--pairs {fewest}")
+        raise UsageError(message, hint=given(pairs=fewest))
     return options.pairs or fewest
 
 

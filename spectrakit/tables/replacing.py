@@ -66,8 +66,8 @@ def check_apart(out: Path, inputs: Iterable[Path]) -> None:
             relation = "lies in"
         else:
             continue
-        message = f"--out {out} {relation} one of the runs that are compared, {folder}"
-        raise UsageError(message, hint="another folder with --out")
+        message = f"{given(out=out)} {relation} one of the runs that are compared, {folder}"
+        raise UsageError(message, hint=f"another folder with {named('out')}")
 
 
 def _settings(manifest: Manifest) -> str:

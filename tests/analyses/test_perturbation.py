@@ -149,7 +149,7 @@ def test_a_state_of_zero_cannot_be_changed_by_a_share_of_itself():
 def test_half_precision_is_refused():
     with pytest.raises(UsageError, match="lost in their rounding") as info:
         run(new(), start().bfloat16())
-    assert info.value.hint == "--dtype float32"
+    assert info.value.hint == "dtype='float32'"
 
 
 def test_a_nan_names_its_block():

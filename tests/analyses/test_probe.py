@@ -237,7 +237,10 @@ def test_states_that_are_no_numbers_are_named():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"prompt_set": "no-such"}, "there is no prompt set 'no-such'; there are kv-retrieval, multi-doc-qa"),
+        (
+            {"prompt_set": "no-such"},
+            "unknown prompt set 'no-such'; one of: kv-retrieval, multi-doc-qa",
+        ),
         ({"prompts": 16, "pairs": 4}, "16 prompts of 4 sources are too few for 5 folds"),
         ({"prompts": 3}, "0 prompts of 0 sources are too few"),
     ],

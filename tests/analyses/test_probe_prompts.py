@@ -46,7 +46,7 @@ def test_says_how_many_items_fit(fitting, spare):
     most = length(fitting) + spare
     with pytest.raises(UsageError, match=f"the model takes {most:,} at most") as caught:
         check(9, most)
-    assert caught.value.hint == f"--pairs {fitting + spare}"
+    assert caught.value.hint == f"pairs={fitting + spare}"
     check(fitting + spare, most)
 
 

@@ -236,7 +236,7 @@ def test_nan_on_padding_is_no_error():
 def test_without_hidden_states_there_is_nothing_to_say():
     with pytest.raises(AnalysisError, match="of hidden states, and none were seen") as info:
         new().finish()
-    assert info.value.hint == "--mode data"
+    assert info.value.hint == "mode='data'"
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_a_spectrum_alone_is_refused_with_what_there_is(tmp_path):
     with sk.open_checkpoint(str(tmp_path)) as model:
         with pytest.raises(UnsupportedError, match="bidirectional") as info:
             sk.analyze(model, mode="data")
-        assert info.value.hint == "its hidden states can: --analyses similarity,propagation"
+        assert info.value.hint == "its hidden states can: analyses=['similarity', 'propagation']"
 
 
 def test_encoders_of_images_do_not_run(tmp_path):

@@ -283,10 +283,10 @@ def test_layers_of_which_only_the_class_is_known_are_warned_of(tmp_path, caplog)
         assert initial_record(model, "mlps") == {}
         with pytest.raises(UnsupportedError, match="how it was initialised is not known") as caught:
             sk.analyze(model, mode="weights", randomize="all")
-        assert caught.value.hint == "--mode data"
+        assert caught.value.hint == "mode='data'"
         with pytest.raises(UsageError, match="no MLP") as refused:
             sk.analyze(model, mode="weights", randomize="mlps")
-        assert refused.value.hint == "--mode data"
+        assert refused.value.hint == "mode='data'"
 
 
 def test_attention_has_no_published_decays():

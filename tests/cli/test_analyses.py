@@ -93,7 +93,7 @@ def test_an_unknown_estimator_names_those_there_are(command):
     words = ("--analyses", "similarity", "--estimators", "cka,cca", *SMALL)
     done = command("analyze", "tiny-mamba", *words)
     assert done.code == 2
-    assert "'cca' is no estimator" in done.err
+    assert "unknown --estimators 'cca'" in done.err
     assert "mutual_knn" in done.err
 
 

@@ -53,7 +53,7 @@ def test_beside_other_analyses(command, tmp_path):
     [
         (("--analyses", "spectrum", "--prompt-set", "kv-retrieval"), "--prompt-set is for the analysis probe"),
         (("--analyses", "spectrum", "--pairs", "3"), "--pairs is for the analysis probe"),
-        (("--analyses", "probe", "--prompt-set", "kv"), "there is no prompt set 'kv'"),
+        (("--analyses", "probe", "--prompt-set", "kv"), "unknown prompt set 'kv'"),
         (("--analyses", "probe", "--prompt-set", "multi-doc-qa"), "try: --prompt-file"),
         (("--analyses", "probe", "--prompts", "9"), "too few for 5 folds"),
         (("--analyses", "probe"), "try: --pairs 3"),

@@ -155,7 +155,7 @@ def test_a_file_that_is_none(tmp_path, content, error, says):
 def test_more_pairs_than_a_record_has(tmp_path):
     with pytest.raises(UsageError, match="record 1 of f.jsonl has 3 pairs, not 4") as caught:
         prompts(prompt_file=write(tmp_path / "f.jsonl", RECORD), pairs=4)
-    assert caught.value.hint == "--pairs 3"
+    assert caught.value.hint == "pairs=3"
 
 
 @pytest.mark.skipif(PUBLIC is None, reason="SPECTRAKIT_TEST_LOST_IN_THE_MIDDLE=FOLDER has the data")

@@ -120,7 +120,7 @@ def test_a_record_that_is_none(tmp_path, change, says):
 def test_there_must_be_a_file_with_enough_passages(tmp_path):
     with pytest.raises(UsageError, match="needs questions") as caught:
         prompts(None)
-    assert "--prompt-file" in caught.value.hint
+    assert "prompt_file=" in caught.value.hint
     own = [{"title": "X", "text": "Beside."}]
     with pytest.raises(UsageError, match="2 passages, not 3"):
         prompts(write(tmp_path / "f.jsonl", [record(1, ctxs=own)]), pairs=3)

@@ -33,6 +33,7 @@ from spectrakit.dynamics.impulse_response import convolved, impulse_response
 from spectrakit.errors import UsageError
 from spectrakit.representations.delay_regression import DelayRegression, TooFewSamplesError
 from spectrakit.representations.spread import lengths
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +87,9 @@ class EmpiricalMemory:
         if valid is not None:
             return
         if self._drive != "mixers":
-            message = f"weights alone do not show what --drive {self._drive} would drive"
-            raise UsageError(message, hint="--drive mixers, or --mode data where the model runs")
+            message = f"weights alone do not show what {given(drive=self._drive)} would drive"
+            hint = f"{given(drive='mixers')}, or {given(mode='data')} where the model runs"
+            raise UsageError(message, hint=hint)
         route = Route(layer=layer.index)
         write, read = recurrence.input_map, recurrence.output_map
         if not isinstance(write, ConstantInput) or not isinstance(read, ConstantOutput):

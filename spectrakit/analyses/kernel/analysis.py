@@ -38,6 +38,7 @@ from spectrakit.dynamics.maps import unscaled
 from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError
 from spectrakit.mixers.softmax_attention import ScoreOutput
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +95,7 @@ class DecayKernel:
                 "no layer has a kernel here: in weights mode B and C are not known (they need "
                 "tokens), and layers that mix their channels (S5, LRU) have matrices for kernels"
             )
-            raise AnalysisError(message, hint="--mode data")
+            raise AnalysisError(message, hint=given(mode="data"))
         for index in sorted(self._seen):
             self._seen[index].write(self.sink)
 
@@ -183,7 +184,7 @@ class _LayerKernel:
         """The mean over heads (head null), and each head; with and without the first token."""
         if not self._outputs:
             message = f"layer {self.labels['layer']}: no output has a token before it"
-            raise AnalysisError(message, hint="longer text, or --seq-len of 2 or more")
+            raise AnalysisError(message, hint=f"a longer text, or {named('seq_len')} of 2 or more")
         for token_set, sums in self._sets():
             rows = sums.in_rows()
             for head in [None, *range(len(sums.kernel))] if self._per_head else [None]:

@@ -18,6 +18,7 @@ from spectrakit.analyses.sample_size import SEQUENCES, one_sequence
 from spectrakit.analyses.spectrum.options import SpectrumOptions
 from spectrakit.dynamics import LyapunovExponents, LyapunovSum
 from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,8 @@ class Lyapunov:
     def __init__(self, sink: Sink, request: Request) -> None:
         if "discrete" not in request.options(SpectrumOptions).domains:
             message = "Lyapunov exponents are of products over tokens: there are no continuous ones"
-            raise UsageError(message, hint="--domain discrete, or other --analyses")
+            hint = f"{given(domain='discrete')}, or other {named('analyses')}"
+            raise UsageError(message, hint=hint)
         self.sink = sink
         self._seen: dict[int, _LayerProduct] = {}
         #: Layers whose A is the same for every token: written when first seen.
@@ -66,7 +68,8 @@ class Lyapunov:
             seen = self._seen[index]
             if seen.growth.tokens == 0:
                 message = f"layer {index}: no token has a token before it, so nothing was counted"
-                raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
+                hint = f"a longer text, or a larger {named('max_tokens')} or {named('seq_len')}"
+                raise AnalysisError(message, hint=hint)
             self._write(seen, seen.growth.exponents().times(seen.width))
 
     def warnings(self) -> Iterable[str]:

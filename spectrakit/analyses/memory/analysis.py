@@ -37,6 +37,7 @@ from spectrakit.dynamics.part import some_heads, spread
 from spectrakit.errors import AnalysisError
 from spectrakit.mixers.attention_scores import Scores
 from spectrakit.mixers.softmax_attention import ScoreOutput
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +92,8 @@ class Memory:
             seen = self._observed.get(index) or self._attention[index]
             if seen.tokens == 0:
                 message = f"layer {index}: no token was counted"
-                raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
+                hint = f"a longer text, or a larger {named('max_tokens')} or {named('seq_len')}"
+                raise AnalysisError(message, hint=hint)
             if isinstance(seen, _Observed):
                 seen.write(self.sink, curves=self.options.curves)
             else:

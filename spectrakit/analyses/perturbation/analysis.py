@@ -22,6 +22,7 @@ from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.representations.sequence_means import SequenceMeans
 from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ class Perturbation:
         if depth == 0:
             if states.dtype in (torch.bfloat16, torch.float16):
                 message = f"a small change of states in {states.dtype} is lost in their rounding"
-                raise UsageError(message, hint="--dtype float32")
+                raise UsageError(message, hint=given(dtype="float32"))
             self._places = _Places(BatchTokens(valid.to(states.device)))
             self._before: list[Tensor] = []
         check_finite(depth, lengths(states), self._places.tokens.valid, self._sequences)
@@ -94,7 +95,7 @@ class Perturbation:
         """Write the gains. Raises AnalysisError where no hidden states were seen."""
         if not self._means:
             message = "perturbation is of hidden states, and none were seen"
-            raise AnalysisError(message, hint="--mode data")
+            raise AnalysisError(message, hint=given(mode="data"))
         for depth in sorted(self._means):
             means = self._means[depth]
             found = np.flatnonzero(means.sequences[0])

@@ -24,6 +24,7 @@ from spectrakit.analyses.probe.states import PromptStates
 from spectrakit.analyses.probe.tables import PROBE
 from spectrakit.errors import AnalysisError
 from spectrakit.representations.probing import cannot_probe, probe
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.analyses.base import Request
@@ -64,7 +65,7 @@ class Probe:
         """Fit the probes. Raises AnalysisError where no prompts were run."""
         if not self._states.depths:
             message = "probe is of hidden states, and none were seen"
-            raise AnalysisError(message, hint="--mode data")
+            raise AnalysisError(message, hint=given(mode="data"))
         asked = Asked(self._prompts, self._chosen)
         for row in self._rows(asked):
             self.sink.append(PROBE, PROBE.table(row, rows=1))

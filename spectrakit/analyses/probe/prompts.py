@@ -11,6 +11,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.errors import UsageError
 from spectrakit.plugins import plugins
 from spectrakit.representations.probing import cannot_probe
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,8 @@ def prompts_asked(options: ProbeOptions, seed: int) -> list[Prompt]:
             f"{len(prompts)} prompts of {len(np.unique(sources))} sources are too few "
             f"for {options.folds} folds"
         )
-        raise UsageError(message, hint="more --prompts, or a longer --prompt-file")
+        hint = f"more {named('prompts')}, or a longer {named('prompt_file')}"
+        raise UsageError(message, hint=hint)
     return prompts
 
 
@@ -68,7 +70,7 @@ def _advice(runner: PromptRunner, items: int, options: ProbeOptions, seed: int) 
             too_many = tried
     if fits < _FEWEST_ITEMS:
         return "a model that takes longer sequences: even two items are too long"
-    return f"--pairs {fits}"
+    return given(pairs=fits)
 
 
 def _fit(runner: PromptRunner, options: ProbeOptions, seed: int) -> bool:

@@ -9,6 +9,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.representations.random_projection import projection
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,7 @@ class PromptStates:
                 f"{self._memory:,} B are too little for {self._prompts:,} states at each of "
                 f"{len(states)} depths"
             )
-            raise UsageError(message, hint="fewer --prompts")
+            raise UsageError(message, hint=f"fewer {named('prompts')}")
         self._projection = projection(width, most, self._seed)
         features = min(width, most)
         self._kept = [np.empty((self._prompts, features), np.float32) for _ in states]

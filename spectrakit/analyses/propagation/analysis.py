@@ -31,6 +31,7 @@ from spectrakit.errors import AnalysisError
 from spectrakit.representations.massive import Massive
 from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +109,7 @@ class Propagation:
         """Write every depth and metric. Raises AnalysisError where no hidden states were seen."""
         if self._massive.sequences == 0:
             message = "propagation is of hidden states, and none were seen"
-            raise AnalysisError(message, hint="--mode data")
+            raise AnalysisError(message, hint=given(mode="data"))
         for means, coordinates in (
             (self._without_massive, "without_massive"),
             (self._means, "all"),

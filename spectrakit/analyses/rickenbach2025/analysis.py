@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.rickenbach2025.tables import RELEASED_BINS
 from spectrakit.errors import AnalysisError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ class Rickenbach2025:
         """
         if not self._seen:
             message = "no layer seen here is one that arXiv 2510.09379 analyses"
-            raise AnalysisError(message, hint="--compat rickenbach2025 with --mode data")
+            raise AnalysisError(message, hint=given(compat="rickenbach2025", mode="data"))
         for index, seen in sorted(self._seen.items()):
             seen.write(index, self.sink)
 

@@ -33,6 +33,7 @@ from spectrakit.representations.massive import Massive
 from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sample import token_priorities
 from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +93,7 @@ class Similarity:
             self._tokens.add(batch, self._priorities, found.tokens.flatten()[self._order])
         except MemoryError as error:
             message = f"too little memory for similarity at {len(batch)} depths: {error}"
-            raise UsageError(message, hint="a larger --similarity-memory") from error
+            raise UsageError(message, hint=f"a larger {named('similarity_memory')}") from error
 
     def warnings(self) -> Iterable[str]:
         """Where there are fewer tokens than features, and nearly any two depths can be aligned."""
@@ -104,7 +105,7 @@ class Similarity:
         """Write every pair of depths. Raises AnalysisError where no hidden states were seen."""
         if not self._widths:
             message = "similarity is of hidden states, and none were seen"
-            raise AnalysisError(message, hint="--mode data")
+            raise AnalysisError(message, hint=given(mode="data"))
         kept = [self._massive.kept(width) for width in self._widths]
         for estimate in estimates(self._options, self._seed, self._tokens, kept):
             pairs = depth_pairs(len(self._widths), adjacent=estimate.declared.adjacent)

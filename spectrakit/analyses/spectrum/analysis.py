@@ -26,6 +26,7 @@ from spectrakit.analyses.spectrum.summary import (
 from spectrakit.dynamics import SeparableDecay
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import QUERY_FACTOR, SPECTRUM, SPECTRUM_HISTOGRAM, SPECTRUM_SUMMARY
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,13 +94,14 @@ class Spectrum:
         if "discrete" not in self.domains:
             if not self._continuous:
                 message = "no layer has a continuous-time A"
-                raise AnalysisError(message, hint="--domain discrete")
+                raise AnalysisError(message, hint=given(domain="discrete"))
             return
         for index, gauge in sorted(self._seen, key=lambda key: key[0]):
             seen = self._seen[index, gauge]
             if seen.sketch.is_empty:
                 message = f"layer {index}: no token has a token before it, so nothing was counted"
-                raise AnalysisError(message, hint="longer text, --max-tokens or --seq-len")
+                hint = f"a longer text, or a larger {named('max_tokens')} or {named('seq_len')}"
+                raise AnalysisError(message, hint=hint)
             sketch = seen.by_head()
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
             columns |= {"tokens": seen.tokens, "sequences": seen.sequences}
