@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spectrakit.analyses.similarity.compared import compared
 from spectrakit.analyses.similarity.estimators import BY_NAME, ESTIMATORS
 from spectrakit.analyses.similarity.options import SimilarityOptions
 from spectrakit.analyses.similarity.tables import SIMILARITY
@@ -34,3 +35,12 @@ def test_it_is_in_the_documentation_and_in_a_picture(name):
 def test_those_in_the_terminal_have_headings_of_their_own():
     headings = [own.heading[0] for own in BY_NAME.values() if own.heading is not None]
     assert len(headings) == len(set(headings)) > 0
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_numbers_of_two_runs_are_subtracted_only_where_what_decides_them_is_the_same(name):
+    row = {"estimator": name, "token_set": "all", "coordinates": "all"}
+    (summary,) = compared().summaries
+    found = summary.conditions(row, {f"similarity.{option}": 1 for option in OPTIONS})
+    decided_by = {option.removeprefix("similarity.") for option, _ in found["other-option"]}
+    assert decided_by == {"without_first", *BY_NAME[name].decided_by}
