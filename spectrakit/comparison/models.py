@@ -18,6 +18,7 @@ from spectrakit.analyses.finite_states import check_finite
 from spectrakit.analyses.massive.options import MassiveOptions
 from spectrakit.analyses.massive.rows import MassiveFound
 from spectrakit.analyses.similarity.estimates import estimates
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.analyses.similarity.options import SimilarityOptions
 from spectrakit.analyses.similarity.rows import similarity_rows
 from spectrakit.analyses.similarity.tables import SIMILARITY
@@ -210,7 +211,7 @@ def _rows(
     first, second = (len(own) for own in widths)
     own, theirs = (index.ravel() for index in np.indices((first, second)))
     pairs = own, theirs + first  # the features of both stand in one row
-    estimators = tuple(name for name in options.estimators if name != "procrustes")
+    estimators = tuple(name for name in options.estimators if not BY_NAME[name].adjacent)
     chosen = replace(options, estimators=estimators)
     coordinates = [
         of.kept(width) for of, own_widths in zip(found, widths, strict=True) for width in own_widths
