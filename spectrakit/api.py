@@ -157,7 +157,7 @@ def _spec(
         if not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
         mode = settings.pop("mode", spec.mode)
-        if mode == "weights":
+        if mode == "weights" and not source.asked:  # of a text, planning says more
             raise UsageError("source is for data mode", hint="leave source out")
         spec = replace(spec, source=source, mode="data" if mode == "auto" else mode)
     if options:

@@ -8,7 +8,6 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
 from spectrakit.architectures.equations import equations_notes
+from spectrakit.checkpoints.access import HubAccess
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
@@ -38,25 +38,6 @@ else:
 
 
 logger = logging.getLogger("spectrakit")
-
-
-@dataclass(frozen=True)
-class HubAccess:
-    """How the user wants the Hub to be used; None leaves it to the environment."""
-
-    cache_dir: Path | None = None
-    token: str | None = field(default=None, repr=False)
-    offline: bool | None = None
-
-    def fetch_file(self, repo_id: str, filename: str) -> Path | None:
-        """A small file of a Hub repository: see `spectrakit.checkpoints.fetch_file`."""
-        return checkpoints.fetch_file(
-            repo_id,
-            filename,
-            cache_dir=self.cache_dir,
-            token=self.token,
-            offline=self.offline,
-        )
 
 
 class Model:

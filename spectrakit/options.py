@@ -41,6 +41,7 @@ class Rule:
     negated: bool
     data_mode: bool
     compared: bool
+    may_be_empty: bool
 
 
 def option(
@@ -56,6 +57,7 @@ def option(
     negated: bool = True,
     data_mode: bool = False,
     compared: bool = True,
+    may_be_empty: bool = False,
 ) -> Any:  # noqa: ANN401  (as `dataclasses.field`)
     """A field that is an option; its type is int, float, bool, str, Path, a Literal or a tuple.
 
@@ -63,10 +65,11 @@ def option(
     that is not GROUP_FIELD. at_least, above, at_most: bounds of a number. metavar: what stands for
     its value in the help. unset: what the help calls a default of None. negated: whether the
     command line has --no-FLAG too, of a bool. data_mode: whether only a forward pass follows it.
-    compared: whether `compare` says where two runs differ in it.
+    compared: whether `compare` says where two runs differ in it. may_be_empty: of a tuple, whether it
+    may have no values, which the command line writes as none.
     """
     rule = Rule(help, flag, at_least, above, at_most, metavar, unset, negated,
-                 data_mode, compared)  # fmt: skip
+                 data_mode, compared, may_be_empty)  # fmt: skip
     return field(default=default, metadata={_RULE: rule})
 
 
@@ -98,7 +101,7 @@ class Setting:
         if not self.many:
             self._check_one(value)
             return
-        if not isinstance(value, tuple) or not value:
+        if not isinstance(value, tuple) or not (value or self.rule.may_be_empty):
             message = f"{named(self.keyword)} must be one value or several, not {value!r}"
             raise UsageError(message, hint=given(**{self.keyword: self.default}))
         for entry in value:

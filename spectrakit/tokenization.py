@@ -14,14 +14,14 @@ from spectrakit.wording import given
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-    from spectrakit.model import Model
+    from spectrakit.checkpoints.access import Opened
 
 _FILE = "tokenizer.json"
 #: What a run's manifest says where nothing else was asked for.
 OWN_TOKENIZER = "the checkpoint's own"
 
 
-def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
+def encoder(name: str | None, model: Opened) -> Callable[[str], Sequence[int]]:
     """A function from text to token ids.
 
     name: "bytes", a folder, a tokenizer.json or a Hub repository; None for the checkpoint's own
@@ -41,7 +41,7 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
 
 
 def encoder_with_ends(
-    name: str | None, model: Model
+    name: str | None, model: Opened
 ) -> Callable[[str], tuple[Sequence[int], Sequence[int]]]:
     """A function from text to token ids, and to where each token ends: characters before its end.
 
@@ -66,7 +66,7 @@ def encoder_with_ends(
 SIDE_FILES = ("special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def side_file(name: str | None, model: Model, filename: str) -> Path | None:
+def side_file(name: str | None, model: Opened, filename: str) -> Path | None:
     """A small file beside the `tokenizer.json` that `encoder` reads; None where there is none.
 
     Raises NetworkError where it cannot be had.
@@ -85,7 +85,7 @@ def side_file(name: str | None, model: Model, filename: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def token_id(name: str | None, model: Model, token: str) -> int | None:
+def token_id(name: str | None, model: Opened, token: str) -> int | None:
     """The id of a special token; None where the tokenizer does not have it, or is not there.
 
     Raises MalformedError where the tokenizer's file is damaged.
@@ -97,7 +97,7 @@ def token_id(name: str | None, model: Model, token: str) -> int | None:
     return found
 
 
-def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) -> str | None:
+def tokenizer_sha256(name: str | None, model: Opened, *, framed: bool = False) -> str | None:
     """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had.
 
     framed: of the files too that say what stands around a text (`SIDE_FILES`).
@@ -115,7 +115,7 @@ def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) ->
     return None
 
 
-def _encoding(name: str | None, model: Model) -> Callable[[str], Encoding]:
+def _encoding(name: str | None, model: Opened) -> Callable[[str], Encoding]:
     """A function from text to what the tokenizer makes of it; errors are those of `encoder`."""
     path = _named(name, model) if name is not None else _own(model)
     whose = f"the tokenizer {name or f'of {model.checkpoint.model_id}'}"
@@ -159,7 +159,7 @@ def _advice() -> str:
     return f"{given(tokenizer='NAME')} {which}"
 
 
-def _named(name: str, model: Model) -> Path:
+def _named(name: str, model: Opened) -> Path:
     path = Path(name)
     if path.is_dir():
         path = path / _FILE
@@ -175,7 +175,7 @@ def _named(name: str, model: Model) -> Path:
     return found
 
 
-def _own(model: Model) -> Path:
+def _own(model: Opened) -> Path:
     checkpoint = model.checkpoint
     own = checkpoint.file_path(_FILE)
     if own is not None:

@@ -283,8 +283,8 @@ def test_lrus_ring(config, low, high, phase, tmp_path):
     [
         ("s4", {"init": "fout"}, "init is legs"),
         ("s4d", {"init": "diag-inv2"}, "init is diag-lin or diag-inv or diag-quad"),
-        ("s5", {"blocks": 3}, "--config blocks=1"),
-        ("lru", {"r_min": 2.0}, "--config r_min=0.9"),
+        ("s5", {"blocks": 3}, "config={'blocks': 1}"),
+        ("lru", {"r_min": 2.0}, "config={'r_min': 0.9"),
     ],
 )
 def test_beginnings_that_are_not_known_are_refused(name, config, hint, tmp_path):

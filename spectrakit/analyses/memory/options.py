@@ -47,7 +47,8 @@ class MemoryOptions(Options):
     )
     precisions: tuple[Precision, ...] = option(
         ("bfloat16", "float16", "float32"),
-        "Types of a stored state in which memory is computed, besides exactly.",
+        "Types of a stored state in which memory is computed, besides exactly; or none.",
+        may_be_empty=True,
     )
     positions: int = option(
         2, "Tokens of a sequence at which an observed memory is taken.", at_least=1

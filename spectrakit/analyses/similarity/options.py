@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar
 
+from spectrakit.analyses.similarity.estimators import ESTIMATORS, Estimator
 from spectrakit.errors import UsageError
 from spectrakit.options import Options, option
 from spectrakit.wording import named
-
-Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
-
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 DEFAULT: tuple[Estimator, ...] = ("cka", "mutual_knn")
 """One that looks at all tokens together and one at neighbourhoods; both cheap, both with a null."""
@@ -61,8 +58,8 @@ class SimilarityOptions(Options):
         """Raises UsageError for what means nothing."""
         super().__post_init__()
         if self.permutations == 1:
-            message = f"a null needs two permutations at least, or none: {named('similarity_permutations')} is 1"
-            raise UsageError(message)
+            name = named("similarity_permutations")
+            raise UsageError(f"a null needs two permutations at least, or none: {name} is 1")
 
     @property
     def memory_bytes(self) -> int:
