@@ -40,7 +40,6 @@ from spectrakit.forward import resolve_device
 from spectrakit.planning import plan_reading
 from spectrakit.progress import Progress, Silent
 from spectrakit.tables.folders import plain_errors, sync, temporary
-from spectrakit.token_options import TokenOptions
 from spectrakit.tokens import check_source, token_batches
 from spectrakit.wording import given, named
 
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
     from spectrakit.spec import RunSpec
+    from spectrakit.token_options import TokenOptions
 else:
     torch = lazy_import("torch")
 

@@ -31,8 +31,9 @@ _RULE = "spectrakit"
 class Help:
     """What the command line says of an option.
 
-    text: a sentence. metavar: what stands for its value. unset: what a default of None is called.
-    negated: whether a bool has --no-FLAG too.
+    text: a sentence. metavar: what stands for its value. unset: what no value is called: a default
+    of None, or a tuple without any, which is refused otherwise. negated: whether a bool has
+    --no-FLAG too.
     """
 
     text: str
@@ -109,7 +110,7 @@ class Setting:
         if not self.many:
             self._check_one(value)
             return
-        if not isinstance(value, tuple) or not value:
+        if not isinstance(value, tuple) or not (value or self.rule.unset):
             message = f"{named(self.keyword)} must be one value or several, not {value!r}"
             raise UsageError(message, hint=given(**{self.keyword: self.default}))
         for entry in value:

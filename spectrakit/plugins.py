@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from spectrakit import hookspecs
+from spectrakit.analyses.registration import AnalysisRegistry
+from spectrakit import hookspecs
 from spectrakit._version import __version__
 from spectrakit.errors import UsageError, scrub
 from spectrakit.plain import plain
@@ -55,9 +57,7 @@ class Plugins:
         self.mixers: Registry[type[Mixer]] = Registry(
             "mixer", ("operator", "weights_mode", "weights_roles", "head_axis", "from_weights")
         )
-        self.analyses: Registry[AnalysisKind] = Registry(
-            "analysis", ("start", "sees", "tables", "options")
-        )
+        self.analyses = AnalysisRegistry()
         self.prompt_sets: Registry[type[PromptSet]] = Registry("prompt set", ("prompts",))
         self.plugins: list[PluginInfo] = []
         self._manager = pluggy.PluginManager(_HOST)

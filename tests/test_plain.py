@@ -14,7 +14,7 @@ from spectrakit.plain import path_part, plain
 from spectrakit.analyses.spectrum.chart import spectrum_figure
 from spectrakit.report.figures import render
 from tests.report.synthetic import tiny
-from tests.report.test_charts import words
+from tests.report.pictures import words
 
 ANY = st.text(st.characters(exclude_categories=()))  # surrogates too
 

@@ -61,8 +61,8 @@ class RecurrenceAnalysis(Analysis, Protocol):
         """Take in one layer's recurrence, in the order of the forward pass.
 
         Called once per layer in weights mode, and once per layer and batch in data mode (for each
-        gauge where its kind asks for "every"). Rows that need nothing of later batches may go to the
-        sink already.
+        gauge where its kind asks for "every"). Rows that need nothing of later batches may go to
+        the sink already.
 
         valid: (B, T) of bool, False on padding that no statistic may count; None in weights mode.
         """

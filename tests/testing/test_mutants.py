@@ -11,6 +11,8 @@ from spectrakit.testing.header_checks import HEADER_CHECKS
 from spectrakit.testing.mixer_checks import MIXER_CHECKS
 
 LAYER, CHECKPOINT = "demo layer", "demo checkpoint"
+#: Those have mutants of their own: test_analysis_mutants.py.
+ANALYSES = ("demo analysis, of weights", "demo analysis, of tokens")
 
 DECAY = "            logsigmoid(-raw_gate),\n"
 ON_LAYER = "on_layer(layer, layer.mixer.observed(raw_gate, u, p, output))"
@@ -180,7 +182,7 @@ def outcome(found, subject, name):
 def test_the_template_is_right(examples):
     results = list(run_checks(checks(examples())))
     assert [result for result in results if result.outcome != "passed"] == []
-    assert {result.subject for result in results} == {LAYER, CHECKPOINT}
+    assert {result.subject for result in results} == {LAYER, CHECKPOINT, *ANALYSES}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -1,10 +1,11 @@
-"""The `probe` analysis: what a linear classifier can tell, at each depth, of what a prompt set asks for.
+"""The `probe` analysis: what a linear classifier can tell, at each depth, of what prompts ask for.
 
-A prompt set (`spectrakit.prompt_sets`) makes prompts, each with the item that holds the answer at one of
-several positions. From the residual stream at the prompt's last token, a probe per depth tells that
-position, as in Lu et al. 2024 (arXiv 2406.14673); prompt sets may have other targets too. Beside it
-stands the model's own choice among the answers of all items (`PromptRunner.choices`). arXiv
-2510.06640 probes both layer by layer; its classifier and splits are not known.
+A prompt set (`spectrakit.prompt_sets`) makes prompts, each with the item that holds the answer at
+one of several positions. From the residual stream at the prompt's last token, a probe per depth
+tells that position, as in Lu et al. 2024 (arXiv 2406.14673); prompt sets may have other targets
+too. Beside it stands the model's own choice among the answers of all items
+(`PromptRunner.choices`). arXiv 2510.06640 probes both layer by layer; its classifier and splits are
+not known.
 
 The last token is the only one that has read both the items and the question: in a causal model, the
 state at a passage's own end cannot know whether it will be asked for. For kv-retrieval, nothing but

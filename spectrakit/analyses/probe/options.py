@@ -11,10 +11,10 @@ from spectrakit.options import Help, Options, option
 
 @dataclass(frozen=True)
 class ProbeOptions(Options):
-    """prompt_set: by name. prompt_file: records the prompts are made of, where the set does not make
-    its own. prompts: at most, in all. pairs: items of a prompt (pairs, passages); None for all that
-    a file's records have, or else the set's own number. positions: of the item that is asked for,
-    at most.
+    """prompt_set: by name. prompt_file: records the prompts are made of, where the set does not
+    make its own. prompts: at most, in all. pairs: items of a prompt (pairs, passages); None for all
+    that a file's records have, or else the set's own number. positions: of the item that is asked
+    for, at most.
 
     folds: of sources; each is held out once. memory_mib: the most that states may take; they are
     projected at random where they would take more.

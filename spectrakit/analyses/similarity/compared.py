@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
 from spectrakit.analyses.massive.lines import limits_of
+from spectrakit.analyses.similarity.comparison_view import comparison_view
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.tables.summary_numbers import (
     Conditions,
@@ -55,5 +56,6 @@ def compared() -> Compared:
                 errors="standard",
                 conditions=_likeness_conditions,
             ),
-        )
+        ),
+        view=comparison_view,
     )

@@ -61,8 +61,8 @@ class SimilarityOptions(Options):
         """Raises UsageError for what means nothing."""
         super().__post_init__()
         if self.permutations == 1:
-            message = f"a null needs two permutations at least, or none: {named('similarity_permutations')} is 1"
-            raise UsageError(message)
+            name = named("similarity_permutations")
+            raise UsageError(f"a null needs two permutations at least, or none: {name} is 1")
 
     @property
     def memory_bytes(self) -> int:
