@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from spectrakit.checkpoints.byte_sources import Advance, Fetched, Span, coalesce
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 Origin = Literal["hub", "local", "catalog"]
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who a checkpoint is. A `revision` of None stands for the content's fingerprint."""
+
+    model_id: str
+    source: str
+    origin: Origin
+    revision: str | None = None
+    tokenizer: str | None = None
+
+
 class Checkpoint:
     """Config, tensor index and lazily read tensors of one model. Close it, or use it with `with`.
 
@@ -41,29 +53,26 @@ class Checkpoint:
 
     def __init__(
         self,
+        identity: Identity,
+        content: LocalContent,
         *,
-        model_id: str,
-        source: str,
-        origin: Origin,
-        revision: str | LocalContent,
         config: Mapping[str, Any],
         store: Store,
         weights: Iterable[WeightFile],
         tensors: Mapping[str, TensorEntry],
-        tokenizer: str | None,
         progress: Progress,
         localized: Callable[[], Checkpoint] | None = None,
     ) -> None:
         """Use `open_checkpoint`."""
-        self.model_id = model_id
-        self.source = source
-        self.origin = origin
-        self._revision = revision
+        self.model_id = identity.model_id
+        self.source = identity.source
+        self.origin = identity.origin
+        self._revision = identity.revision or content
         self._fingerprints: dict[frozenset[str] | None, str] = {}
         self.config = config
         self._config_of_files = config
         self.tensors = tensors
-        self.tokenizer = tokenizer
+        self.tokenizer = identity.tokenizer
         self._store = store
         self._weights = {weight_file.file.path: weight_file for weight_file in weights}
         self._progress = progress
