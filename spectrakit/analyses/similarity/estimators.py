@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from spectrakit._lazy import lazy_import
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.similarity.options import SimilarityOptions
     from spectrakit.analyses.similarity.tokens import View
     from spectrakit.representations import cka, kernels, neighbours, procrustes, tiles
     from spectrakit.representations.cka import Alignment
@@ -36,6 +35,19 @@ Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
+class Told(Protocol):
+    """What estimators read of `SimilarityOptions`, whose module imports this one."""
+
+    @property
+    def sample_tokens(self) -> int: ...
+    @property
+    def bandwidth(self) -> float: ...
+    @property
+    def neighbours(self) -> int: ...
+    @property
+    def permutations(self) -> int: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimating:
     """What belongs to an estimator.
@@ -49,7 +61,7 @@ class Estimating:
     is of neighbouring depths only.
     """
 
-    of: Callable[[View, SimilarityOptions, int], Alignment]
+    of: Callable[[View, Told, int], Alignment]
     meaning: str
     title: str
     short: str
@@ -60,28 +72,28 @@ class Estimating:
     adjacent: bool = False
 
 
-def _cka(view: View, _options: SimilarityOptions, _seed: int) -> Alignment:
+def _cka(view: View, _options: Told, _seed: int) -> Alignment:
     sums = view.pair_sums()
     return cka.cka_of(sums.hsic(), sums.n)
 
 
-def _cka_minibatch(view: View, _options: SimilarityOptions, _seed: int) -> Alignment:
+def _cka_minibatch(view: View, _options: Told, _seed: int) -> Alignment:
     return view.by_groups()
 
 
-def _cka_rbf(view: View, options: SimilarityOptions, _seed: int) -> Alignment:
+def _cka_rbf(view: View, options: Told, _seed: int) -> Alignment:
     features = view.features(options.sample_tokens)
     kernel = kernels.RBF.of_medians(features, options.bandwidth)
     hsic = tiles.pair_sums(features, kernel, edge=view.tokens.edge).hsic()
     return cka.cka_of(hsic, len(features[0]))
 
 
-def _mutual_knn(view: View, options: SimilarityOptions, _seed: int) -> Alignment:
+def _mutual_knn(view: View, options: Told, _seed: int) -> Alignment:
     features = view.features(options.sample_tokens)
     return neighbours.mutual_neighbours(features, options.neighbours, _constant(features))
 
 
-def _procrustes(view: View, options: SimilarityOptions, seed: int) -> Alignment:
+def _procrustes(view: View, options: Told, seed: int) -> Alignment:
     """Distances of each feature set to the next, NaN elsewhere."""
     features = view.features()
     sets = len(features)
