@@ -1,9 +1,10 @@
 """The estimators of `similarity`: each is declared once, here.
 
-From its declaration follow the value of `--estimators`, its words in the documentation of the
-table, the parameters that its rows hold, when its numbers of two runs are compared, and where it is
-drawn and shown. The formulas are in `spectrakit.representations`, imported when they are needed:
-options import this module.
+Besides its name, which is among the choices of `SimilarityOptions`. From its declaration follow its
+words in the documentation of the table, the parameters that its rows hold, when its numbers of two
+runs are compared, and where it is drawn and shown. The formulas are in
+`spectrakit.representations`, imported when they are needed: the documentation of tables is not to
+pay for torch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from spectrakit.analyses.similarity.options import Estimator, SimilarityOptions
     from spectrakit.analyses.similarity.tokens import View
     from spectrakit.representations import cka, kernels, neighbours, procrustes, tiles
     from spectrakit.representations.cka import Alignment
@@ -29,23 +31,6 @@ else:
     neighbours = lazy_import("spectrakit.representations.neighbours")
     procrustes = lazy_import("spectrakit.representations.procrustes")
     tiles = lazy_import("spectrakit.representations.tiles")
-
-Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
-
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
-
-
-class Told(Protocol):
-    """What estimators read of `SimilarityOptions`, whose module imports this one."""
-
-    @property
-    def sample_tokens(self) -> int: ...
-    @property
-    def bandwidth(self) -> float: ...
-    @property
-    def neighbours(self) -> int: ...
-    @property
-    def permutations(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +46,7 @@ class Estimating:
     is of neighbouring depths only.
     """
 
-    of: Callable[[View, Told, int], Alignment]
+    of: Callable[[View, SimilarityOptions, int], Alignment]
     meaning: str
     title: str
     short: str
@@ -72,28 +57,28 @@ class Estimating:
     adjacent: bool = False
 
 
-def _cka(view: View, _options: Told, _seed: int) -> Alignment:
+def _cka(view: View, _options: SimilarityOptions, _seed: int) -> Alignment:
     sums = view.pair_sums()
     return cka.cka_of(sums.hsic(), sums.n)
 
 
-def _cka_minibatch(view: View, _options: Told, _seed: int) -> Alignment:
+def _cka_minibatch(view: View, _options: SimilarityOptions, _seed: int) -> Alignment:
     return view.by_groups()
 
 
-def _cka_rbf(view: View, options: Told, _seed: int) -> Alignment:
+def _cka_rbf(view: View, options: SimilarityOptions, _seed: int) -> Alignment:
     features = view.features(options.sample_tokens)
     kernel = kernels.RBF.of_medians(features, options.bandwidth)
     hsic = tiles.pair_sums(features, kernel, edge=view.tokens.edge).hsic()
     return cka.cka_of(hsic, len(features[0]))
 
 
-def _mutual_knn(view: View, options: Told, _seed: int) -> Alignment:
+def _mutual_knn(view: View, options: SimilarityOptions, _seed: int) -> Alignment:
     features = view.features(options.sample_tokens)
     return neighbours.mutual_neighbours(features, options.neighbours, _constant(features))
 
 
-def _procrustes(view: View, options: Told, seed: int) -> Alignment:
+def _procrustes(view: View, options: SimilarityOptions, seed: int) -> Alignment:
     """Distances of each feature set to the next, NaN elsewhere."""
     features = view.features()
     sets = len(features)
