@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from spectrakit.hookspecs import SPEC_VERSION, hookimpl
     from spectrakit.model import Model, open_checkpoint
+    from spectrakit.models_in_memory import from_model, from_state_dict
     from spectrakit.pipeline import analyze
     from spectrakit.tables import Run, read_run
 
@@ -26,6 +27,8 @@ _HOME = {
     "Run": "spectrakit.tables",
     "SPEC_VERSION": "spectrakit.hookspecs",
     "analyze": "spectrakit.pipeline",
+    "from_model": "spectrakit.models_in_memory",
+    "from_state_dict": "spectrakit.models_in_memory",
     "hookimpl": "spectrakit.hookspecs",
     "open_checkpoint": "spectrakit.model",
     "read_run": "spectrakit.tables",
@@ -37,6 +40,8 @@ __all__ = [
     "Run",
     "__version__",
     "analyze",
+    "from_model",
+    "from_state_dict",
     "hookimpl",
     "open_checkpoint",
     "read_run",

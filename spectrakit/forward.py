@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
+logger = logging.getLogger("spectrakit")
+
 
 @dataclass(frozen=True)
 class Forward:
@@ -49,7 +52,7 @@ class Forward:
         if self.compat is not None and self.gauge is not None:
             raise UsageError("--compat has the gauge of what was released", hint="leave one out")
         for what, value, choices in (
-            ("dtype", self.dtype, get_args(Dtype)),
+            ("dtype", self.dtype, (*get_args(Dtype), "float64")),  # float64: of models in memory
             ("gauge", self.gauge, (None, "dsf", "retained", "unnormalised")),
         ):
             if value not in choices:
@@ -71,7 +74,7 @@ def loaded(
 
     Raises what loading and drawing weights raise.
     """
-    runnable = model.load(device, dtype)
+    runnable = model.load(device, dtype, to_change=randomized is not None)
     if randomized is not None:
         from spectrakit.architectures.random_weights import randomize
 
@@ -191,6 +194,25 @@ class _BatchAgain:
             message = f"{type(self.runnable).__name__} does not show its mixers alone"
             raise UnsupportedError(message, hint="--drive blocks")
         cast("DrivenModel", self.runnable).run_mixers(self.ids, on_input, on_output)
+
+
+def placed(model: Model, device: str, dtype: Dtype) -> tuple[str, Dtype]:
+    """Where the forward pass of `model` is to run, and in what: see `resolve_device`.
+
+    A module in memory runs where it is and in its own dtype; float32, which is what nobody has to
+    ask for, is then no other wish.
+
+    Raises UsageError where this machine has no such device, or the module is elsewhere.
+    """
+    own = model.placement
+    if own is None:
+        return resolve_device(device), dtype
+    from spectrakit.architectures.live_module import check_asked
+
+    check_asked(own, device, None if dtype == "float32" else dtype)
+    if own[1] != dtype:
+        logger.warning("the module is in %s and runs in it, not in %s", own[1], dtype)
+    return own[0], cast("Dtype", own[1])
 
 
 def resolve_device(name: str) -> str:

@@ -24,10 +24,11 @@ from spectrakit.analyses.probe_options import ProbeOptions
 from spectrakit.analyses.propagation_options import PropagationOptions
 from spectrakit.analyses.running import RunningAnalyses, analysis_names
 from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.architectures.reading import weights_recurrence
 from spectrakit.architectures.residual_stream import block_number
 from spectrakit.dynamics import Domain
 from spectrakit.errors import UsageError
-from spectrakit.forward import Forward, resolve_device, see_forward
+from spectrakit.forward import Forward, placed, see_forward
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.output import RunOutput
 from spectrakit.planning import (
@@ -136,7 +137,7 @@ def analyze(
         forward = None
         if plan.source == "data":
             source = source or TokenOptions()
-            device = resolve_device(device)
+            device, dtype = placed(model, device, dtype)
             forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
         manifest = manifest_of(model, plan.source, analyses, request, forward, randomize, command)
         with RunOutput(out, manifest, figures=figures, overwrite=overwrite) as output:
@@ -186,7 +187,7 @@ def see_weights(
     total = len(plan.analysed)
     with one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
         for layer, tensors in _weights(model, plan.analysed, randomize, seed):
-            analyses.see(layer, model.weights_recurrence(layer, tensors), None)
+            analyses.see(layer, weights_recurrence(model.checkpoint, layer, tensors), None)
             task.advance(1)
 
 

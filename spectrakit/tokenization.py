@@ -19,6 +19,7 @@ _FILE = "tokenizer.json"
 #: What a run's manifest says where nothing else was asked for.
 OWN_TOKENIZER = "the checkpoint's own"
 _ADVICE = "--tokenizer NAME (a Hub repository, a folder, a tokenizer.json, or bytes)"
+_ADVICE_IN_MEMORY = "tokenizer=... of from_model, or source=TokenOptions(tokens=Path('ids.npy'))"
 
 
 def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
@@ -29,7 +30,7 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
 
     Raises UsageError where no tokenizer can be had, MalformedError where its file is damaged.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return lambda text: text.encode("utf-8")
     encoding = _encoding(name, model)
 
@@ -48,7 +49,7 @@ def encoder_with_ends(
     Of several tokens that make one character, each ends where the character does. `name` and errors
     are those of `encoder`.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return lambda text: (
             text.encode("utf-8"),
             [end for end, letter in enumerate(text, 1) for _ in letter.encode("utf-8")],
@@ -71,7 +72,7 @@ def side_file(name: str | None, model: Model, filename: str) -> Path | None:
 
     Raises NetworkError where it cannot be had.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return None
     if name is None:
         checkpoint = model.checkpoint
@@ -102,7 +103,7 @@ def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) ->
 
     framed: of the files too that say what stands around a text (`SIDE_FILES`).
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return None
     with suppress(SpectrakitError, OSError):
         path = _named(name, model) if name is not None else _own(model)
@@ -113,6 +114,11 @@ def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) ->
                 read.update(f"\n{file}\n".encode() + beside.read_bytes())
         return read.hexdigest()
     return None
+
+
+def _is_bytes(name: str | None, model: Model) -> bool:
+    """Whether every byte of a text is a token; `from_model` takes this as the model's own, too."""
+    return (model.checkpoint.tokenizer if name is None else name) == "bytes"
 
 
 def _encoding(name: str | None, model: Model) -> Callable[[str], Encoding]:
@@ -178,4 +184,5 @@ def _own(model: Model) -> Path:
     if checkpoint.tokenizer is not None:
         return _named(checkpoint.tokenizer, model)
     message = f"{checkpoint.model_id} comes without a {_FILE}"
-    raise UsageError(message, hint=_ADVICE)
+    in_memory = checkpoint.origin == "memory"
+    raise UsageError(message, hint=_ADVICE_IN_MEMORY if in_memory else _ADVICE)

@@ -21,10 +21,10 @@ from spectrakit.analyses.similarity_estimates import estimates
 from spectrakit.analyses.similarity_rows import similarity_rows
 from spectrakit.analyses.similarity_tokens import SimilarityTokens
 from spectrakit.architectures.residual_stream import depths_of
-from spectrakit.checkpoints import name_of
+from spectrakit.checkpoints import TensorsInMemory, name_of
 from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
-from spectrakit.forward import loaded, padding_mask, resolve_device
+from spectrakit.forward import loaded, padding_mask, placed
 from spectrakit.framing import framing
 from spectrakit.memory import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
@@ -125,6 +125,9 @@ def compare_runs_models(
 
 def _reopened(run: Run, hub: HubAccess) -> Model:
     manifest = run.manifest
+    if manifest.source == TensorsInMemory.source:
+        message = f"{manifest.model_id} was in memory when it was analysed, and is not opened again"
+        raise UsageError(message, hint="save_pretrained, and spectrakit analyze of that folder")
     model = open_checkpoint(
         name_of(manifest.source),
         cache_dir=hub.cache_dir,
@@ -167,9 +170,8 @@ def compare_models(
     if source.chat_template:
         raise UsageError("two models are compared on a text itself, without chat templates")
     progress = progress or Silent()
-    device = resolve_device(device)
     runnable = [
-        loaded(model, device, dtype, way.randomize, way.seed)
+        loaded(model, *placed(model, device, dtype), way.randomize, way.seed)
         for model, way in zip(models, ways, strict=True)
     ]
     generator = torch.Generator().manual_seed(seed)
