@@ -55,7 +55,7 @@ bench: $(VENV)/.test $(VENV)/.plugins ## measure speed and size, and print a tab
 	$(bin)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test ## bring generated pages and shown outputs up to date
-	$(bin)/python -m spectrakit.tables.docs --write docs/tables.md
+	$(bin)/python docs/tables_page.py --write docs/tables.md
 	$(bin)/python docs/coverage.py --write
 	$(bin)/python docs/refresh.py
 	$(bin)/spectrakit analyze tiny-mamba --out build/picture

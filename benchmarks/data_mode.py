@@ -18,7 +18,7 @@ import spectrakit as sk
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, in_turns, ratio, run_process, spectrakit, timed
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.spectrum import Spectrum
+from spectrakit.analyses.spectrum.analysis import Spectrum
 from spectrakit.architectures.transformers_model import TransformersModel, quiet_transformers
 from spectrakit.scans import substitutes
 from spectrakit.tables import Manifest, MemorySink

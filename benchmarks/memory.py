@@ -10,7 +10,7 @@ import torch
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, in_turns, python, ratio, run_process, timed
 from spectrakit._threads import one_thread
-from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.memory.options import MemoryOptions
 from spectrakit.dynamics import Recurrence, SeparableDecay
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import fixed_memory

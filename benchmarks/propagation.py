@@ -13,7 +13,7 @@ import spectrakit as sk
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, timed
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.propagation import Propagation
+from spectrakit.analyses.propagation.analysis import Propagation
 from spectrakit.architectures.base import RunnableModel
 from spectrakit.architectures.transformers_model import TransformersModel, quiet_transformers
 from spectrakit.tables import Manifest, MemorySink

@@ -10,7 +10,7 @@ import torch
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, in_turns, python, ratio, run_process, timed
 from spectrakit._threads import one_thread
-from spectrakit.analyses.sketch import DecaySketch
+from spectrakit.analyses.spectrum.sketch import DecaySketch
 
 TOKENS, CHANNELS, STATES = 2048, 1536, 16
 
@@ -18,7 +18,7 @@ TOKENS, CHANNELS, STATES = 2048, 1536, 16
 _PROCESS = (
     "import torch\n"
     "from benchmarks.sketch import layer\n"
-    "from spectrakit.analyses.sketch import DecaySketch\n"
+    "from spectrakit.analyses.spectrum.sketch import DecaySketch\n"
     "torch.set_num_threads(1)\n"
     "step, rate = layer()\n"
 )

@@ -16,35 +16,71 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
+    from spectrakit.analyses.massive.options import MassiveOptions
+    from spectrakit.analyses.memory.options import MemoryOptions
+    from spectrakit.analyses.perturbation.options import PerturbationOptions
+    from spectrakit.analyses.probe.options import ProbeOptions
+    from spectrakit.analyses.propagation.options import PropagationOptions
+    from spectrakit.analyses.similarity.options import SimilarityOptions
+    from spectrakit.analyses.spectrum.options import SpectrumOptions
+    from spectrakit.api import analyze, compare, preset_memory, read_run, read_spec
     from spectrakit.hookspecs import SPEC_VERSION, hookimpl
     from spectrakit.model import Model, open_checkpoint
     from spectrakit.models_in_memory import from_model, from_state_dict
-    from spectrakit.pipeline import analyze
-    from spectrakit.tables import Run, read_run
+    from spectrakit.notebook import Run
+    from spectrakit.spec import RunSpec
+    from spectrakit.token_options import TokenOptions
 
 _HOME = {
+    "EmpiricalMemoryOptions": "spectrakit.analyses.empirical_memory.options",
+    "MassiveOptions": "spectrakit.analyses.massive.options",
+    "MemoryOptions": "spectrakit.analyses.memory.options",
     "Model": "spectrakit.model",
-    "Run": "spectrakit.tables",
+    "PerturbationOptions": "spectrakit.analyses.perturbation.options",
+    "ProbeOptions": "spectrakit.analyses.probe.options",
+    "PropagationOptions": "spectrakit.analyses.propagation.options",
+    "Run": "spectrakit.notebook",
+    "RunSpec": "spectrakit.spec",
     "SPEC_VERSION": "spectrakit.hookspecs",
-    "analyze": "spectrakit.pipeline",
+    "SimilarityOptions": "spectrakit.analyses.similarity.options",
+    "SpectrumOptions": "spectrakit.analyses.spectrum.options",
+    "TokenOptions": "spectrakit.token_options",
+    "analyze": "spectrakit.api",
+    "compare": "spectrakit.api",
     "from_model": "spectrakit.models_in_memory",
     "from_state_dict": "spectrakit.models_in_memory",
     "hookimpl": "spectrakit.hookspecs",
     "open_checkpoint": "spectrakit.model",
-    "read_run": "spectrakit.tables",
+    "preset_memory": "spectrakit.api",
+    "read_run": "spectrakit.api",
+    "read_spec": "spectrakit.api",
 }
 
 __all__ = [
     "SPEC_VERSION",
+    "EmpiricalMemoryOptions",
+    "MassiveOptions",
+    "MemoryOptions",
     "Model",
+    "PerturbationOptions",
+    "ProbeOptions",
+    "PropagationOptions",
     "Run",
+    "RunSpec",
+    "SimilarityOptions",
+    "SpectrumOptions",
+    "TokenOptions",
     "__version__",
     "analyze",
+    "compare",
     "from_model",
     "from_state_dict",
     "hookimpl",
     "open_checkpoint",
+    "preset_memory",
     "read_run",
+    "read_spec",
 ]
 
 

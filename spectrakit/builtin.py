@@ -1,6 +1,6 @@
 """What spectrakit itself provides, registered through the same hooks as any plugin.
 
-Analyses and tasks are imported when they are asked for: one run needs one or two of them. Every
+Prompt sets are imported when they are asked for: one run needs one or two of them. Every
 architecture is asked whether a checkpoint is its own.
 """
 
@@ -9,14 +9,54 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from spectrakit.analyses import (
+    empirical_memory,
+    kernel,
+    lyapunov,
+    memory,
+    perturbation,
+    probe,
+    propagation,
+    rickenbach2025,
+    similarity,
+    spectrum,
+)
 from spectrakit.hookspecs import hookimpl
 from spectrakit.registry import Deferred
+from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
+from spectrakit.tables.schemas import LAYERS
 
 if TYPE_CHECKING:
-    from spectrakit.analyses.base import Analysis
+    from spectrakit.analyses.kind import AnalysisKind
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
-    from spectrakit.tasks import Task
+    from spectrakit.prompt_sets import PromptSet
+
+#: The analyses, in the order in which they are run, shown and documented.
+ANALYSES = (
+    spectrum,
+    lyapunov,
+    kernel,
+    memory,
+    propagation,
+    perturbation,
+    rickenbach2025,
+    empirical_memory,
+    probe,
+    similarity,
+)
+
+#: Every table of spectrakit itself, each once, in the order of the documentation.
+TABLES = tuple(
+    dict.fromkeys(
+        [
+            LAYERS,
+            *(table for analysis in ANALYSES for table in analysis.KIND.tables),
+            DECAY_DISTANCE,
+            SUMMARY_DIFFERENCE,
+        ]
+    )
+)
 
 
 @hookimpl
@@ -119,22 +159,14 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
 
 
 @hookimpl
-def register_analyses(register: Callable[[Deferred[type[Analysis]]], None]) -> None:
+def register_analyses(register: Callable[[AnalysisKind], None]) -> None:
     """Spectra, memory, representations and what the released analyses compute."""
-    register(Deferred("spectrum", "spectrakit.analyses.spectrum:Spectrum"))
-    register(Deferred("lyapunov", "spectrakit.analyses.lyapunov:Lyapunov"))
-    register(Deferred("kernel", "spectrakit.analyses.decay_kernel:DecayKernel"))
-    register(Deferred("memory", "spectrakit.analyses.memory:Memory"))
-    register(Deferred("propagation", "spectrakit.analyses.propagation:Propagation"))
-    register(Deferred("perturbation", "spectrakit.analyses.perturbation:Perturbation"))
-    register(Deferred("rickenbach2025", "spectrakit.analyses.rickenbach2025:Rickenbach2025"))
-    register(Deferred("empirical_memory", "spectrakit.analyses.empirical_memory:EmpiricalMemory"))
-    register(Deferred("similarity", "spectrakit.analyses.similarity:Similarity"))
-    register(Deferred("probe", "spectrakit.analyses.probe:Probe"))
+    for analysis in ANALYSES:
+        register(analysis.KIND)
 
 
 @hookimpl
-def register_tasks(register: Callable[[Deferred[type[Task]]], None]) -> None:
+def register_prompt_sets(register: Callable[[Deferred[type[PromptSet]]], None]) -> None:
     """The two of lost-in-the-middle (arXiv 2307.03172)."""
-    register(Deferred("kv-retrieval", "spectrakit.tasks.kv_retrieval:KeyValueRetrieval"))
-    register(Deferred("multi-doc-qa", "spectrakit.tasks.multi_doc_qa:MultiDocumentQA"))
+    register(Deferred("kv-retrieval", "spectrakit.prompt_sets.kv_retrieval:KeyValueRetrieval"))
+    register(Deferred("multi-doc-qa", "spectrakit.prompt_sets.multi_doc_qa:MultiDocumentQA"))

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from spectrakit._lazy import lazy_import
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.memory import Memory
-from spectrakit.analyses.memory_options import MemoryOptions
-from spectrakit.analyses.memory_rows import write_memory
-from spectrakit.analyses.spectrum import Spectrum
+from spectrakit.analyses.kind import Chart
+from spectrakit.analyses.memory.analysis import Memory
+from spectrakit.analyses.memory.options import MemoryOptions
+from spectrakit.analyses.memory.rows import write_memory
+from spectrakit.analyses.memory.tables import MEMORY_FUNCTION, MEMORY_SUMMARY
+from spectrakit.analyses.spectrum.analysis import Spectrum
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import DiagonalDecay, Recurrence
 from spectrakit.dynamics.delays import Delays
@@ -27,19 +27,18 @@ from spectrakit.dynamics.eigenvalue_sets import EIGENVALUE_SETS, EigenvalueSet, 
 from spectrakit.dynamics.finite_past import memory_of_rows
 from spectrakit.dynamics.leverage import leverage
 from spectrakit.errors import UsageError
+from spectrakit.output import Destination, RunOutput
 from spectrakit.progress import Progress, Silent
-from spectrakit.report.drawn import Tee
+from spectrakit.registry import Later
 from spectrakit.tables import (
     LAYERS,
+    SPECTRUM,
     Manifest,
-    MemorySink,
     Run,
-    RunWriter,
     Sink,
-    check_replaceable,
-    read_run,
 )
-from spectrakit.tables.memory_schema import MEMORY_FUNCTION
+from spectrakit.tables.manifest import Recorded
+from spectrakit.wording import per_door
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +49,15 @@ else:
 _MOST_STATES = 4096
 #: Numbers of the impulse responses of S4's own matrices, at most: 128 MiB.
 _MOST_NUMBERS = 1 << 24
+
+
+#: Of all sets beside each other.
+CHART = Chart(
+    name="memory",
+    table=MEMORY_FUNCTION.name,
+    draw=Later("spectrakit.analyses.memory.eigenvalue_set_chart:eigenvalue_set_figure"),
+    needs=(MEMORY_SUMMARY.name, SPECTRUM.name),
+)
 
 
 class _System(NamedTuple):
@@ -68,40 +76,27 @@ def eigenvalue_memory(
     options: MemoryOptions | None = None,
     *,
     seed: int = 0,
-    out: Path | None = None,
-    overwrite: bool = False,
-    figures: bool = False,
-    command: str = "",
+    to: Destination | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """The spectra and memory functions of named sets of `size` real state dimensions.
 
     names: of `EIGENVALUE_SETS`. steps: dt of the sets in continuous time; each is taken with every
-    one. seed: of the sets that are drawn at random. out: the run folder to write; None keeps the
-    tables in memory. overwrite: replace another run in it. figures: draw the comparison, into the
-    folder.
+    one. seed: of the sets that are drawn at random. to: where the run goes; None keeps it in
+    memory.
 
     Raises UsageError for a name that is none, a size that is odd or too large, or no step, and
     where another run would be replaced.
     """
-    request = Request(seed=seed, memory=options or MemoryOptions())
+    to = to or Destination()
+    request = Request(*([] if options is None else [options]), seed=seed)
     systems = list(_systems(names, size, steps, seed))
-    manifest = _manifest(names, size, steps, request, command)
-    kept = MemorySink(manifest)
-    if out is not None:
-        check_replaceable(out, manifest, overwrite=overwrite)
-    with ExitStack() as stack:
-        writer = None if out is None else stack.enter_context(RunWriter(out, manifest))
+    manifest = _manifest(names, size, steps, request, to.command)
+    with RunOutput(to, manifest, [CHART]) as output:
         with one_thread():
-            tee = Tee([kept] if writer is None else [kept, writer])
-            _see(systems, size, tee, request, progress or Silent())
-        if writer is not None and figures and MEMORY_FUNCTION.name in kept.run.tables:
-            from spectrakit.report.eigenvalue_set_chart import eigenvalue_set_figure
-            from spectrakit.report.figures import render_all
-
-            for kind, content in render_all(eigenvalue_set_figure(kept.run), "png", "svg").items():
-                writer.add_file(f"memory.{kind}", content)
-    return kept.run if out is None else read_run(out)
+            _see(systems, size, output.sink, request, progress or Silent())
+        output.finish(Recorded())
+    return output.run
 
 
 def _systems(
@@ -109,10 +104,11 @@ def _systems(
 ) -> Iterator[_System]:
     if size < 2 or size % 2 or size > _MOST_STATES:
         message = f"{size} state dimensions: an even number, {_MOST_STATES} at most"
-        raise UsageError(message, hint="--n 64")
+        raise UsageError(message, hint=per_door("--n 64", "size=64"))
     for name in dict.fromkeys(names):
         if name not in EIGENVALUE_SETS:
-            raise UsageError(f"{name!r} is no set", hint=", ".join(EIGENVALUE_SETS))
+            message = f"unknown set of eigenvalues {name!r}"
+            raise UsageError(message, hint=f"one of: {', '.join(EIGENVALUE_SETS)}")
         chosen = EIGENVALUE_SETS[name]
         for step in [None] if chosen.discrete else _positive(steps):
             called = name if step is None else f"{name}, dt {step:g}"
@@ -121,7 +117,8 @@ def _systems(
 
 def _positive(steps: Sequence[float]) -> Sequence[float]:
     if not steps or not all(0 < step < math.inf for step in steps):
-        raise UsageError("sets in continuous time take steps > 0", hint="--dt 1e-3,1e-2,1e-1")
+        hint = per_door("--dt 1e-3,1e-2,1e-1", "steps=[1e-3, 1e-2, 1e-1]")
+        raise UsageError("sets in continuous time take steps > 0", hint=hint)
     return list(dict.fromkeys(steps))
 
 
@@ -154,7 +151,7 @@ def _see(
             index += 1
             if system.of.name == "legs" and system.step is not None:
                 layer = Layer(index, f"s4 legs, dt {system.step:g}", "legs")
-                _write_s4(sink, layer, size, system.step, request.memory)
+                _write_s4(sink, layer, size, system.step, request.options(MemoryOptions))
                 index += 1
             task.advance(1)
     for analysis in analyses:
@@ -213,7 +210,7 @@ def _write_layer(
 def _manifest(
     names: Sequence[str], size: int, steps: Sequence[float], request: Request, command: str
 ) -> Manifest:
-    options = request.memory
+    options = request.options(MemoryOptions)
     return Manifest(
         model_id=f"{', '.join(dict.fromkeys(names))} with N = {size}",
         revision=f"seed-{request.seed}",
@@ -223,7 +220,7 @@ def _manifest(
         device="cpu",
         dtype="float64",
         command=command,
-        options={
+        spec={
             "n": size,
             "dt": list(steps),
             "horizon": options.horizon,

@@ -38,9 +38,12 @@ from spectrakit.dynamics import (
 )
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.forward import placed
-from spectrakit.planning import AskedMode, plan_layers
+from spectrakit.planning import plan_reading
+from spectrakit.progress import Progress, Silent
 from spectrakit.tables.folders import plain_errors, sync, temporary
-from spectrakit.tokens import TokenOptions, check_source, token_batches
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import check_source, token_batches
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +53,8 @@ if TYPE_CHECKING:
     from spectrakit.dynamics import Gauge, Recurrence
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
-    from spectrakit.planning import Dtype
-    from spectrakit.progress import Progress
+    from spectrakit.settings import Dtype
+    from spectrakit.spec import RunSpec
 else:
     torch = lazy_import("torch")
 
@@ -78,30 +81,28 @@ class Extraction:
 def extract(
     model: Model,
     layers: Sequence[int] | None,
+    spec: RunSpec,
     *,
-    mode: AskedMode = "auto",
     form: Form = "log-decay",
-    source: TokenOptions | None = None,
-    device: str = "auto",
-    progress: Progress,
+    progress: Progress | None = None,
 ) -> Extraction:
-    """The matrices of `layers` (all where None).
+    """The matrices of `layers` (all where None), in the mode and on the tokens that `spec` says.
 
-    Data mode takes one batch of `source`.
+    Data mode takes one batch. The analyses of the spec are not run.
 
     Raises UsageError where a layer is not there or the result would not fit in memory,
     UnsupportedError where a layer cannot be read in this mode, MalformedError for bad weights.
     """
-    plan = plan_layers(model, mode, data_asked=source is not None)
+    plan = plan_reading(model, spec)
     chosen = list(plan.analysed) if layers is None else [model.layer(index) for index in layers]
     for layer in chosen:
         if layer not in plan.analysed:
             message = f"layer {layer.index} ({layer.kind}) cannot be read in {plan.source} mode"
-            raise UnsupportedError(message, hint=layer.reason or "--mode data")
+            raise UnsupportedError(message, hint=layer.reason or given(mode="data"))
     if plan.source == "weights":
-        return _from_weights(model, chosen, form, progress)
-    device, dtype = placed(model, device, "float32")
-    return _from_data(model, chosen, form, source or TokenOptions(), device, dtype)
+        return _from_weights(model, chosen, form, progress or Silent())
+    device, dtype = placed(model, spec)
+    return _from_data(model, chosen, form, spec.source, device, dtype)
 
 
 def check_file(path: Path, told: Mapping[str, str], reads: Iterable[Path], overwrite: bool) -> None:
@@ -113,7 +114,7 @@ def check_file(path: Path, told: Mapping[str, str], reads: Iterable[Path], overw
     for other in reads:
         if path.exists() and other.exists() and path.samefile(other):
             message = f"{path} is what is read"
-            raise UsageError(message, hint="another file with --out")
+            raise UsageError(message, hint=f"another file with {named('out')}")
     if overwrite or not path.is_file():
         return
     from safetensors import SafetensorError, safe_open
@@ -126,7 +127,9 @@ def check_file(path: Path, told: Mapping[str, str], reads: Iterable[Path], overw
         if "spectrakit_version" in metadata:
             held = f"is another extraction, of {metadata.get('model_id')}"
     message = f"{path} {held}"
-    raise UsageError(message, hint="another file with --out, or --overwrite to replace it")
+    raise UsageError(
+        message, hint=f"another file with {named('out')}, or {given(overwrite=True)} to replace it"
+    )
 
 
 def write_safetensors(
@@ -140,7 +143,7 @@ def write_safetensors(
 
     if path.is_dir():
         message = f"{path} is a folder, not a file to write"
-        raise UsageError(message, hint=f"--out {path / 'model.safetensors'}")
+        raise UsageError(message, hint=f"a file in it: {path / 'model.safetensors'}")
     packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
     partial = temporary(path.parent, path.name)
     try:
@@ -211,7 +214,9 @@ def _check_size(layers: Sequence[Layer], source: TokenOptions) -> None:
         message = (
             f"the matrices of {tokens} tokens and {len(layers)} layers take {size / 1e9:.0f} GB"
         )
-        raise UsageError(message, hint="fewer --layers or a smaller --max-tokens")
+        raise UsageError(
+            message, hint=f"fewer {named('layers')} or a smaller {named('max_tokens')}"
+        )
 
 
 def _matrices(layer: Layer, recurrence: Recurrence, form: Form) -> dict[str, Tensor]:

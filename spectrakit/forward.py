@@ -10,9 +10,10 @@ from spectrakit._lazy import lazy_import
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.framing import framing
-from spectrakit.memory import check_states
-from spectrakit.planning import Compat, Dtype, Randomized
-from spectrakit.tokens import TokenBatch, TokenOptions, check_source, token_batches
+from spectrakit.memory_limits import check_states
+from spectrakit.settings import Compat, Dtype, Randomized
+from spectrakit.tokens import TokenBatch, check_source, token_batches
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import torch
@@ -21,43 +22,15 @@ if TYPE_CHECKING:
     from spectrakit.analyses.running import RunningAnalyses
     from spectrakit.architectures import Layer, RunnableModel
     from spectrakit.architectures.base import DrivenModel, MixerInput, MixerOutput, StatesSeen
-    from spectrakit.dynamics import Gauge
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
     from spectrakit.progress import Progress
     from spectrakit.prompts import PromptRunner
+    from spectrakit.spec import RunSpec
 else:
     torch = lazy_import("torch")
 
 logger = logging.getLogger("spectrakit")
-
-
-@dataclass(frozen=True)
-class Forward:
-    """How data mode runs the model, and in which gauge its recurrences are shown.
-
-    gauge: None for dsf and retained of attention, and each other layer's own.
-    """
-
-    source: TokenOptions
-    device: str
-    dtype: Dtype = "float32"
-    gauge: Gauge | None = None
-    compat: Compat | None = None
-    randomize: Randomized | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raises UsageError for a dtype or a gauge that there is not."""
-        if self.compat is not None and self.gauge is not None:
-            raise UsageError("--compat has the gauge of what was released", hint="leave one out")
-        for what, value, choices in (
-            ("dtype", self.dtype, (*get_args(Dtype), "float64")),  # float64: of models in memory
-            ("gauge", self.gauge, (None, "dsf", "retained", "unnormalised")),
-        ):
-            if value not in choices:
-                message = f"{value!r} is no {what}"
-                raise UsageError(message, hint=" or ".join(filter(None, choices)))
 
 
 class TextRead(NamedTuple):
@@ -83,7 +56,7 @@ def loaded(
 
 
 def see_forward(
-    model: Model, forward: Forward, analyses: RunningAnalyses, progress: Progress
+    model: Model, spec: RunSpec, analyses: RunningAnalyses, progress: Progress
 ) -> TextRead | None:
     """Show the analyses each batch, as a forward pass over the tokens goes through the model.
 
@@ -91,30 +64,30 @@ def see_forward(
     left out where no other is there, and None returned.
     """
     if analyses.wants_text:
-        check_source(forward.source, model)
-    runnable = loaded(model, forward.device, forward.dtype, forward.randomize, forward.seed)
-    if forward.compat is not None:
+        check_source(spec.source, model)
+    runnable = loaded(model, spec.device, spec.dtype, spec.randomize, spec.seed)
+    if spec.compat is not None:
         from spectrakit.architectures.rickenbach2025 import as_released
 
         runnable = as_released(runnable)
-    runner = _prompt_runner(model, runnable, forward, progress) if analyses.wants_prompts else None
+    runner = _prompt_runner(model, runnable, spec, progress) if analyses.wants_prompts else None
     if runner is not None:
         analyses.check_prompts(runner)
     read = None
     if analyses.wants_text:
-        read = _see_text(model, runnable, forward, analyses, progress)
+        read = _see_text(model, runnable, spec, analyses, progress)
     if runner is not None:
         analyses.see_prompts(runner)
     return read
 
 
 def _prompt_runner(
-    model: Model, runnable: RunnableModel, forward: Forward, progress: Progress
+    model: Model, runnable: RunnableModel, spec: RunSpec, progress: Progress
 ) -> PromptRunner:
     from spectrakit.prompts import PromptRunner
     from spectrakit.tokenization import encoder
 
-    source = forward.source
+    source = spec.source
     encode = encoder(source.tokenizer, model)
     begin = encode
     if source.bos or source.chat_template:
@@ -125,16 +98,16 @@ def _prompt_runner(
 def _see_text(
     model: Model,
     runnable: RunnableModel,
-    forward: Forward,
+    spec: RunSpec,
     analyses: RunningAnalyses,
     progress: Progress,
 ) -> TextRead:
     tokens = sequences = 0
     depths = depths_of(layer.path for layer in model.layers)
-    total = forward.source.max_tokens
+    total = spec.source.max_tokens
     with progress.task("running the model", total=total, unit="token") as task:
-        for batch in token_batches(forward.source, model, runnable.vocabulary_size):
-            _see_batch(runnable, batch, forward, analyses, depths)
+        for batch in token_batches(spec.source, model, runnable.vocabulary_size):
+            _see_batch(runnable, batch, spec, analyses, depths)
             tokens += int(batch.valid.sum())
             sequences += len(batch.valid)
             task.advance(int(batch.valid.sum()))
@@ -146,15 +119,15 @@ def _see_text(
 def _see_batch(
     runnable: RunnableModel,
     batch: TokenBatch,
-    forward: Forward,
+    spec: RunSpec,
     analyses: RunningAnalyses,
     depths: int,
 ) -> None:
     ids = torch.from_numpy(batch.ids)
-    valid = torch.from_numpy(batch.valid).to(forward.device)
+    valid = torch.from_numpy(batch.valid).to(spec.device)
 
     def on_layer(layer: Layer, observation: Observation) -> None:
-        analyses.see(layer, observation.recurrence, valid, forward.gauge)
+        analyses.see(layer, observation.recurrence, valid, spec.gauge)
 
     def on_states(depth: int, states: Tensor) -> None:
         if depth == 0 and analyses.holds_states:
@@ -163,7 +136,7 @@ def _see_batch(
 
     mask = padding_mask(runnable, valid)
     runnable.run(ids, on_layer, mask, on_states if analyses.wants_states else None)
-    analyses.end_batch(_BatchAgain(runnable, ids, forward.compat, mask), valid)
+    analyses.end_batch(_BatchAgain(runnable, ids, spec.compat, mask), valid)
 
 
 def padding_mask(runnable: RunnableModel, valid: Tensor) -> Tensor | None:
@@ -189,30 +162,38 @@ class _BatchAgain:
 
     def mixers(self, on_input: MixerInput, on_output: MixerOutput) -> None:
         if self.compat is not None:  # whose layers are whole blocks
-            raise UsageError("--compat shows no mixers alone", hint="leave --compat out")
+            compat = named("compat")
+            raise UsageError(f"{compat} shows no mixers alone", hint=f"leave {compat} out")
         if not hasattr(self.runnable, "run_mixers"):
             message = f"{type(self.runnable).__name__} does not show its mixers alone"
-            raise UnsupportedError(message, hint="--drive blocks")
+            raise UnsupportedError(message, hint=given(drive="blocks"))
         cast("DrivenModel", self.runnable).run_mixers(self.ids, on_input, on_output)
 
 
-def placed(model: Model, device: str, dtype: Dtype) -> tuple[str, Dtype]:
-    """Where the forward pass of `model` is to run, and in what: see `resolve_device`.
+def placed(model: Model, spec: RunSpec) -> tuple[str, Dtype]:
+    """The device that the forward pass of `model` runs on, and the type that it runs in.
 
-    A module in memory runs where it is and in its own dtype; float32, which is what nobody has to
-    ask for, is then no other wish.
+    A module in memory runs where it is and in its own type; float32, for which nobody has to ask,
+    is then no other wish.
 
-    Raises UsageError where this machine has no such device, or the module is elsewhere.
+    Raises UsageError where this machine has no such device, the module is elsewhere, or of a type
+    that forward passes are not recorded in.
     """
     own = model.placement
     if own is None:
-        return resolve_device(device), dtype
+        return resolve_device(spec.device), spec.dtype
     from spectrakit.architectures.live_module import check_asked
 
-    check_asked(own, device, None if dtype == "float32" else dtype)
-    if own[1] != dtype:
-        logger.warning("the module is in %s and runs in it, not in %s", own[1], dtype)
-    return own[0], cast("Dtype", own[1])
+    device, dtype = own
+    check_asked(own, spec.device, None if spec.dtype == "float32" else spec.dtype)
+    if dtype not in get_args(Dtype):
+        message = (
+            f"the module is in {dtype}, and forward passes are in {', '.join(get_args(Dtype))}"
+        )
+        raise UsageError(message, hint=f"a copy in float32, or {given(mode='weights')}")
+    if dtype != spec.dtype:
+        logger.warning("the module is in %s and runs in it, not in %s", dtype, spec.dtype)
+    return device, cast("Dtype", dtype)
 
 
 def resolve_device(name: str) -> str:
@@ -223,5 +204,5 @@ def resolve_device(name: str) -> str:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         message = f"this machine has no device {name!r}"
-        raise UsageError(message, hint="--device cpu") from error
+        raise UsageError(message, hint=given(device="cpu")) from error
     return name

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import MalformedError, NetworkError, UsageError
 from spectrakit.tokenization import encoder_with_ends, side_file, token_id
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spectrakit.model import Model
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.token_options import TokenOptions
 
 #: No token is longer than this on average: so much text is not encoded further than it is used.
 _CHARACTERS = 16
@@ -78,7 +79,7 @@ class Framing:
             count -= max(len(ids) - seq_len, 1)
             if count <= 0:
                 message = f"the chat template leaves no room for a text in {seq_len} tokens"
-                raise UsageError(message, hint="a larger --seq-len")
+                raise UsageError(message, hint=f"a larger {named('seq_len')}")
 
     def _sequence(self, text: str, *, answer: bool) -> Sequence[int]:
         rendered = text if self.render is None else self.render(text, answer)
@@ -120,7 +121,8 @@ def _bos(name: str | None, model: Model) -> int:
     message = f"neither the tokenizer nor the config of {whose} names a BOS token"
     if token is not None:
         message = f"the BOS token {token!r} of {whose} is not in its tokenizer's vocabulary"
-    raise UsageError(message, hint="leave --bos out, or --tokenizer NAME of one that has a BOS")
+    hint = f"leave {named('bos')} out, or {given(tokenizer='NAME')} of one that has a BOS"
+    raise UsageError(message, hint=hint)
 
 
 def _chat(name: str | None, model: Model) -> Callable[[str, bool], str]:
@@ -143,7 +145,7 @@ def _chat(name: str | None, model: Model) -> Callable[[str, bool], str]:
             )
         except Exception as error:  # whatever the template's own program meets
             message = f"the chat template of {whose} fails on a user's message: {error}"
-            raise MalformedError(message, hint="leave --chat-template out") from error
+            raise MalformedError(message, hint=f"leave {named('chat_template')} out") from error
         return str(rendered)
 
     return render
@@ -156,12 +158,13 @@ def _template(name: str | None, model: Model) -> str:
         return _text(path)
     stored = _read(name, model, "tokenizer_config.json").get("chat_template")
     if isinstance(stored, list):
-        named = {at.get("name"): at.get("template") for at in stored if isinstance(at, dict)}
-        stored = named.get("default")
+        by_name = {at.get("name"): at.get("template") for at in stored if isinstance(at, dict)}
+        stored = by_name.get("default")
     if isinstance(stored, str):
         return stored
     message = f"the tokenizer of {_whose(name, model)} has no chat template"
-    raise UsageError(message, hint="leave --chat-template out, or --tokenizer NAME of one that has")
+    hint = f"leave {named('chat_template')} out, or {given(tokenizer='NAME')} of one that has"
+    raise UsageError(message, hint=hint)
 
 
 def _special_tokens(name: str | None, model: Model) -> dict[str, str]:

@@ -10,16 +10,16 @@ import pluggy
 if TYPE_CHECKING:
     import typer
 
-    from spectrakit.analyses.base import Analysis
+    from spectrakit.analyses.kind import AnalysisKind
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
-    from spectrakit.tasks import Task
+    from spectrakit.prompt_sets import PromptSet
     from spectrakit.testing import Example
 
 #: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
 #: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message. A
 #: new hook, or a new argument of one, is no such change.
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 
 hookspec = pluggy.HookspecMarker("spectrakit")
 hookimpl = pluggy.HookimplMarker("spectrakit")
@@ -36,13 +36,13 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
 
 
 @hookspec
-def register_analyses(register: Callable[[type[Analysis]], None]) -> None:
-    """Call `register(analysis_class)` for each analysis this plugin offers."""
+def register_analyses(register: Callable[[AnalysisKind], None]) -> None:
+    """Call `register(kind)` with the `AnalysisKind` of each analysis this plugin offers."""
 
 
 @hookspec
-def register_tasks(register: Callable[[type[Task]], None]) -> None:
-    """Call `register(task_class)` for each task this plugin can put to a model."""
+def register_prompt_sets(register: Callable[[type[PromptSet]], None]) -> None:
+    """Call `register(prompt_set_class)` for each set of prompts that `probe` can put to a model."""
 
 
 @hookspec

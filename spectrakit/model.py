@@ -19,7 +19,7 @@ from spectrakit.architectures.config_keys import check_given, config_keys, unkno
 from spectrakit.architectures.equations import equations_notes
 from spectrakit.architectures.reading import check_finite, read_recurrence
 from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
-from spectrakit.memory import check_memory
+from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Architecture, Layer, RunnableModel
     from spectrakit.checkpoints import Checkpoint, TensorsInMemory, TensorSource
     from spectrakit.dynamics import Recurrence
-    from spectrakit.planning import Source
     from spectrakit.registry import Registered
+    from spectrakit.settings import Source
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
 

@@ -11,168 +11,101 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
-from spectrakit.analyses.massive_options import MassiveOptions
-from spectrakit.analyses.memory_options import MemoryOptions
-from spectrakit.analyses.probe_options import ProbeOptions
-from spectrakit.analyses.propagation_options import PropagationOptions
-from spectrakit.analyses.running import RunningAnalyses, analysis_names
-from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.analyses.running import RunningAnalyses
 from spectrakit.architectures.reading import weights_recurrence
 from spectrakit.architectures.residual_stream import block_number
-from spectrakit.dynamics import Domain
-from spectrakit.errors import UsageError
-from spectrakit.forward import Forward, placed, see_forward
-from spectrakit.model import Model, open_checkpoint
-from spectrakit.output import RunOutput
-from spectrakit.planning import (
-    AskedMode,
-    Compat,
-    Dtype,
-    LayerPlan,
-    Plan,
-    Randomized,
-    Source,
-    may_run,
-    mode_if_random,
-    plan_layers,
-    shows_states_alone,
-)
+from spectrakit.forward import placed, see_forward
+from spectrakit.output import Destination, RunOutput
+from spectrakit.planning import LayerPlan, Plan, Resolved, resolve, run_folder
 from spectrakit.progress import Progress, Silent
-from spectrakit.provenance import manifest_of
+from spectrakit.provenance import check_repeated, contents_of, manifest_of
 from spectrakit.tables import LAYERS, SPECTRUM, Run, Sink
 from spectrakit.tables.layer_order import InLayerOrder
 from spectrakit.tables.manifest import Recorded
-from spectrakit.tokens import TokenOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Layer
-    from spectrakit.dynamics import Gauge, Mode
+    from spectrakit.dynamics import Mode
     from spectrakit.forward import TextRead
+    from spectrakit.model import Model
+    from spectrakit.settings import Randomized, Source
+    from spectrakit.spec import RunSpec
+    from spectrakit.tables import Manifest
 
 logger = logging.getLogger("spectrakit")
 
 #: Tables that data mode writes layer by layer, in order, and that may be too large to be kept back.
 _LARGE = frozenset({SPECTRUM.name})
 
+
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
 
 
 def analyze(
-    name: str | Model,
+    model: Model,
+    spec: RunSpec,
+    to: Destination | None = None,
     *,
-    analyses: str | Sequence[str] = ("spectrum",),
-    mode: AskedMode = "auto",
-    domains: Domain | Sequence[Domain] = ("discrete",),
-    source: TokenOptions | None = None,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    gauge: Gauge | None = None,
-    compat: Compat | None = None,
-    randomize: Randomized | None = None,
-    seed: int = 0,
-    memory: MemoryOptions | None = None,
-    similarity: SimilarityOptions | None = None,
-    propagation: PropagationOptions | None = None,
-    massive: MassiveOptions | None = None,
-    empirical_memory: EmpiricalMemoryOptions | None = None,
-    probe: ProbeOptions | None = None,
-    out: Path | None = None,
-    overwrite: bool = False,
-    figures: bool = False,
-    command: str = "",
+    repeats: Manifest | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Analyse one model and return its tables.
+    """Analyse one model as `spec` says and return its tables.
 
-    name: what `open_checkpoint` takes, or a `Model`. mode: "weights" reads a few megabytes, "data"
-    runs the model over `source`; "auto" is weights where any layer has a spectrum there and no
-    analysis needs more (and data where `source` is given). dtype: of the forward pass. gauge: of
-    the states whose eigenvalues are taken, where a layer's read-out is normalised; None takes
-    softmax and linear attention in two, dsf and retained, and each other layer in its own. compat:
-    "rickenbach2025" shows the layers as the released analysis of arXiv 2510.09379 does, and adds
-    its table. randomize: draws these weights anew, as a control, in either mode. seed: of all that
-    is random. memory, similarity, propagation, empirical_memory, probe: what the analyses of these
-    names are told; massive: which tokens and coordinates of hidden states similarity and
-    propagation leave out. out: the run folder to write; None keeps the tables in memory. overwrite:
-    replace a run that is in the folder even where it is of another model or has other settings.
+    model: the one that `spec` names, opened. to: where the run goes; None keeps it in memory.
+    repeats: the record of the run that `spec` is of, which is to be done again.
 
-    Raises what `open_checkpoint` does, UsageError for an unknown analysis, mode, domain or gauge,
-    UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where one
-    cannot, OutputError where the run cannot be written, UsageError where it would replace another.
+    Raises what `resolve` does, AnalysisError and MalformedError where a layer cannot be analysed,
+    OutputError where the run cannot be written, UsageError where it would replace another, or where
+    the model or a file is not what it was in the run that is repeated.
     """
-    with ExitStack() as stack:
-        model = name if isinstance(name, Model) else stack.enter_context(open_checkpoint(name))
-        progress = progress or Silent()
-        if source is not None and not isinstance(source, TokenOptions):
-            raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        mode = mode_if_random(model, mode, randomize)
-        analyses = analysis_names(
-            analyses, forward=may_run(model, mode), recurrences=not shows_states_alone(model)
-        )
-        request = Request(
-            _domains(domains),
-            seed,
-            empirical_memory=empirical_memory or EmpiricalMemoryOptions(),
-            massive=massive or MassiveOptions(),
-            memory=memory or MemoryOptions(),
-            probe=probe or ProbeOptions(),
-            propagation=propagation or PropagationOptions(),
-            similarity=similarity or SimilarityOptions(),
-        )
-        if compat is not None:
-            analyses = analysis_names((*analyses, _known_compat(compat)))
-        plan = plan_layers(model, mode, data_asked=source is not None, analyses=analyses)
-        for note in model.equations:
-            logger.info(note)
-        forward = None
-        if plan.source == "data":
-            source = source or TokenOptions()
-            device, dtype = placed(model, device, dtype)
-            forward = Forward(source, device, dtype, gauge, compat, randomize, seed)
-        manifest = manifest_of(model, plan.source, analyses, request, forward, randomize, command)
-        with RunOutput(out, manifest, figures=figures, overwrite=overwrite) as output:
-            # Layers that need no tokens are done before the others: in data mode, rows are sorted.
-            rows = InLayerOrder(output.sink, as_they_come=None if forward is None else _LARGE)
-            running = RunningAnalyses(analyses, rows, request)
-            read = None
-            if forward is None:
-                see_weights(model, plan, running, progress, randomize, seed)
-            else:
-                read = see_forward(model, forward, running, progress)
-            running.finish()
-            rows.flush()
-            untrained = randomize is not None
-            _write_layers(output.sink, model, plan, running.seen, read, untrained=untrained)
-            output.finish(_recorded(read, running.warnings()))
+    progress, to = progress or Silent(), to or Destination()
+    resolved = resolve(model, spec)
+    if resolved.plan.source == "data":
+        device, dtype = placed(model, resolved.spec)
+        spec = replace(resolved.spec, device=device, dtype=dtype)
+        resolved = replace(resolved, spec=spec)
+    contents = contents_of(model, resolved)
+    if to.out is None and to.root is not None:
+        # That folder has only runs that were asked for alike.
+        folder = to.root / run_folder(model, resolved, contents)
+        to = replace(to, out=folder, overwrite=True)
+    manifest = manifest_of(model, resolved, contents, to.command)
+    if repeats is not None:
+        check_repeated(repeats, manifest)
+    for note in model.equations:
+        logger.info(note)
+    charts = [chart for kind in resolved.kinds for chart in kind.charts]
+    with RunOutput(to, manifest, charts) as output:
+        _fill(output, model, resolved, progress)
     return output.run
 
 
-def _known_compat(compat: str) -> str:
-    if compat not in get_args(Compat):
-        message = f"{compat!r} is no analysis to be compatible with"
-        raise UsageError(message, hint=" or ".join(get_args(Compat)))
-    return compat
-
-
-def _domains(asked: Domain | Sequence[Domain]) -> tuple[Domain, ...]:
-    """Each domain once; a single one may stand alone. Raises UsageError where one is none."""
-    domains: tuple[Domain, ...]
-    domains = tuple(dict.fromkeys([asked] if isinstance(asked, str) else asked))
-    unknown = [domain for domain in domains if domain not in get_args(Domain)]
-    if unknown or not domains:
-        message = f"{unknown[0]!r} is no domain" if unknown else "there are no domains"
-        raise UsageError(message, hint="'discrete', 'continuous', or both in a tuple")
-    return domains
+def _fill(output: RunOutput, model: Model, resolved: Resolved, progress: Progress) -> None:
+    """Compute the tables of a run."""
+    spec, plan = resolved.spec, resolved.plan
+    in_weights = plan.source == "weights"
+    # Layers that need no tokens are done before the others: in data mode, rows are sorted.
+    rows = InLayerOrder(output.sink, as_they_come=None if in_weights else _LARGE)
+    request = Request(*spec.options, seed=spec.seed)
+    running = RunningAnalyses(resolved.kinds, rows, request)
+    read = None
+    if in_weights:
+        see_weights(model, plan, running, progress, spec.randomize, spec.seed)
+    else:
+        read = see_forward(model, spec, running, progress)
+    running.finish()
+    rows.flush()
+    untrained = spec.randomize is not None
+    _write_layers(output.sink, model, plan, running.seen, read, untrained=untrained)
+    output.finish(_recorded(read, running.warnings()))
 
 
 def see_weights(

@@ -1,34 +1,26 @@
-"""What will be done about every layer of a model, decided before anything is read."""
+"""What will be done, decided before anything is read: the mode, the analyses, every layer."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal
 
-from spectrakit.analyses.running import any_needs_forward, reruns_the_model
+from spectrakit.analyses.running import chosen_kinds
+from spectrakit.checkpoints import name_of
 from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.options import Setting, settings
 from spectrakit.plain import path_part
-from spectrakit.tokenization import tokenizer_sha256
+from spectrakit.plugins import plugins
+from spectrakit.settings import AskedMode, Randomized, Source
+from spectrakit.spec import RunSpec
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
+    from spectrakit.analyses.kind import AnalysisKind
     from spectrakit.architectures import Layer
     from spectrakit.model import Model
-    from spectrakit.tokens import TokenOptions
-
-#: Where the recurrences come from: a model's weights, or its forward pass over tokens.
-Source: TypeAlias = Literal["weights", "data"]
-#: What the user asked for; "auto" is weights where any layer has a spectrum there, or nothing runs.
-AskedMode: TypeAlias = Literal["auto", "weights", "data"]
-#: What the forward pass may be computed in.
-Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
-#: The weights that a random control draws anew; see `spectrakit.architectures.random_weights`.
-Randomized: TypeAlias = Literal["all", "mixers", "mlps"]
-#: A released analysis whose departures from the mathematics can be reproduced.
-Compat: TypeAlias = Literal["rickenbach2025"]
 
 
 @dataclass(frozen=True)
@@ -70,34 +62,26 @@ def shows_states_alone(model: Model) -> bool:
     return shows is not None and bool(shows(model.checkpoint))
 
 
-def may_run(model: Model, mode: AskedMode) -> bool:
-    """Whether there may be a forward pass in this mode, and so analyses of one."""
-    return mode == "data" or (mode == "auto" and can_run(model))
-
-
 def plan_layers(
     model: Model,
     mode: AskedMode,
     *,
     data_asked: bool = False,
-    analyses: Sequence[str] = (),
+    kinds: Sequence[AnalysisKind] = (),
 ) -> Plan:
     """Decide for every layer whether it will be analysed, or why not.
 
-    data_asked: whether there is a text to run the model on. analyses: by name; those that look at
-    hidden states need a forward pass, and those that run the model again get one where it runs.
+    data_asked: whether there is a text to run the model on. kinds: of the analyses; those that look
+    at hidden states need a forward pass, and those that run the model again get one where it runs.
 
-    Raises UnsupportedError where none can be, UsageError for an unknown mode, and for one that does
-    not have what an analysis looks at.
+    Raises UnsupportedError where none can be, UsageError for a mode that does not have what an
+    analysis looks at.
     """
-    forward = [name for name in analyses if any_needs_forward([name])]
-    if mode not in get_args(AskedMode):
-        message = f"{mode!r} is no mode"
-        raise UsageError(message, hint=" or ".join(get_args(AskedMode)))
+    forward = [kind.name for kind in kinds if kind.needs_forward]
     readable = [layer for layer in model.layers if layer.mixer is not None]
     in_weights = [layer for layer in readable if layer.in_weights]
     if mode == "auto":
-        wanted = bool(forward) or any(map(reruns_the_model, analyses))
+        wanted = bool(forward) or any("reruns" in kind.sees for kind in kinds)
         enough = in_weights and not data_asked and not (wanted and can_run(model))
         mode = "weights" if enough else "data"
     if mode == "weights":
@@ -107,12 +91,12 @@ def plan_layers(
     if not analysed and not (forward and mode == "data" and shows_states_alone(model)):
         if readable:
             message = f"the weights of {name} alone determine no spectrum"
-            raise UnsupportedError(message, hint="--mode data")
+            raise UnsupportedError(message, hint=given(mode="data"))
         reasons = sorted({layer.reason for layer in model.layers if layer.reason})
         message = f"no layer of {name} can be analysed: {'; '.join(reasons)}"
         hint = f"spectrakit inspect {name}"
         if shows_states_alone(model):
-            hint = "its hidden states can: --analyses similarity,propagation"
+            hint = f"its hidden states can: {given(analyses=('similarity', 'propagation'))}"
         raise UnsupportedError(message, hint=hint)
     return Plan(mode, tuple(_plan_layer(layer, layer in analysed) for layer in model.layers))
 
@@ -121,18 +105,19 @@ def _check_weights_suffice(model: Model, forward: Sequence[str], *, data_asked: 
     """Raise UsageError where a text, or the analyses `forward`, need the model to run."""
     runs = can_run(model)
     if data_asked:
-        hint = "--mode data, or leave the text out" if runs else "leave the text out"
+        hint = "leave the text out"
+        hint = f"{given(mode='data')}, or {hint}" if runs else hint
         raise UsageError("weights mode reads no text", hint=hint)
     if forward and runs:
         message = f"{forward[0]} looks at hidden states, which weights mode does not have"
-        raise UsageError(message, hint="--mode data")
+        raise UsageError(message, hint=given(mode="data"))
     if forward:
         name = model.checkpoint.model_id
         message = f"{forward[0]} looks at hidden states, and {name} cannot be run here"
         raise UsageError(message, hint=f"leave {' and '.join(forward)} out")
 
 
-def mode_if_random(model: Model, mode: AskedMode, randomize: Randomized | None) -> AskedMode:
+def _mode_if_random(model: Model, mode: AskedMode, randomize: Randomized | None) -> AskedMode:
     """`mode`; where weights that are drawn anew leave it open, data mode of a model that runs.
 
     Raises UsageError for weights mode where it reads nothing that is drawn anew.
@@ -143,7 +128,7 @@ def mode_if_random(model: Model, mode: AskedMode, randomize: Randomized | None) 
         mode = "data" if can_run(model) else "weights"
     if mode == "weights" and randomize == "mlps":
         message = "weights mode reads the layers that mix tokens alone, and no MLP"
-        hint = "--mode data" if can_run(model) else "--randomize mixers"
+        hint = given(mode="data") if can_run(model) else given(randomize="mixers")
         raise UsageError(message, hint=hint)
     return mode
 
@@ -161,24 +146,115 @@ def _plan_layer(layer: Layer, analysed: bool) -> LayerPlan:
     return LayerPlan(layer, "needs-data", "A needs tokens: --mode data")
 
 
-def default_folder(model: Model, source: TokenOptions | None, settings: Mapping[str, str]) -> Path:
-    """Where a run of `model` goes unless told otherwise: spectrakit-runs/MODEL/SHA/MODE.
+@dataclass(frozen=True)
+class Resolved:
+    """A spec as it will be run.
 
-    source: what data mode reads, None for weights mode. settings: what was asked for otherwise than
-    by default; with any, eight digits of their hash follow, and of the text's and a named
-    tokenizer's: runs that differ do not overwrite each other.
+    spec: its mode is weights or data, its analyses are named one by one, and all the options that
+    they follow are there. kinds: of the analyses. plan: for every layer.
     """
-    mode: Source = "weights" if source is None else "data"
-    revision = model.revision(mode)
-    kind, dash, digest = revision.rpartition("-")
-    folder: str = mode
-    if settings:
-        contents = [None if source is None else source.sha256()]
-        if source is not None and source.tokenizer is not None:
-            framed = source.bos or source.chat_template
-            contents.append(tokenizer_sha256(source.tokenizer, model, framed=framed))
-        told = json.dumps([sorted(settings.items()), *contents])
-        folder += f"-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+    spec: RunSpec
+    kinds: tuple[AnalysisKind, ...]
+    plan: Plan
+
+
+def resolve(model: Model, spec: RunSpec) -> Resolved:
+    """Decide what `spec` leaves open, for this model.
+
+    Raises what `plan_layers` does, and UsageError for an analysis that there is not and for a
+    setting that nothing in this run follows.
+    """
+    mode = _mode_if_random(model, spec.mode, spec.randomize)
+    asked = spec.analyses if spec.compat is None else (*spec.analyses, spec.compat)
+    kinds = chosen_kinds(
+        plugins().analysis_kinds(),
+        asked,
+        forward=mode == "data" or (mode == "auto" and can_run(model)),
+        recurrences=not shows_states_alone(model),
+    )
+    check_followed(spec, kinds)
+    plan = plan_reading(model, replace(spec, mode=mode), kinds)
+    groups = dict.fromkeys(group for kind in kinds for group in kind.options)
+    checkpoint = model.checkpoint
+    on_hub = checkpoint.origin == "hub"
+    resolved = replace(
+        spec,
+        model=_found_again(name_of(checkpoint.source)),
+        revision=checkpoint.revision if on_hub else None,
+        config=dict(checkpoint.given),
+        mode=plan.source,
+        analyses=tuple(kind.name for kind in kinds),
+        options=tuple(spec.options_of(group) for group in groups),
+    )
+    return Resolved(resolved, kinds, plan)
+
+
+def plan_reading(model: Model, spec: RunSpec, kinds: Sequence[AnalysisKind] = ()) -> Plan:
+    """See `plan_layers`; a setting that weights mode does not follow is refused there.
+
+    Raises UsageError for it, and what `plan_layers` does.
+    """
+    plan = plan_layers(model, spec.mode, data_asked=spec.source.asked, kinds=kinds)
+    if plan.source == "weights" and (idle := next(_of_data_mode(spec), None)) is not None:
+        name = named(idle.keyword)
+        hint = f"leave {name} out"
+        if can_run(model):
+            hint = f"{given(mode='data')}, or {given(text='FILE')}"
+        raise UsageError(f"{name} is for data mode", hint=hint)
+    return plan
+
+
+def check_named(spec: RunSpec) -> None:
+    """What `resolve` can tell of a spec without its model: analyses that there are not, and such.
+
+    Raises UsageError.
+    """
+    asked = spec.analyses if spec.compat is None else (*spec.analyses, spec.compat)
+    kinds = chosen_kinds(plugins().analysis_kinds(), asked, forward=spec.mode != "weights")
+    check_followed(spec, kinds)
+
+
+def check_followed(spec: RunSpec, kinds: Sequence[AnalysisKind]) -> None:
+    """Raise UsageError where options were given whose analysis is not run."""
+    followed = {group.group for kind in kinds for group in kind.options}
+    for options in spec.options:
+        if options.group in followed or not (changed := options.changed()):
+            continue
+        registry = plugins().analysis_kinds()
+        follow = [
+            name for name in registry.things
+            if options.group in {group.group for group in registry[name].options}
+        ]  # fmt: skip
+        kind = "analysis" if len(follow) == 1 else "analyses"
+        message = f"{named(changed[0].keyword)} is for the {kind} {' and '.join(follow)}"
+        raise UsageError(message, hint=given(analyses=follow))
+
+
+def _of_data_mode(spec: RunSpec) -> Iterator[Setting]:
+    """The settings that were given and that only data mode follows."""
+    for holder in (spec, spec.source):
+        for setting in settings(type(holder)):
+            if setting.rule.data_mode and getattr(holder, setting.name) != setting.default:
+                yield setting
+
+
+def _found_again(name: str) -> str:
+    """A model's name, or its path as it is found from anywhere."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
+def run_folder(model: Model, resolved: Resolved, contents: Mapping[str, str | None]) -> Path:
+    """Where a run of `model` goes, below a folder of runs: MODEL/SHA/MODE.
+
+    Where settings are not at their defaults, eight digits of their hash follow: runs that differ do
+    not overwrite each other. contents: of the files that are read, see `RunSpec.digest`.
+    """
+    spec, source = resolved.spec, resolved.plan.source
+    kind, dash, digest = model.revision(source).rpartition("-")
+    folder: str = source
+    if spec.changed():
+        folder += f"-{spec.digest(contents)[:8]}"
     parts = [path_part(part) for part in model.checkpoint.model_id.split("/")]
     shown = f"{kind}{dash}{digest[:12]}"
-    return Path("spectrakit-runs", *parts, path_part(shown), folder)
+    return Path(*parts, path_part(shown), folder)

@@ -33,10 +33,11 @@ from spectrakit.registry import PluginInfo, Registry
 if TYPE_CHECKING:
     import typer
 
-    from spectrakit.analyses.base import Analysis
+    from spectrakit.analyses.kind import AnalysisKind
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
-    from spectrakit.tasks import Task
+    from spectrakit.options import Options
+    from spectrakit.prompt_sets import PromptSet
     from spectrakit.testing import Example
 
 GROUP = "spectrakit"
@@ -53,17 +54,20 @@ class Plugins:
         self.mixers: Registry[type[Mixer]] = Registry(
             "mixer", ("operator", "weights_mode", "weights_roles", "head_axis", "from_weights")
         )
-        self.analyses: Registry[type[Analysis]] = Registry(
-            "analysis", ("merge", "finish"), ("see", "see_states", "see_rerun", "see_prompts")
+        self.analyses: Registry[AnalysisKind] = Registry(
+            "analysis", ("start", "sees", "tables", "options")
         )
-        self.tasks: Registry[type[Task]] = Registry("task", ("prompts",))
+        self.prompt_sets: Registry[type[PromptSet]] = Registry("prompt set", ("prompts",))
         self.plugins: list[PluginInfo] = []
         self._manager = pluggy.PluginManager(_HOST)
         self._manager.add_hookspecs(hookspecs)
         self._modules: list[tuple[PluginInfo, object]] = []
+        #: What a hook of a plugin has handed in, so that none is asked twice.
+        self._handed_in: dict[tuple[int, str], list[tuple[Registry[Any], str, Any]]] = {}
         for point in points:
             self._import(point)
         self._registered = False
+        self._host = PluginInfo("builtin", _HOST, __version__)
 
     def add_commands(self, app: typer.Typer) -> None:
         """Let every plugin add its commands to the command line; none may touch another's."""
@@ -74,17 +78,34 @@ class Plugins:
     def register(self) -> Plugins:
         """Let spectrakit itself and every plugin register what they provide; once."""
         if not self._registered:
-            from spectrakit import builtin
-
             self._registered = True
-            host = PluginInfo("builtin", _HOST, __version__)
-            self._manager.register(builtin, name="builtin")
-            self.plugins.insert(0, host)
-            self._register(host, builtin)
-            for info, module in list(self._modules):
+            self.analyses.things = {}
+            for info, module in self._with_host():
                 with self._guarded(info):
                     self._register(info, module)
         return self
+
+    def analysis_kinds(self) -> Registry[AnalysisKind]:
+        """The analyses alone: the command line needs their options, and no architecture."""
+        if not self._registered and not self.analyses.things:
+            for info, module in self._with_host():
+                with self._guarded(info):
+                    self._take(info, module, {"register_analyses": self.analyses})
+        return self.analyses
+
+    def option_groups(self) -> dict[str, type[Options]]:
+        """The groups of options of all analyses, by name, each once."""
+        kinds = self.analysis_kinds()
+        return {group.group: group for name in kinds.things for group in kinds[name].options}
+
+    def _with_host(self) -> list[tuple[PluginInfo, object]]:
+        """Every plugin with its module, spectrakit itself first."""
+        from spectrakit import builtin
+
+        if self._host not in self.plugins:
+            self._manager.register(builtin, name="builtin")
+            self.plugins.insert(0, self._host)
+        return [(self._host, builtin), *self._modules]
 
     def named(self, name: str) -> list[PluginInfo]:
         """The plugins of a distribution, or the one of an entry point, called `name`.
@@ -98,7 +119,7 @@ class Plugins:
         ]
         if not found:
             names = ", ".join(dict.fromkeys(info.distribution for info in self.plugins))
-            message = f"there is no plugin {name!r}; there are {names}"
+            message = f"unknown plugin {name!r}; one of: {names}"
             raise UsageError(message, hint="spectrakit plugins list")
         return found
 
@@ -155,7 +176,7 @@ class Plugins:
             "register_architectures": self.architectures,
             "register_mixers": self.mixers,
             "register_analyses": self.analyses,
-            "register_tasks": self.tasks,
+            "register_prompt_sets": self.prompt_sets,
         }
         info.provides = self._take(info, module, hooks)
         info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
@@ -166,7 +187,12 @@ class Plugins:
         """Call these hooks of a plugin and take in what it registers, all of it or nothing."""
         staged: list[tuple[Registry[Any], str, Any]] = []
         for hook, registry in hooks.items():
-            self._call(module, hook, _stage(staged, registry))
+            asked = (id(info), hook)
+            if asked not in self._handed_in:
+                handed_in: list[tuple[Registry[Any], str, Any]] = []
+                self._call(module, hook, _stage(handed_in, registry))
+                self._handed_in[asked] = handed_in
+            staged += self._handed_in[asked]
         before = [(registry, dict(registry.things)) for registry in hooks.values()]
         try:
             for registry, name, thing in staged:
@@ -231,7 +257,7 @@ _HOOKS = (
     "register_architectures",
     "register_mixers",
     "register_analyses",
-    "register_tasks",
+    "register_prompt_sets",
     "register_examples",
     "register_commands",
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import UsageError
 from spectrakit.tokens import padded
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures.base import LanguageModel, RunnableModel
     from spectrakit.progress import Progress
-    from spectrakit.tasks import Prompt
+    from spectrakit.prompt_sets import Prompt
 else:
     np = lazy_import("numpy")
     torch = lazy_import("torch")
@@ -134,7 +135,7 @@ class PromptRunner:
         tokens = np.array(list((encode or self.encode)(text)), np.int64)
         if not tokens.size:
             message = f"the tokenizer makes no tokens of {text[:20]!r}"
-            raise UsageError(message, hint="--tokenizer NAME")
+            raise UsageError(message, hint=given(tokenizer="NAME"))
         return tokens
 
     def _batches(self, count: int, doing: str) -> Iterator[list[int]]:

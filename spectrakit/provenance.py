@@ -2,88 +2,125 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.planning import Source, randomized_revision
+from spectrakit.errors import UsageError
+from spectrakit.options import settings
+from spectrakit.planning import randomized_revision
 from spectrakit.tables import Manifest
-from spectrakit.tokenization import OWN_TOKENIZER, tokenizer_sha256
+from spectrakit.token_options import file_sha256
+from spectrakit.tokenization import tokenizer_sha256
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from spectrakit.analyses.base import Request
-    from spectrakit.forward import Forward
     from spectrakit.model import Model
-    from spectrakit.planning import Randomized
+    from spectrakit.planning import Resolved
+    from spectrakit.spec import RunSpec
+
+logger = logging.getLogger("spectrakit")
 
 
 def manifest_of(
-    model: Model,
-    source: Source,
-    analyses: Sequence[str],
-    request: Request,
-    forward: Forward | None,
-    randomize: Randomized | None,
-    command: str,
+    model: Model, resolved: Resolved, contents: dict[str, str | None], command: str
 ) -> Manifest:
-    """What is run, on which model, with which options; forward: None in weights mode."""
+    """What is run, on which model, with which settings; contents: see `contents_of`."""
+    spec, source = resolved.spec, resolved.plan.source
     origin = model.claimed_by.origin
+    data = source == "data"
     return Manifest(
         model_id=model.checkpoint.model_id,
-        revision=_revision(model, source, randomize, request.seed),
+        revision=run_revision(model, spec),
         mode=source,
         source=model.checkpoint.source,
         architecture=model.architecture.name,
         plugin=origin.distribution,
         plugin_version=origin.version,
-        device="cpu" if forward is None else forward.device,
-        dtype="float64" if forward is None else forward.dtype,
-        seed=request.seed,
+        device=spec.device if data else "cpu",
+        dtype=spec.dtype if data else "float64",
+        seed=spec.seed,
         command=command,
-        options={
-            "analyses": list(analyses),
-            "domains": list(request.domains),
-            "config": dict(model.checkpoint.given),
-            **request.record(analyses),
-            **_initial(model, randomize),
-            **_remarks(model),
-            **({} if forward is None else _of_data_mode(model, forward, analyses)),
-        },
+        spec=spec.record(),
+        contents=contents,
+        remarks=_remarks(model, spec),
     )
 
 
-def _revision(model: Model, source: Source, randomize: Randomized | None, seed: int) -> str:
-    """The model's, or one that says which of its weights were drawn anew."""
-    revision = model.revision(source)
-    return revision if randomize is None else randomized_revision(revision, randomize, seed)
+def contents_of(model: Model, resolved: Resolved) -> dict[str, str | None]:
+    """The SHA-256 of every file besides the model's that the run reads, by the keyword of its name.
+
+    None where it cannot be hashed: standard input. The tokenizer is there where a text is encoded.
+    """
+    spec = resolved.spec
+    found: dict[str, str | None] = {}
+    for holder in spec.options:
+        for setting in settings(type(holder)):
+            value = getattr(holder, setting.name)
+            if setting.type is Path and value is not None:
+                found[setting.keyword] = file_sha256(value)
+    if resolved.plan.source == "weights":
+        return found
+    source = spec.source
+    if source.asked:
+        found["text" if source.tokens is None else "tokens"] = file_sha256(source.file)
+    if source.tokens is None or any("prompts" in kind.sees for kind in resolved.kinds):
+        framed = source.bos or source.chat_template
+        found["tokenizer"] = tokenizer_sha256(source.tokenizer, model, framed=framed)
+    return found
 
 
-def _initial(model: Model, randomize: Randomized | None) -> dict[str, Any]:
-    """Which weights were drawn anew, and how; warns of what is not known."""
-    if randomize is None:
-        return {"randomize": None}
-    from spectrakit.architectures.untrained import initial_record
-
-    return {"randomize": randomize, "initial": initial_record(model, randomize)}
+#: Settings that the revision of a run tells too.
+_IN_REVISION = ("mode", "config", "randomize", "seed")
 
 
-def _remarks(model: Model) -> dict[str, list[str]]:
-    """What a reader of the numbers has to know of the model's config and code."""
-    remarks = {"equations": model.equations, "unknown_config_keys": model.unknown_keys}
-    return {name: list(said) for name, said in remarks.items() if said}
+def check_repeated(earlier: Manifest, manifest: Manifest) -> None:
+    """Raise UsageError where a run cannot be repeated: its model or a file is another one now.
+
+    What was set otherwise on purpose is no repetition and not looked at. Warns of other versions of
+    the libraries, with which last digits may differ.
+    """
+    own, theirs = manifest.settings(), earlier.settings()
+    changed = []
+    same = manifest.spec.get("model") == earlier.spec.get("model")
+    same = same and all(own.get(name) == theirs.get(name) for name in _IN_REVISION)
+    if same and manifest.revision != earlier.revision:
+        changed.append(manifest.model_id)
+    for name, sha in earlier.contents.items():
+        field = next((key for key in own if key.rpartition(".")[2] == name), name)
+        if own.get(field) == theirs.get(field) and manifest.contents.get(name, sha) != sha:
+            changed.append(f"the {name.replace('_', ' ')} {own.get(field) or 'of the model'}")
+    if changed:
+        message = f"{' and '.join(changed)} changed since the run of {earlier.created_at}"
+        raise UsageError(message, hint=f"leave {named('spec')} out to analyse what is there now")
+    versions = [
+        f"{name} {earlier.versions.get(name)}"
+        for name, version in manifest.versions.items()
+        if earlier.versions.get(name) != version
+    ]
+    if versions:
+        logger.warning("the run was made with %s: last digits may differ", ", ".join(versions))
 
 
-def _of_data_mode(model: Model, forward: Forward, analyses: Sequence[str]) -> dict[str, Any]:
-    options = forward.source
-    encodes = options.tokens is None or "probe" in analyses
-    read = None
-    if encodes:
-        framed = options.bos or options.chat_template
-        read = tokenizer_sha256(options.tokenizer, model, framed=framed)
-    return {
-        "gauge": forward.gauge or "dsf and retained for attention, else each layer's own",
-        "compat": forward.compat,
-        **options.record(),
-        "tokenizer": options.tokenizer or model.checkpoint.tokenizer or OWN_TOKENIZER,
-        "tokenizer_sha256": read,
+def run_revision(model: Model, spec: RunSpec) -> str:
+    """The model's in this mode, or one that says which of its weights were drawn anew."""
+    revision = model.revision("weights" if spec.mode == "weights" else "data")
+    if spec.randomize is None:
+        return revision
+    return randomized_revision(revision, spec.randomize, spec.seed)
+
+
+def _remarks(model: Model, spec: RunSpec) -> dict[str, Any]:
+    """What a reader of the numbers has to know of the model's config, code and weights.
+
+    Warns where it is not known how weights that are drawn anew were initialised.
+    """
+    remarks: dict[str, Any] = {
+        "equations": list(model.equations),
+        "unknown_config_keys": list(model.unknown_keys),
     }
+    if spec.randomize is not None:
+        from spectrakit.architectures.untrained import initial_record
+
+        remarks["initial"] = initial_record(model, spec.randomize)
+    return {name: said for name, said in remarks.items() if said}

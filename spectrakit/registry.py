@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from spectrakit.errors import UsageError
+from spectrakit.wording import did_you_mean
 
 T = TypeVar("T")
 
@@ -42,6 +43,21 @@ class Deferred(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Later:
+    """A function, or a class to be called, that is imported when it is first called.
+
+    place: where it is, as entry points say it: "package.module:name".
+    """
+
+    place: str
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401  (of any function)
+        """Call it."""
+        module, _, attribute = self.place.partition(":")
+        return getattr(import_module(module), attribute)(*arguments, **keywords)
+
+
+@dataclass(frozen=True)
 class Registered(Generic[T]):
     """Something a plugin provides, and which plugin that was."""
 
@@ -61,14 +77,13 @@ class Registry(Generic[T]):
     kind: str
     #: What a thing of this kind must have besides its `name`.
     requires: tuple[str, ...]
-    #: Of these it must have at least one; none are asked for where there are none.
-    one_of: tuple[str, ...] = ()
     things: dict[str, Registered[T]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> T:
         if name not in self.things:
-            message = f"there is no {self.kind} {name!r}; there are {', '.join(self.things)}"
-            raise UsageError(message, hint="spectrakit plugins list")
+            message = f"unknown {self.kind} {name!r}; one of: {', '.join(self.things)}"
+            hint = did_you_mean(name, self.things) or "spectrakit plugins list"
+            raise UsageError(message, hint=hint)
         return self.things[name].thing
 
     def check(self, thing: T | Deferred[T]) -> str:
@@ -77,10 +92,7 @@ class Registry(Generic[T]):
             return thing.name
         missing = [part for part in ("name", *self.requires) if not hasattr(thing, part)]
         if missing:
-            message = f"{thing!r} is no {self.kind}: it lacks {', '.join(missing)}"
-            raise TypeError(message)
-        if self.one_of and not any(hasattr(thing, part) for part in self.one_of):
-            message = f"{thing!r} is no {self.kind}: it has none of {', '.join(self.one_of)}"
+            message = f"{thing!r} is not a valid {self.kind}: it lacks {', '.join(missing)}"
             raise TypeError(message)
         name = thing.name  # type: ignore[attr-defined]
         if not isinstance(name, str) or not name:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit.errors import MalformedError, SpectrakitError, UsageError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 _FILE = "tokenizer.json"
 #: What a run's manifest says where nothing else was asked for.
 OWN_TOKENIZER = "the checkpoint's own"
-_ADVICE = "--tokenizer NAME (a Hub repository, a folder, a tokenizer.json, or bytes)"
-_ADVICE_IN_MEMORY = "tokenizer=... of from_model, or source=TokenOptions(tokens=Path('ids.npy'))"
 
 
 def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
@@ -157,7 +156,14 @@ def _library_errors(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # nothing more precise: its panics are no Exception
-        raise MalformedError(f"{what}: {error}", hint=_ADVICE) from error
+        raise MalformedError(f"{what}: {error}", hint=_advice()) from error
+
+
+def _advice(*, in_memory: bool = False) -> str:
+    if in_memory:
+        return "sk.from_model(module, tokenizer=...), or token ids: tokens='ids.npy'"
+    which = "(a Hub repository, a folder, a tokenizer.json, or bytes)"
+    return f"{given(tokenizer='NAME')} {which}"
 
 
 def _named(name: str, model: Model) -> Path:
@@ -168,11 +174,11 @@ def _named(name: str, model: Model) -> Path:
         return path
     if path.suffix == ".json" or path.is_absolute():
         message = f"there is no tokenizer {name}"
-        raise UsageError(message, hint=_ADVICE)
+        raise UsageError(message, hint=_advice())
     found = model.hub.fetch_file(name, _FILE)
     if found is None:
         message = f"the repository {name} has no {_FILE}"
-        raise UsageError(message, hint=_ADVICE)
+        raise UsageError(message, hint=_advice())
     return found
 
 
@@ -184,5 +190,4 @@ def _own(model: Model) -> Path:
     if checkpoint.tokenizer is not None:
         return _named(checkpoint.tokenizer, model)
     message = f"{checkpoint.model_id} comes without a {_FILE}"
-    in_memory = checkpoint.origin == "memory"
-    raise UsageError(message, hint=_ADVICE_IN_MEMORY if in_memory else _ADVICE)
+    raise UsageError(message, hint=_advice(in_memory=checkpoint.origin == "memory"))

@@ -5,7 +5,6 @@ Nothing is ever held but the text block being encoded and the batch being filled
 
 from __future__ import annotations
 
-import hashlib
 import io
 import lzma
 import sys
@@ -21,8 +20,9 @@ import numpy as np
 from spectrakit import catalog
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.framing import framing
-from spectrakit.tables.manifest import STANDARD_INPUT
+from spectrakit.token_options import STANDARD_INPUT, TokenOptions
 from spectrakit.tokenization import encoder
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
@@ -34,71 +34,6 @@ _BLOCK = 1 << 16
 _NPY = b"\x93NUMPY"
 
 Encode: TypeAlias = Callable[[str], Iterable[int]]
-
-
-@dataclass(frozen=True)
-class TokenOptions:
-    """What data mode reads, and how much of it.
-
-    text: a UTF-8 file, or "-" for standard input. tokens: a .npy file of token ids, (n,) for one
-    stream or (sequences, length). With neither, the bundled public-domain text.
-    tokenizer: a folder, a tokenizer.json, a Hub repository or "bytes"; None for the checkpoint's.
-    bos: begin every sequence and every prompt with the tokenizer's or config's BOS token, which
-    counts as one of its tokens. chat_template: read every sequence and every prompt as a message of
-    the user, in the tokenizer's chat template.
-    """
-
-    text: str | None = None
-    tokens: Path | None = None
-    tokenizer: str | None = None
-    batch_size: int = 4
-    seq_len: int = 512
-    max_tokens: int = 8192
-    bos: bool = False
-    chat_template: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises UsageError for a combination that means nothing."""
-        if self.text is not None and self.tokens is not None:
-            raise UsageError("give a text or a token file, not both")
-        if self.tokens is not None and self.chat_template:
-            raise UsageError("a chat template goes around a text, not around token ids")
-        for name in ("batch_size", "seq_len", "max_tokens"):
-            if getattr(self, name) < 1:
-                message = f"--{name.replace('_', '-')} must be at least 1"
-                raise UsageError(message)
-        if self.bos and self.seq_len < 2:
-            raise UsageError("a BOS token and another: --seq-len must be at least 2")
-
-    def sha256(self) -> str | None:
-        """Hash of the file that is read; None for standard input, the bundled text, no file."""
-        path = self.tokens if self.tokens is not None else Path(self.text or "-")
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def record(self) -> dict[str, object]:
-        """What of it belongs in a run's record, as JSON values."""
-        return {
-            "text": self.source,
-            "text_sha256": self.sha256(),
-            "tokenizer": self.tokenizer,
-            "batch_size": self.batch_size,
-            "seq_len": self.seq_len,
-            "max_tokens": self.max_tokens,
-            "bos": self.bos,
-            "chat_template": self.chat_template,
-        }
-
-    @property
-    def source(self) -> str:
-        """What is read, for the run's record."""
-        if self.tokens is not None:
-            return self.tokens.name
-        if self.text == "-":
-            return STANDARD_INPUT
-        return "bundled tiny-shakespeare" if self.text is None else Path(self.text).name
 
 
 @dataclass(frozen=True)
@@ -138,7 +73,7 @@ def check_source(options: TokenOptions, model: Model) -> None:
         framing(options, model)
     if options.tokens is not None:
         next(_token_rows(options), None)
-    elif options.text != "-" and next(text_blocks(options), None) is None:
+    elif options.text != STANDARD_INPUT and next(text_blocks(options), None) is None:
         raise _no_text(options)
 
 
@@ -157,7 +92,8 @@ def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
     if low < 0 or high >= vocabulary_size:
         bad = low if low < 0 else high
         message = f"token id {bad} is outside the model's vocabulary of {vocabulary_size}"
-        raise UsageError(message, hint="give the tokenizer the model was trained with: --tokenizer")
+        hint = f"{given(tokenizer='NAME')} of the one that the model was trained with"
+        raise UsageError(message, hint=hint)
     return TokenBatch(ids, valid)
 
 
@@ -196,7 +132,7 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
         raise
     except Exception as error:  # a bad header makes numpy raise whatever its parser meets
         message = f"{path} is not a .npy file of integers"
-        raise MalformedError(message, hint="--text FILE for a text") from error
+        raise MalformedError(message, hint=f"{given(text='FILE')} for a text") from error
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
         message = f"{path} holds {array.dtype} of shape {array.shape}"
         raise MalformedError(message, hint="integers of shape (n,) or (sequences, length)")
@@ -223,7 +159,7 @@ def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
 
 
 def _no_text(options: TokenOptions) -> UsageError:
-    return UsageError(f"{options.source} holds no text")
+    return UsageError(f"{options.called} holds no text")
 
 
 def text_blocks(options: TokenOptions) -> Iterator[str]:
@@ -232,12 +168,12 @@ def text_blocks(options: TokenOptions) -> Iterator[str]:
     Raises UsageError where it cannot be read, MalformedError where it is not UTF-8.
     """
     with _open_text(options.text) as file:
-        yield from _blocks(file, options.source)
+        yield from _blocks(file, options.called)
 
 
 @contextmanager
 def _open_text(text: str | None) -> Iterator[IO[str]]:
-    if text == "-":
+    if text == STANDARD_INPUT:
         yield io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="strict")
     elif text is None:
         yield io.StringIO(bundled_text())

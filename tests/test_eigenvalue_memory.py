@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.memory.options import MemoryOptions
 from spectrakit.eigenvalue_memory import eigenvalue_memory, s4_memory
 from spectrakit.errors import UsageError
 from spectrakit.tables import read_run

@@ -14,7 +14,7 @@ import spectrakit as sk
 from spectrakit.errors import OutputError, UnsupportedError, UsageError
 from spectrakit.extraction import extract, write_safetensors
 from spectrakit.progress import Silent
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.support.mamba_ssm_files import write_mamba_ssm
 
 FEW = TokenOptions(batch_size=2, seq_len=20, max_tokens=40)

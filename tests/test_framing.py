@@ -15,7 +15,8 @@ from spectrakit.errors import MalformedError, UsageError
 from spectrakit.framing import framing
 from spectrakit.tables import read_run
 from spectrakit.tokenization import tokenizer_sha256
-from spectrakit.tokens import TokenOptions, token_batches
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import token_batches
 from tests.conftest import CHECKPOINTS
 
 TEMPLATE = (
@@ -189,7 +190,7 @@ def test_a_bos_token_that_the_vocabulary_does_not_have(chat_folder):
 def test_options_that_mean_nothing():
     with pytest.raises(UsageError, match="around a text"):
         TokenOptions(tokens="t.npy", chat_template=True)
-    with pytest.raises(UsageError, match="--seq-len must be at least 2"):
+    with pytest.raises(UsageError, match="seq_len must be at least 2"):
         TokenOptions(bos=True, seq_len=1)
 
 
@@ -206,7 +207,7 @@ def test_a_run_says_so_and_has_a_folder_of_its_own(chat_folder, tmp_path, monkey
     runs = [read_run(path.parent) for path in tmp_path.glob("spectrakit-runs/**/run.json")]
     asked = {(run.manifest.options["bos"], run.manifest.options["chat_template"]) for run in runs}
     assert asked == {(False, False), (True, False), (False, True)}
-    from spectrakit.report.run_settings import other_settings
+    from spectrakit.comparison.run_settings import other_settings
 
     plain = next(run for run in runs if not run.manifest.options["bos"])
     bos = next(run for run in runs if run.manifest.options["bos"])

@@ -7,7 +7,7 @@ import pytest
 import spectrakit as sk
 from spectrakit import memory
 from spectrakit.errors import UsageError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 
 def test_what_loading_takes(tiny_mamba_folder):
@@ -19,7 +19,7 @@ def test_what_loading_takes(tiny_mamba_folder):
 
 
 @pytest.mark.parametrize(
-    ("free", "hint"), [(1.4, "--mode weights"), (1.6, "--dtype bfloat16 takes")]
+    ("free", "hint"), [(1.4, "mode='weights'"), (1.6, "dtype='bfloat16' takes")]
 )
 def test_too_large_a_model_is_refused_with_the_numbers(free, hint, tiny_mamba_folder, monkeypatch):
     with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
@@ -58,7 +58,7 @@ def test_hidden_states_that_do_not_fit_are_refused_with_the_numbers(batch, fits,
             return
         with pytest.raises(UsageError, match=r"at 4 depths take 0\.0 GB .* cpu has") as caught:
             sk.analyze(model, analyses="similarity", source=source)
-        assert "--batch-size" in caught.value.hint
+        assert "batch_size" in caught.value.hint
 
 
 def test_this_machine_is_known():

@@ -17,7 +17,8 @@ from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, U
 from spectrakit.extraction import extract
 from spectrakit.inspection import bad_tensors, inspect_model
 from spectrakit.progress import Silent
-from spectrakit.tokens import TokenOptions
+from spectrakit.spec import RunSpec
+from spectrakit.token_options import TokenOptions
 from tests.conftest import CHECKPOINTS
 from tests.support.live import left_as_it_was
 
@@ -123,7 +124,9 @@ def test_all_of_it_is_as_from_its_folder(name, ids):
         assert model.checkpoint.config.items() <= files.checkpoint.config.items()
         assert_observes(model, files)
         own, theirs = (
-            extract(opened, None, source=ids, mode="data", device="cpu", progress=Silent()).tensors
+            extract(
+                opened, None, RunSpec(model=name, mode="data", source=ids, device="cpu")
+            ).tensors
             for opened in (model, files)
         )
         assert own.keys() == theirs.keys()
@@ -392,7 +395,7 @@ def test_random_weights_are_those_of_a_copy(mamba, mode, ids):
     source = ids if mode == "data" else None
 
     def drawn(model):
-        run = sk.analyze(model, mode=mode, source=source, randomize="all", seed=3, device="cpu")
+        run = sk.analyze(model, mode=mode, source=source, randomize="all", seed=3)
         assert run.manifest.revision.startswith("random-all-3-")
         return run.table("spectrum_summary").drop_columns(["model_id", "revision"])
 
@@ -659,7 +662,7 @@ def test_a_tokenizer_is_given_and_never_guessed(mamba):
     for tokenizer in (str(folder), own, fast):
         with sk.from_model(mamba, tokenizer=tokenizer) as model:
             run = sk.analyze(model, source=source)
-            assert run.manifest.options["tokenizer_sha256"] is not None
+            assert run.manifest.contents["tokenizer"] is not None
         found = run.table("spectrum_summary")
         dropped = ["model_id", "revision"]
         assert found.drop_columns(dropped).equals(expected.drop_columns(dropped))
@@ -694,8 +697,10 @@ def test_it_runs_where_and_in_what_it_is(mamba, ids, caplog):
     assert run.manifest.dtype == "bfloat16"
     assert "is in bfloat16 and runs in it" in caplog.text
     assert sk.analyze(half, mode="data", source=ids, dtype="bfloat16").manifest.dtype == "bfloat16"
-    double = sk.analyze(sk.from_model(copy.deepcopy(mamba).double()), mode="data", source=ids)
-    assert double.manifest.dtype == "float64"
+    double = sk.from_model(copy.deepcopy(mamba).double())
+    assert len(observed(double)) == 3
+    with pytest.raises(UsageError, match="is in float64, and forward passes are in float32"):
+        sk.analyze(double, mode="data", source=ids)
 
 
 def test_a_module_on_the_meta_device_has_no_values(ids):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.support.mamba_ssm_files import write_mamba_ssm
 
 FEW = TokenOptions(batch_size=2, seq_len=64, max_tokens=200)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spectrakit.errors import UsageError
 from spectrakit.plain import path_part, plain
-from spectrakit.report.charts import spectrum_figure
+from spectrakit.analyses.spectrum.chart import spectrum_figure
 from spectrakit.report.figures import render
 from tests.report.synthetic import tiny
 from tests.report.test_charts import words

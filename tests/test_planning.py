@@ -17,7 +17,7 @@ from spectrakit.model import Model
 from spectrakit.planning import default_folder, mode_if_random, plan_layers
 from spectrakit.plugins import plugins
 from spectrakit.registry import PluginInfo
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def test_auto_takes_data_where_weights_have_no_spectrum_at_all(hybrid):
         assert [layer.index for layer in plan.analysed] == [0]
         with pytest.raises(UnsupportedError, match="alone determine no spectrum") as caught:
             plan_layers(model, "weights")
-        assert caught.value.hint == "--mode data"
+        assert caught.value.hint == "mode='data'"
         with pytest.raises(UnsupportedError, match="A needs tokens"):
             model.recurrence(0)
 
@@ -131,7 +131,7 @@ def test_no_hint_leads_to_a_mode_that_there_is_not(still):
     for mode in ("auto", "weights"):
         with pytest.raises(UsageError, match="no MLP") as caught:
             sk.analyze(still, mode=mode, randomize="mlps")
-        assert caught.value.hint == "--randomize mixers"
+        assert caught.value.hint == "randomize='mixers'"
     for mode in ("auto", "weights"):
         with pytest.raises(UsageError, match="hidden states, and .* cannot be run") as caught:
             sk.analyze(still, analyses=["spectrum", "probe", "similarity"], mode=mode)
@@ -144,10 +144,10 @@ def test_no_hint_leads_to_a_mode_that_there_is_not(still):
 def test_where_the_model_runs_hints_lead_to_data_mode():
     with pytest.raises(UsageError, match="no MLP") as caught:
         sk.analyze("tiny-mamba", mode="weights", randomize="mlps")
-    assert caught.value.hint == "--mode data"
+    assert caught.value.hint == "mode='data'"
     with pytest.raises(UsageError, match="reads no text") as caught:
         sk.analyze("tiny-mamba", mode="weights", source=TokenOptions())
-    assert caught.value.hint.startswith("--mode data")
+    assert caught.value.hint.startswith("mode='data'")
 
 
 def test_a_model_without_a_layer_that_can_be_read(hybrid):

@@ -63,18 +63,18 @@ def test_builtins_are_registered_through_the_hooks():
     assert {"transformers-mamba", "mamba-ssm"} < set(plugins.architectures.things)
     assert {"mamba", "softmax_attention"} < set(plugins.mixers.things)
     assert {"spectrum", "lyapunov", "kernel"} < set(plugins.analyses.things)
-    assert {"kv-retrieval", "multi-doc-qa"} == set(plugins.tasks.things)
+    assert {"kv-retrieval", "multi-doc-qa"} == set(plugins.prompt_sets.things)
     (host,) = plugins.plugins
     assert host.distribution == "spectrakit"
     assert set(host.hooks) == {
-        "register_architectures", "register_mixers", "register_analyses", "register_tasks",
+        "register_architectures", "register_mixers", "register_analyses", "register_prompt_sets",
     }  # fmt: skip
     assert all(hasattr(builtin, hook) for hook in host.hooks)
 
 
 def test_what_is_imported_later_is_what_its_name_says():
     plugins = Plugins([]).register()
-    for registry in (plugins.analyses, plugins.tasks):
+    for registry in (plugins.analyses, plugins.prompt_sets):
         for name, entry in registry.things.items():
             assert isinstance(entry.held, Deferred)
             assert registry.check(entry.thing) == name
@@ -134,10 +134,10 @@ BROKEN = {
             name = "no"
 
         @hookimpl
-        def register_tasks(register):
+        def register_prompt_sets(register):
             register(NoTask)
         """,
-        "is no task: it lacks prompts",
+        "is no prompt set: it lacks prompts",
     ),
     "no_name": (
         """
@@ -198,7 +198,7 @@ def test_a_plugin_cannot_print_into_the_data(plugin, capsys):
 
 
 HOOKS = (
-    "register_architectures", "register_mixers", "register_analyses", "register_tasks",
+    "register_architectures", "register_mixers", "register_analyses", "register_prompt_sets",
     "register_commands",
 )  # fmt: skip
 
@@ -339,7 +339,7 @@ def test_the_trace_says_who_is_asked_for_what(plugin, monkeypatch, capsys):
         "plugin builtin: register_architectures",
         "plugin builtin: register_mixers",
         "plugin builtin: register_analyses",
-        "plugin builtin: register_tasks",
+        "plugin builtin: register_prompt_sets",
         "plugin dist-good:good: register_mixers",
     ]
     assert said.out == ""
@@ -388,12 +388,12 @@ def test_an_error_belongs_to_the_plugin_it_came_through_last(plugin):
 
 
 def test_an_unknown_plugin_says_what_there_is(plugin):
-    with pytest.raises(UsageError, match="no plugin 'x'; there are spectrakit, dist-good"):
+    with pytest.raises(UsageError, match="unknown plugin 'x'; one of: spectrakit, dist-good"):
         Plugins([plugin("good", "")]).register().named("x")
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(UsageError, match="no analysis 'spectra'; there are spectrum"):
+    with pytest.raises(UsageError, match="unknown analysis 'spectra'; one of: spectrum"):
         Plugins([]).register().analyses["spectra"]
 
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spectrakit as sk
-from spectrakit.analyses.probe_options import ProbeOptions
+from spectrakit.analyses.probe.options import ProbeOptions
 from spectrakit.errors import UsageError
 from spectrakit.progress import Silent
 from spectrakit.prompts import PromptRunner, branchings
-from spectrakit.tasks import Prompt
-from spectrakit.tasks.kv_retrieval import KeyValueRetrieval
+from spectrakit.prompt_sets import Prompt
+from spectrakit.prompt_sets.kv_retrieval import KeyValueRetrieval
 
 
 def prompt(text, answer="!", others=()):
@@ -112,11 +112,11 @@ def test_a_model_without_a_head_makes_no_choices():
 
 
 def test_a_prompt_longer_than_the_model_can_take(llama):
-    task = KeyValueRetrieval(ProbeOptions(pairs=5, prompts=10), 0)
+    asked = KeyValueRetrieval(ProbeOptions(pairs=5, prompts=10), 0)
     with pytest.raises(
         UsageError, match=r"a prompt and its answer have \d+ tokens, .* 512 at m"
     ) as caught:
-        next(llama.last_states(task.prompts()))
+        next(llama.last_states(asked.prompts()))
     assert caught.value.hint == "shorter prompts"
 
 

@@ -12,7 +12,8 @@ import pytest
 import spectrakit as sk
 from spectrakit.errors import MalformedError
 from spectrakit.tokenization import encoder, encoder_with_ends
-from spectrakit.tokens import TokenOptions, token_batches
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import token_batches
 from tests.conftest import CHECKPOINTS
 
 TEXT = "To be, or not to be, that is the question. " * 5

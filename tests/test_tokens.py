@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import spectrakit as sk
 from spectrakit.errors import MalformedError, UsageError
-from spectrakit.tokens import TokenOptions, _blocks, bundled_text, token_batches
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import _blocks, bundled_text, token_batches
 from tests.conftest import CHECKPOINTS
 
 
@@ -187,13 +188,13 @@ def test_a_model_without_a_tokenizer_says_how_to_name_one(tmp_path, tiny_mamba_f
     with sk.open_checkpoint(str(tmp_path / "m")) as bare:
         with pytest.raises(UsageError, match="comes without a tokenizer.json") as caught:
             batches(bare)
-        assert "--tokenizer NAME" in caught.value.hint
+        assert "tokenizer=NAME" in caught.value.hint
 
 
 def test_options_that_mean_nothing():
     with pytest.raises(UsageError, match="not both"):
         TokenOptions(text="a", tokens="b")
-    with pytest.raises(UsageError, match="--seq-len must be at least 1"):
+    with pytest.raises(UsageError, match="seq_len must be at least 1"):
         TokenOptions(seq_len=0)
 
 

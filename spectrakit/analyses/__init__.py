@@ -1,1 +1,1 @@
-"""Analyses: one file per analysis, all with one streaming protocol."""
+"""Analyses: each a folder with what it computes, may be told, writes, and how that is shown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit.errors import AnalysisError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,5 +35,5 @@ def _check(vectors: str, where: str, norms: Tensor, valid: Tensor, before: int) 
     sequence, token = broken.nonzero()[0].tolist()
     kind = "NaN" if bool(norms[sequence, token].isnan()) else "Inf"
     message = f"{vectors} is {kind}{where}: sequence {before + sequence}, token {token}"
-    hint = "--dtype float32, or spectrakit inspect MODEL --check-values"
+    hint = f"{given(dtype='float32')}, or spectrakit inspect MODEL --check-values"
     raise AnalysisError(message, hint=hint)

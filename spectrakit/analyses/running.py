@@ -6,101 +6,90 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import UsageError
-from spectrakit.plugins import plugins
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.analyses.base import Analysis, InAll, InGauges, Request, Rerun
+    from spectrakit.analyses.base import Request, Rerun
+    from spectrakit.analyses.kind import AnalysisKind, Sight
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Gauge, Mode, Recurrence
     from spectrakit.prompts import PromptRunner
+    from spectrakit.registry import Registry
     from spectrakit.tables import Sink
 
 #: Asks for every analysis that says so by `in_all`, or says nothing.
 ALL = "all"
 
 
-def analysis_names(
-    asked: str | Iterable[str], *, forward: bool = True, recurrences: bool = True
-) -> tuple[str, ...]:
+def chosen_kinds(
+    registry: Registry[AnalysisKind],
+    asked: Iterable[str],
+    *,
+    forward: bool = True,
+    recurrences: bool = True,
+) -> tuple[AnalysisKind, ...]:
     """The analyses of these names, each once; "all" stands for all there are.
 
-    asked: names, or one that stands alone. forward: whether there is a forward pass; without one,
-    "all" leaves out what needs it. recurrences: whether any layer has one; without them, "all"
-    leaves out what looks at nothing else.
+    forward: whether there is a forward pass; without one, "all" leaves out what needs it.
+    recurrences: whether any layer has one; without them, "all" leaves out what looks at nothing
+    else.
 
     Raises UsageError for a name that there is not, and where there is none at all.
     """
-    registry = plugins().register().analyses
     names: list[str] = []
-    for name in [asked] if isinstance(asked, str) else asked:
+    for name in asked:
         if name == ALL:
-            of_all = (
-                each for each in registry.things if _is_of_all(registry[each], forward=forward)
-            )
-            names += [each for each in of_all if recurrences or needs_forward(registry[each])]
+            of_all = (each for each in registry.things if _is_of_all(registry[each], forward))
+            names += [each for each in of_all if recurrences or registry[each].needs_forward]
         else:
-            registry[name]  # raises where there is none
             names.append(name)
     if not names:
-        raise UsageError("there are no analyses to compute", hint="spectrakit plugins list")
-    return tuple(dict.fromkeys(names))
+        raise UsageError("there are no analyses to compute", hint=given(analyses="spectrum"))
+    return tuple(registry[name] for name in dict.fromkeys(names))
 
 
-def _is_of_all(analysis: type[Analysis], *, forward: bool) -> bool:
+def _is_of_all(kind: AnalysisKind, forward: bool) -> bool:
     """Whether "all" has it, with a forward pass or without."""
-    in_all: InAll = getattr(analysis, "in_all", "always")
-    if in_all == "always":
-        return forward or not needs_forward(analysis)
-    return in_all == "data mode" and forward
-
-
-def needs_forward(analysis: type[Analysis]) -> bool:
-    """Whether it looks at no recurrence, but at what weights alone do not determine."""
-    return not hasattr(analysis, "see")
-
-
-def any_needs_forward(names: Iterable[str]) -> bool:
-    """Whether one of these analyses does."""
-    registry = plugins().register().analyses
-    return any(needs_forward(registry[name]) for name in names)
-
-
-def reruns_the_model(name: str) -> bool:
-    """Whether the analysis of this name runs the model again, where there is one to run."""
-    return hasattr(plugins().register().analyses[name], "see_rerun")
+    if kind.in_all == "always":
+        return forward or not kind.needs_forward
+    return kind.in_all == "data mode" and forward
 
 
 class RunningAnalyses:
     """Shows every analysis what it looks at, and remembers how each layer was seen."""
 
-    def __init__(self, names: Sequence[str], sink: Sink, request: Request) -> None:
-        registry = plugins().register().analyses
-        self._analyses: list[Any] = [registry[name](sink, request) for name in names]
+    def __init__(self, kinds: Sequence[AnalysisKind], sink: Sink, request: Request) -> None:
+        #: Each analysis with its kind; which methods it has follows from what that `sees`.
+        self._analyses: list[tuple[AnalysisKind, Any]] = [
+            (kind, kind.start(sink, request)) for kind in kinds
+        ]
         #: Mode and usual gauge of each layer that was shown, by its index.
         self.seen: dict[int, tuple[Mode, str]] = {}
+
+    def _that_see(self, sight: Sight) -> list[Any]:
+        return [analysis for kind, analysis in self._analyses if sight in kind.sees]
 
     @property
     def wants_states(self) -> bool:
         """Whether any of them looks at hidden states."""
-        return any(hasattr(analysis, "see_states") for analysis in self._analyses)
+        return bool(self._that_see("states"))
 
     @property
     def holds_states(self) -> bool:
         """Whether any of them keeps the hidden states of a batch at all depths."""
-        return any(getattr(analysis, "holds_states", False) for analysis in self._analyses)
+        return any(kind.holds_states for kind, _ in self._analyses)
 
     @property
     def wants_text(self) -> bool:
         """Whether any of them looks at what the model makes of the text."""
-        kinds = ("see", "see_states", "see_rerun")
-        return any(hasattr(analysis, kind) for analysis in self._analyses for kind in kinds)
+        return any(kind.sees - {"prompts"} for kind, _ in self._analyses)
 
     @property
     def wants_prompts(self) -> bool:
         """Whether any of them has prompts of its own."""
-        return any(hasattr(analysis, "see_prompts") for analysis in self._analyses)
+        return bool(self._that_see("prompts"))
 
     def see(
         self,
@@ -115,50 +104,45 @@ class RunningAnalyses:
         usual = every[-1]
         own = recurrence if gauge is None else usual
         self.seen[layer.index] = (usual.mode, usual.gauge)
-        for analysis in self._analyses:
-            if hasattr(analysis, "see"):
-                asked: InGauges = getattr(analysis, "in_gauges", "own")
-                shown = {"own": [own], "usual": [usual], "every": every}[asked]
+        for kind, analysis in self._analyses:
+            if "recurrences" in kind.sees:
+                shown = {"own": [own], "usual": [usual], "every": every}[kind.in_gauges]
                 for each in shown:
                     analysis.see(layer, each, valid)
 
     def see_states(self, depth: int, states: Tensor, valid: Tensor) -> None:
         """The residual stream at one depth."""
-        for analysis in self._analyses:
-            if hasattr(analysis, "see_states"):
-                analysis.see_states(depth, states, valid)
+        for analysis in self._that_see("states"):
+            analysis.see_states(depth, states, valid)
 
     def end_batch(self, rerun: Rerun, valid: Tensor) -> None:
         """A batch has been shown; `rerun` runs it again for those who ask."""
-        for analysis in self._analyses:
-            if hasattr(analysis, "see_states"):
-                analysis.end_batch()
-        for analysis in self._analyses:
-            if hasattr(analysis, "see_rerun"):
-                analysis.see_rerun(rerun, valid)
+        for analysis in self._that_see("states"):
+            analysis.end_batch()
+        for analysis in self._that_see("reruns"):
+            analysis.see_rerun(rerun, valid)
 
     def check_prompts(self, runner: PromptRunner) -> None:
         """Let those that have prompts look at them, before the model is run on anything."""
-        for analysis in self._analyses:
+        for analysis in self._that_see("prompts"):
             if hasattr(analysis, "check_prompts"):
                 analysis.check_prompts(runner)
 
     def see_prompts(self, runner: PromptRunner) -> None:
         """Run the prompts of those that have some."""
-        for analysis in self._analyses:
-            if hasattr(analysis, "see_prompts"):
-                analysis.see_prompts(runner)
+        for analysis in self._that_see("prompts"):
+            analysis.see_prompts(runner)
 
     def warnings(self) -> list[str]:
         """What those that have some say of what they saw: statistics of too few tokens."""
         return [
             line
-            for analysis in self._analyses
+            for _, analysis in self._analyses
             if hasattr(analysis, "warnings")
             for line in analysis.warnings()
         ]
 
     def finish(self) -> None:
         """Let each write what had to wait."""
-        for analysis in self._analyses:
+        for _, analysis in self._analyses:
             analysis.finish()

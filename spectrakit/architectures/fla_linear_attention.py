@@ -15,6 +15,7 @@ from spectrakit.architectures.base import Layer, check_layer_count, config_value
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import Retention
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
@@ -73,7 +74,7 @@ class FlaLinearAttention:
     def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
         """Raises UnsupportedError: transformers does not have these models."""
         message = f"{checkpoint.model_id}: models of fla cannot be run here"
-        raise UnsupportedError(message, hint="--mode weights")
+        raise UnsupportedError(message, hint=given(mode="weights"))
 
 
 def _retention(checkpoint: TensorSource, index: int) -> Layer:

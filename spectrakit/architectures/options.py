@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spectrakit.errors import UsageError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured
 
 #: A value an option may have; `float` stands for any number, `int` for any whole one from 0.
 Choice: TypeAlias = "str | bool | type[float] | type[int] | None"
+
+_PLACEHOLDERS: dict[type, str] = {float: "NUMBER", int: "LENGTH"}
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Option:
         if any(_fits(value, choice) for choice in self.choices):
             return value
         message = f"the config of {source.model_id} says {self.key} = {value!r}"
-        raise UsageError(message, hint=f"{self.key} is {self._described()}: {self.example}")
+        hint = f"{self.key} is {self._described()}: {example_config([self])}"
+        raise UsageError(message, hint=hint)
 
     @property
-    def example(self) -> str:
-        """How the usual value is given on the command line."""
-        return f"--config {self.key}={_spelt(self.choices[0])}"
+    def example(self) -> object:
+        """Its usual value, or a word for one."""
+        usual = self.choices[0]
+        return _PLACEHOLDERS[usual] if isinstance(usual, type) else usual
 
     def __str__(self) -> str:
         return f"{self.key} ({self._described()})"
@@ -45,6 +50,11 @@ class Option:
     def _described(self) -> str:
         *most, last = (_spelt(choice) for choice in self.choices)
         return f"{', '.join(most)} or {last}" if most else last
+
+
+def example_config(options: Sequence[Option]) -> str:
+    """How `options` are given, at their usual values."""
+    return given(config={option.key: option.example for option in options})
 
 
 LONGEST = Option("l_max", (int,))
@@ -63,7 +73,7 @@ def require(source: Configured, options: Sequence[Option]) -> None:
         message = (
             f"the weights of {source.model_id} do not show {', '.join(str(o) for o in missing)}"
         )
-        hint = f"{' '.join(o.example for o in missing)}, with the values it was trained with"
+        hint = f"{example_config(missing)}, with the values it was trained with"
         raise UsageError(message, hint=hint)
 
 
@@ -77,5 +87,5 @@ def _fits(value: object, choice: Choice) -> bool:
 
 def _spelt(choice: Choice) -> str:
     if isinstance(choice, type):
-        return "NUMBER" if choice is float else "LENGTH"
+        return _PLACEHOLDERS[choice]
     return choice if isinstance(choice, str) else json.dumps(choice)

@@ -36,6 +36,7 @@ from spectrakit.dynamics.eigenvalue_sets import EIGENVALUE_SETS
 from spectrakit.dynamics.legs import legs_modes
 from spectrakit.errors import UsageError
 from spectrakit.mixers import DSS, LRU, S4, S4D, S5
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +100,7 @@ def _(mixer: S4D, place: Place) -> PublishedInitial:
     init = _init_of(place.config, names, usual) if "B" in stored.stored_shapes else usual
     if init == "diag" and stored.systems % 2:
         message = f"{stored.systems} systems of {place.config.model_id} do not make two halves"
-        raise UsageError(message, hint="--config init=diag-lin")
+        raise UsageError(message, hint=given(config={"init": "diag-lin"}))
 
     def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:
         key = None
@@ -233,7 +234,7 @@ def _blocks(mixer: S5, config: Configured) -> int:
     blocks: int = config_value(config, "blocks", int, usual)
     if blocks < 1 or mixer.stored_states % blocks:
         message = f"{config.model_id}: {mixer.stored_states} states do not make {blocks} blocks"
-        raise UsageError(message, hint="--config blocks=1")
+        raise UsageError(message, hint=given(config={"blocks": 1}))
     return blocks
 
 
@@ -253,7 +254,7 @@ def _(mixer: LRU, place: Place) -> PublishedInitial:
     )
     if not (0 <= low <= high <= 1 and low < 1 and phase > 0):
         message = f"{place.config.model_id}: a ring from {low} to {high} is no initial value"
-        raise UsageError(message, hint="--config r_min=0.9 --config r_max=0.999")
+        raise UsageError(message, hint=given(config={"r_min": 0.9, "r_max": 0.999}))
 
     def draw(draws: Mapping[str, Draw]) -> Mapping[str, Tensor]:
         tiny = torch.finfo(torch.float32).tiny

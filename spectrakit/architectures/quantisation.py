@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from spectrakit.errors import UnsupportedError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.checkpoints import TensorSource
@@ -42,5 +43,6 @@ def check_runnable(checkpoint: TensorSource) -> None:
         message = (
             f"{checkpoint.model_id} is quantised ({found}); its forward pass cannot be run here"
         )
-        hint = "analyse the checkpoint before quantisation, or what --mode weights can read of it"
+        weights = given(mode="weights")
+        hint = f"analyse the checkpoint before quantisation, or what {weights} can read of it"
         raise UnsupportedError(message, hint=hint)

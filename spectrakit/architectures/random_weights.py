@@ -28,7 +28,8 @@ from spectrakit.architectures.transformers_model import TransformersModel, quiet
 from spectrakit.architectures.untrained import drawn_by_role, initial_of
 from spectrakit.architectures.written_out import WrittenOutModel
 from spectrakit.errors import UnsupportedError, UsageError
-from spectrakit.planning import Randomized
+from spectrakit.settings import Randomized
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import torch
@@ -50,15 +51,15 @@ def randomize(
     parameters, UnsupportedError where nobody says how the model's weights were initialised.
     """
     if what not in get_args(Randomized):
-        message = f"{what!r} is no set of weights to randomize"
-        raise UsageError(message, hint=" or ".join(get_args(Randomized)))
+        message = f"unknown {named('randomize')} {what!r}"
+        raise UsageError(message, hint=f"one of: {', '.join(get_args(Randomized))}")
     if isinstance(model, TransformersModel):
         _from_a_second_model(model, layers, what, seed)
     elif isinstance(model, WrittenOutModel):
         _from_its_architecture(model, layers, what, seed)
     else:
         message = f"{type(model).__name__} does not say how its weights were initialised"
-        raise UnsupportedError(message, hint="leave --randomize out")
+        raise UnsupportedError(message, hint=f"leave {named('randomize')} out")
 
 
 def _from_a_second_model(
@@ -123,7 +124,7 @@ def _from_its_architecture(
             f"{type(model).__name__} is run by its equations, which do not say how its weights "
             "were initialised"
         )
-        raise UnsupportedError(message, hint="leave --randomize out")
+        raise UnsupportedError(message, hint=f"leave {named('randomize')} out")
     weights = model.weights
     chosen = _chosen(
         what,
@@ -159,7 +160,7 @@ def _chosen(
     chosen = mixers if what == "mixers" else others
     if not chosen:
         message = f"the model has no {what}: there is nothing to randomize"
-        raise UsageError(message, hint="--randomize all")
+        raise UsageError(message, hint=given(randomize="all"))
     return chosen
 
 

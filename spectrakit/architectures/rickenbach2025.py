@@ -7,7 +7,7 @@ Its code departs from the mathematics of its paper, and from what the model does
     q, k      the layer's projections of the *output* of its block, without the block's norm, and
               without convolutions, norms of q and k, or rotary embeddings
     Mamba-2   Delta_t = softplus(W_dt x_t + bias) of that same output x
-    S4        channel 1 alone (see `spectrakit.analyses.rickenbach2025`)
+    S4        channel 1 alone (see `spectrakit.analyses.rickenbach2025.analysis`)
 
 B batch, T tokens, H heads, G groups of keys, K key width.
 """
@@ -29,6 +29,7 @@ from spectrakit.mixers import Mamba2, Observation
 from spectrakit.mixers.attention_scores import Scores
 from spectrakit.mixers.log_normaliser import attend
 from spectrakit.mixers.softmax_attention import SoftmaxAttention
+from spectrakit.wording import given, named
 
 #: The label that keeps these numbers apart from the exact ones in tables of both.
 _GAUGE: Gauge = "rickenbach2025"
@@ -49,14 +50,15 @@ def as_released(model: RunnableModel) -> TransformersModel:
     Raises UnsupportedError where it has layers that the paper does not analyse.
     """
     if not isinstance(model, TransformersModel):
-        raise UnsupportedError("--compat rickenbach2025 needs a model of transformers")
+        message = f"{given(compat='rickenbach2025')} needs a model of transformers"
+        raise UnsupportedError(message, hint=f"leave {named('compat')} out")
     layers: list[Layer] = []
     taps = {}
     for layer in model.layers:
         block = block_of(layer.path)
         if block == layer.path or block in (other.path for other in layers):
             message = f"layer {layer.index} ({layer.path}) does not have a block of its own"
-            raise UnsupportedError(message, hint="leave --compat out")
+            raise UnsupportedError(message, hint=f"leave {named('compat')} out")
         layers.append(replace(layer, path=block))
         inside = layer.path.removeprefix(f"{block}.")
         taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), inside))
@@ -69,7 +71,7 @@ def _reader(layer: Layer) -> Callable[[str, Mixer, Seen], Observation]:
     if isinstance(layer.mixer, Mamba2) and layer.path.endswith(".mixer"):
         return read_mamba2
     message = f"arXiv 2510.09379 analyses no {layer.kind} layer (layer {layer.index})"
-    raise UnsupportedError(message, hint="leave --compat out")
+    raise UnsupportedError(message, hint=f"leave {named('compat')} out")
 
 
 def read_attention(inside: str, mixer: Mixer, seen: Seen) -> Observation:
@@ -122,7 +124,8 @@ def projected(attention: nn.Module, hidden: Tensor, heads: int) -> tuple[Tensor,
     # A projection with more in it than queries (a gate) is not of the heads' width.
     width = getattr(module, "head_dim", getattr(module, "head_size", None))
     if query is None or key is None or query.shape[-1] != heads * (width or 0):
-        message = f"the projections of {type(attention).__name__} are not known to --compat"
-        raise UnsupportedError(message, hint="leave --compat out")
+        kind, compat = type(attention).__name__, named("compat")
+        message = f"the projections of {kind} are not known to {compat}"
+        raise UnsupportedError(message, hint=f"leave {named('compat')} out")
     query, key = (x.unflatten(-1, (-1, width)).transpose(1, 2) for x in (query, key))
     return query, key

@@ -19,6 +19,7 @@ from spectrakit.architectures.config_keys import ConfigKeys
 from spectrakit.architectures.equations import Departure
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import RWKV4, RWKV5, RWKV6, RWKV7
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
@@ -65,7 +66,8 @@ class RWKVFiles:
         message = (
             f"{checkpoint.model_id} is a state dict of the RWKV project and cannot be run here"
         )
-        raise UnsupportedError(message, hint="--mode weights; the plugin spectrakit-rwkv runs it")
+        hint = f"{given(mode='weights')}; the plugin spectrakit-rwkv runs it"
+        raise UnsupportedError(message, hint=hint)
 
 
 def _path(index: int) -> str:

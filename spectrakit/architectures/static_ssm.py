@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from spectrakit.architectures.base import Layer, check_parameters
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
@@ -113,7 +114,7 @@ class StaticSSM(ABC):
             f"{checkpoint.model_id} is a bare state dict, and what lies between its layers is not "
             "known; A is the same for every token, so tokens would not change its spectrum"
         )
-        raise UnsupportedError(message, hint="--mode weights")
+        raise UnsupportedError(message, hint=given(mode="weights"))
 
 
 def sizes(entry: TensorEntry, axes: int) -> tuple[int, ...]:

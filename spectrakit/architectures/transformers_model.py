@@ -12,6 +12,7 @@ from spectrakit.architectures.layer_watch import LayerWatch
 from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.residual_stream import stream_watched
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ class TransformersModel:
                 if self.model.dtype == torch.float32 or isinstance(error, torch.OutOfMemoryError):
                     raise
                 message = f"the forward pass fails in {self.model.dtype}: {error}".splitlines()[0]
-                raise UsageError(message, hint="--dtype float32") from error
+                raise UsageError(message, hint=given(dtype="float32")) from error
 
     def _body(self, tokens: Tensor, mask: Tensor | None) -> Any:  # noqa: ANN401
         body: Any = self.body
@@ -190,7 +191,7 @@ class TransformersModel:
                     f"the model takes {positions:,} tokens at most ({key}), "
                     f"and the sequences have {tokens:,}"
                 )
-                raise UsageError(message, hint=f"--seq-len {positions}")
+                raise UsageError(message, hint=given(seq_len=positions))
 
 
 def _is_rotary(module: nn.Module) -> bool:

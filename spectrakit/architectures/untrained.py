@@ -15,6 +15,7 @@ import spectrakit.architectures.published_initial_static  # noqa: F401  (registe
 from spectrakit.architectures.initial_weights import Draw
 from spectrakit.architectures.published_initial import Place, PublishedInitial, published_initial
 from spectrakit.errors import UnsupportedError
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured, Layer
     from spectrakit.architectures.initial_weights import Initial
     from spectrakit.model import Model
-    from spectrakit.planning import Randomized
+    from spectrakit.settings import Randomized
 
 logger = logging.getLogger("spectrakit")
 
@@ -72,7 +73,7 @@ class Untrained:
         initial = initial_of(layer, self._model.layers, config_of(self._model))
         if initial is None:
             message = f"layer {layer.index} ({layer.kind}): how it was initialised is not known"
-            hint = "--mode data" if layer.runs else "leave --randomize out"
+            hint = given(mode="data") if layer.runs else f"leave {named('randomize')} out"
             raise UnsupportedError(message, hint=hint)
         present = {role: name for role, name in layer.parameters.items() if name in entries}
         shapes = {role: entries[name].shape for role, name in present.items()}

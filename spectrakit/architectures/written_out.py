@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.transformers_model import quiet_transformers
 from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import torch
@@ -186,7 +187,7 @@ def read_written_out(
     unread = [layer for layer in layers if layer.mixer is None]
     if unread:
         message = f"{checkpoint.model_id}: layer {unread[0].index}: {unread[0].reason}"
-        raise UnsupportedError(message, hint="--mode weights")
+        raise UnsupportedError(message, hint=given(mode="weights"))
     local = checkpoint.localize()
     _check(local, layers, around, unused)
     narrow = getattr(torch, dtype)

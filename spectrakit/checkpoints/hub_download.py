@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.hub_http import HubHttp, refusal
 from spectrakit.errors import NetworkError, OutputError, SpectrakitError
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.progress import Progress, Task
@@ -61,7 +62,7 @@ def _told(error: Exception, http: HubHttp, wanted: Wanted) -> SpectrakitError:
     if isinstance(error, OSError) and error.errno in _CANNOT_WRITE:
         return OutputError(
             f"cannot write {wanted.name} into the cache: {error.strerror}",
-            hint="--cache-dir with a folder on another disk",
+            hint=f"{named('cache_dir')} with a folder on another disk",
         )
     reason = type(error.__cause__ or error).__name__
     return NetworkError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from spectrakit.errors import NetworkError, SpectrakitError, UsageError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -166,7 +167,7 @@ class HubHttp:
         if last.unreachable:
             return UnreachableError(
                 f"{what}: cannot reach {self.endpoint} ({last})",
-                hint="check the connection, or use a cached model with --offline",
+                hint=f"check the connection, or use a cached model with {given(offline=True)}",
             )
         times = "once" if tried == 1 else f"{tried} times"
         return NetworkError(

@@ -11,6 +11,7 @@ from spectrakit.checkpoints.byte_sources import Traffic
 from spectrakit.checkpoints.hub_cache import CachedRepo, Snapshot, cache_root, is_offline, is_sha
 from spectrakit.checkpoints.shards import MissingShardError, NoWeightsError, weight_files
 from spectrakit.errors import NetworkError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ def fetch_file(
         if in_cache is None:
             raise NetworkError(
                 f"{filename} of {repo_id} is not in the cache, and the network is not to be used",
-                hint=f"once, without --offline: hf download {repo_id} {filename}",
+                hint=f"once, without {given(offline=True)}: hf download {repo_id} {filename}",
             )
         return in_cache
     from spectrakit.checkpoints.hub_http import UnreachableError
@@ -177,6 +178,6 @@ def _missing(snapshot: Snapshot) -> str | None:
 def _offline_miss(what: str, repo_id: str) -> NetworkError:
     return NetworkError(
         f"{what}, and the network is not to be used (offline)",
-        hint="once, without --offline and HF_HUB_OFFLINE:"
+        hint=f"once, without {given(offline=True)} and HF_HUB_OFFLINE:"
         f" spectrakit analyze {repo_id} --full-download",
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spectrakit.checkpoints.byte_sources import Advance, Span
 from spectrakit.checkpoints.hub_http import HubHttp, Transient, refusal
 from spectrakit.errors import NetworkError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,7 +129,7 @@ class RemoteFile:
             raise NetworkError(
                 f"{self.name}: the server ignores byte ranges, and would send all"
                 f" {self.size:,} bytes",
-                hint="--full-download",
+                hint=given(full_download=True),
             )
         if status == 206 and response.headers.get("content-encoding", "identity") != "identity":
             raise NetworkError(f"{self.name}: the server compresses ranges")

@@ -6,156 +6,84 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_json, tell, terminal_progress
+from spectrakit.cli.declared import Chosen  # noqa: TC001  (read at run time)
 from spectrakit.cli.run_output import run_document, show_run
-from spectrakit.planning import AskedMode
+from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
-    from spectrakit.dynamics import Domain
+    from spectrakit.options import Setting
+    from spectrakit.spec import RunSpec
+    from spectrakit.tables import Manifest
+
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Settings from a TOML or JSON file, or from the run.json of a run, which is done "
+        "again; options given beside it win.",
+        show_default=False,
+    ),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A Hub repository, a folder, a weight file, or a name from the catalog; may be left "
+        "out where --spec names it.",
+        show_default=False,
+    ),
+]
 
 
 def analyze(
-    context: typer.Context,
-    model: options.ModelName,
-    mode: Annotated[
-        AskedMode,
-        typer.Option(help="weights reads a few MB; data runs the model; auto chooses."),
-    ] = "auto",
-    analyses: Annotated[
-        str,
-        typer.Option(
-            help="Analyses to run, by name, separated by commas; or all, which leaves out those "
-            "that run the model again (empirical_memory, perturbation) or ask it prompts (probe), "
-            "and rickenbach2025, which --compat adds. Name them beside it: all,probe."
-        ),
-    ] = "spectrum",
-    domain: Annotated[
-        Literal["discrete", "continuous", "both"],
-        typer.Option(help="Eigenvalues of the discretised A, of the continuous A, or both."),
-    ] = "discrete",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Run folder.", show_default="spectrakit-runs/MODEL/SHA/MODE"),
-    ] = None,
-    overwrite: options.Overwrite = False,
-    figures: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
-    json: options.JsonOutput = False,
-    text: options.Text = None,
-    tokens: options.Tokens = None,
-    tokenizer: options.Tokenizer = None,
-    bos: options.Bos = False,
-    chat_template: options.ChatTemplate = False,
-    batch_size: options.BatchSize = 4,
-    seq_len: options.SeqLens = "512",
-    max_tokens: options.MaxTokens = 8192,
-    device: options.Device = "auto",
-    dtype: options.ForwardDtype = "float32",
-    gauge: options.StateGauge = None,
-    compat: options.ReleasedAnalysis = None,
-    randomize: options.Randomize = None,
-    seed: options.Seed = 0,
-    horizon: options.Horizon = 1 << 16,
-    past: options.MemoryPast = "infinite",
-    all_curves: options.AllCurves = False,
-    estimators: options.Estimators = None,
-    similarity_memory: options.SimilarityMemory = 1024,
-    without_first: options.WithoutFirst = False,
-    massive_tokens: options.MassiveTokens = 20.0,
-    massive_coordinates: options.MassiveCoordinates = 20.0,
-    rank_tokens: options.RankTokens = 128,
-    drive: options.Driven = "model",
-    task: options.Task = "kv-retrieval",
-    task_file: options.TaskFile = None,
-    prompts: options.Prompts = 200,
-    pairs: options.Pairs = None,
+    context: typer.Context,  # noqa: ARG001  (what was given is read from it)
+    model: ModelName = None,
+    spec: SpecFile = None,
+    *,
+    settings: Chosen,
+    output: Chosen,
     config: options.Config = None,
-    revision: options.Revision = None,
-    cache_dir: options.CacheDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
-    full_download: options.FullDownload = False,
+    access: Chosen,
 ) -> None:
     """Compute spectra, memory or representations of a model; write them as Parquet, with pictures.
 
     Examples: spectrakit analyze state-spaces/mamba-130m; spectrakit analyze ./model --text book.txt
     """
     from spectrakit import pipeline
-    from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
-    from spectrakit.analyses.massive_options import MassiveOptions
-    from spectrakit.analyses.memory_options import MemoryOptions
-    from spectrakit.analyses.probe_options import ProbeOptions
-    from spectrakit.analyses.propagation_options import PropagationOptions
-    from spectrakit.analyses.running import analysis_names
-    from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.planning import (
-        default_folder,
-        may_run,
-        mode_if_random,
-        shows_states_alone,
-    )
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.output import Destination
+    from spectrakit.planning import check_named
+    from spectrakit.report.drawing import draw_charts
 
-    lengths = options.lengths(seq_len)
-    asked = TokenOptions(
-        text, tokens, tokenizer, batch_size, lengths[0], max_tokens, bos, chat_template
-    )
-    domains: tuple[Domain, ...]
-    domains = ("discrete", "continuous") if domain == "both" else (domain,)
-    words = [name.strip() for name in analyses.split(",")]
+    specs, repeats = _specs(model, spec, settings, options.config_values(config))
+    shown = options.Output(**output.values)
     # Words that mean nothing are refused before a model is opened, which may be far away.
-    options.check_analyses(context, analysis_names(words, forward=mode != "weights"))
-    similarity = SimilarityOptions(
-        memory_bytes=similarity_memory << 20, without_first=without_first
+    check_named(specs[0])
+    first = specs[0]
+    to = Destination(
+        root=options.RUNS,
+        overwrite=shown.overwrite,
+        draw=draw_charts if shown.figures else None,
+        command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
-    massive = MassiveOptions(massive_tokens, massive_coordinates)
-    if estimators is not None:
-        chosen: Any = tuple(name.strip() for name in estimators.split(","))
-        similarity = replace(similarity, estimators=chosen)  # which checks the names
-    with options.open_model(
-        model, revision, cache_dir, token, offline, config, full_download
-    ) as opened:
-        mode = mode_if_random(opened, mode, randomize)
-        names = analysis_names(
-            words, forward=may_run(opened, mode), recurrences=not shows_states_alone(opened)
-        )
-        options.check_analyses(context, names)
-        source = options.token_source(context, opened, mode, asked, names)
-        folder = out or default_folder(opened, source, _settings(context))
+    with options.open_model(first.model, first.revision, first.config, access) as opened:
         runs = [
             pipeline.analyze(
                 opened,
-                analyses=names,
-                mode=mode,
-                domains=domains,
-                source=None if source is None else replace(source, seq_len=length),
-                device=device,
-                dtype=dtype,
-                gauge=gauge,
-                compat=compat,
-                seed=seed,
-                randomize=randomize,
-                memory=MemoryOptions(horizon, past=past, curves=all_curves),
-                similarity=similarity,
-                propagation=PropagationOptions(rank_tokens),
-                massive=massive,
-                empirical_memory=EmpiricalMemoryOptions(drive),
-                probe=ProbeOptions(task, task_file, prompts, pairs),
-                out=folder if len(lengths) == 1 else folder / f"seq-{length}",
-                # The folder chosen here has only runs that were asked for alike.
-                overwrite=overwrite or out is None,
-                figures=figures,
-                command=shlex.join(["spectrakit", *sys.argv[1:]]),
+                each,
+                replace(to, out=_folder(shown.out, each, several=len(specs) > 1)),
+                repeats=repeats,
                 progress=terminal_progress(),
             )
-            for length in lengths
+            for each in specs
         ]
         moved = opened.checkpoint.bytes_read
-    if json:
+    if shown.json:
         documents = [run_document(run) for run in runs]
         print_json(documents[0] if len(runs) == 1 else {"runs": documents})
         return
@@ -166,13 +94,45 @@ def analyze(
         tell(f"side by side: spectrakit compare {folders}")
 
 
-#: Options that say where things are and how they are shown, not what is computed.
-_NOT_SETTINGS = frozenset(
-    {"model", "mode", "out", "overwrite", "figures", "json", "device", "revision", "cache_dir",
-     "token", "offline", "full_download"}
-)  # fmt: skip
+def _specs(
+    model: str | None, file: Path | None, settings: Chosen, config: dict[str, object]
+) -> tuple[list[RunSpec], Manifest | None]:
+    """A spec for each length of sequences, and the run that they repeat."""
+    from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
+
+    record, repeats = ({}, None) if file is None else read_spec_file(file)
+    if model is not None:
+        # A model of the file's own is no other's commit.
+        record = {**record, "model": model, "revision": None}
+    elif file is None:
+        raise UsageError("no model is named", hint="spectrakit analyze MODEL, or --spec FILE")
+    spec = spec_from(record, "the command line" if file is None else file.name)
+    if config:
+        spec = replace(spec, config={**spec.config, **config})
+    given = dict(settings.given)
+    if "seq_len" not in given:
+        return [with_keywords(spec, given)], repeats
+    lengths = options.lengths(given.pop("seq_len"))
+    return [with_keywords(spec, given | {"seq_len": length}) for length in lengths], repeats
 
 
-def _settings(context: typer.Context) -> dict[str, str]:
-    """What the user asked for otherwise than by default, and can tell two runs apart."""
-    return {n: str(v) for n, v in options.given(context).items() if n not in _NOT_SETTINGS}
+def _folder(out: Path | None, spec: RunSpec, *, several: bool) -> Path | None:
+    """The folder that the user names; of several runs, one inside it for each."""
+    return out / f"seq-{spec.source.seq_len}" if out is not None and several else out
+
+
+def settings_of_runs() -> list[Setting]:
+    """Every setting of a run, as options of `analyze`: of all analyses, those of plugins too."""
+    from spectrakit.spec_files import all_settings
+
+    return [_as_option(setting) for _, setting in all_settings().values()]
+
+
+def _as_option(setting: Setting) -> Setting:
+    if setting.keyword != "seq_len":
+        return setting
+    rule = replace(
+        setting.rule,
+        help="Tokens of a sequence; several, as 256,1024,4096, make a run of each.",
+    )
+    return replace(setting, type=str, default=str(setting.default), rule=rule)

@@ -7,15 +7,20 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from spectrakit import __version__
-from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, plugins
+from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, options, plugins
 from spectrakit.cli.console import show_notes, tell
+from spectrakit.cli.declared import some, with_settings
 from spectrakit.errors import SpectrakitError
+from spectrakit.options import settings
+from spectrakit.spec import RunSpec
+from spectrakit.wording import speaking_flags
 
 _INTERRUPTED, _TERMINATED = 130, 143
 #: typer's own ways out of a command: leaving, and every class that a bad parameter belongs to.
@@ -32,7 +37,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer's own types are private)
         try:
-            result = super().invoke(ctx)
+            with speaking_flags():
+                result = super().invoke(ctx)
             sys.stdout.flush()  # a reader who has left is noticed here
             return result
         except _WAYS_OUT:
@@ -88,7 +94,7 @@ def build_app() -> typer.Typer:
     )
 
     @app.callback()
-    def options(
+    def spectrakit(
         version: Annotated[  # noqa: ARG001  (its callback does the work)
             bool,
             typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
@@ -96,11 +102,8 @@ def build_app() -> typer.Typer:
     ) -> None:
         show_notes()
 
-    app.command("analyze")(analyze.analyze)
-    app.command("inspect")(inspect.inspect)
-    app.command("extract")(extract.extract)
-    app.command("compare")(compare.compare)
-    app.command("memory")(memory.memory)
+    for command in _commands():
+        app.command(command.__name__)(command)
     app.add_typer(catalog.app, name="catalog")
     app.add_typer(plugins.app, name="plugins")
 
@@ -108,6 +111,32 @@ def build_app() -> typer.Typer:
 
     all_plugins().add_commands(app)
     return app
+
+
+def _commands() -> Iterator[Callable[..., None]]:
+    """spectrakit's own, with the options that settings declare."""
+    access, output = options.ACCESS, options.OUTPUT
+    own = some(access, "cache_dir", "token", "offline")
+    yield with_settings(
+        analyze.analyze, settings=analyze.settings_of_runs(), output=output, access=access
+    )
+    revision = some(settings(RunSpec), "revision")
+    yield with_settings(inspect.inspect, revision=revision, access=own)
+    yield with_settings(
+        extract.extract,
+        settings=extract.settings_of_extraction(),
+        output=extract.output_of_extraction(),
+        access=own,
+    )
+    yield with_settings(
+        compare.compare,
+        settings=compare.settings_of_comparison(),
+        output=compare.output_of_comparison(),
+        access=own,
+    )
+    yield with_settings(
+        memory.memory, settings=memory.settings_of_memory(), output=memory.output_of_memory()
+    )
 
 
 def _terminated(*_: object) -> None:

@@ -13,10 +13,13 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.declared import Chosen, called, some
 from spectrakit.errors import UsageError
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
-    from spectrakit.tables import Run, Sink
+    from spectrakit.options import Setting
+    from spectrakit.tables import Run
 
 Runs = Annotated[
     list[Path],
@@ -29,13 +32,8 @@ Runs = Annotated[
 
 
 def compare(
-    context: typer.Context,
+    context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     runs: Runs,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the comparison.", show_default="spectrakit-runs/compare-HASH"),
-    ] = None,
-    overwrite: options.Overwrite = False,
     similarity: Annotated[
         bool,
         typer.Option(
@@ -44,68 +42,45 @@ def compare(
             "others) at the tokens that end at the same character.",
         ),
     ] = False,
-    text: options.Text = None,
-    tokenizer: options.Tokenizer = None,
-    bos: options.Bos = False,
-    batch_size: options.BatchSize = 4,
-    seq_len: options.SeqLen = 512,
-    max_tokens: options.MaxTokens = 8192,
-    device: options.Device = "auto",
-    dtype: options.ForwardDtype = "float32",
-    seed: options.Seed = 0,
-    figures: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
-    json: options.JsonOutput = False,
-    cache_dir: options.CacheDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
+    *,
+    settings: Chosen,
+    output: Chosen,
+    access: Chosen,
 ) -> None:
     """Show how runs differ from the first: distances of their spectra, differences of summaries.
 
     Example: spectrakit compare spectrakit-runs/trained spectrakit-runs/random
     """
-    from spectrakit.analyses.similarity_options import SimilarityOptions
-    from spectrakit.comparison import write_comparison
+    from spectrakit.comparison import compare as compare_runs
+    from spectrakit.comparison.run_settings import other_settings
+    from spectrakit.comparison.view import comparison_report
     from spectrakit.model import HubAccess
-    from spectrakit.report.comparison import comparison_report
-    from spectrakit.report.run_settings import other_settings
+    from spectrakit.report.drawing import draw_comparison
+    from spectrakit.spec import RunSpec
+    from spectrakit.spec_files import with_keywords
     from spectrakit.tables import read_run
-    from spectrakit.tokens import TokenOptions
 
     if not similarity:
-        _only_for_similarity(context)
+        _only_for_similarity(settings, access)
+    shown = options.Output(**output.values)
     opened = [read_run(folder) for folder in runs]
-    source = TokenOptions(text, None, tokenizer, batch_size, seq_len, max_tokens, bos)
-    settings: dict[str, object] | None = None
+    spec = with_keywords(RunSpec(model="", mode="data"), settings.given)
+    alike = None
     if similarity:
-        settings = source.record() | {"dtype": dtype, "seed": seed}
+        from spectrakit.comparison.models import RunsModels
 
-    def models_alike(number: int, first: Run, other: Run, sink: Sink) -> None:
-        from spectrakit.comparison.models import compare_runs_models
-
-        compare_runs_models(
-            number,
-            first,
-            other,
-            source,
-            SimilarityOptions(),
-            sink,
-            HubAccess(cache_dir, token, True if offline else None),
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            progress=terminal_progress(),
-        )
-
-    written = write_comparison(
+        asked = access.values
+        hub = HubAccess(asked["cache_dir"], asked["token"], asked["offline"] or None)
+        alike = RunsModels(spec, hub, terminal_progress())
+    written = compare_runs(
         opened,
-        out or _default(runs, settings),
-        similarity=models_alike if similarity else None,
-        settings=settings,
-        overwrite=overwrite or out is None,
-        figures=figures,
+        shown.out or _default(runs, None if alike is None else alike.settings),
+        similarity=alike,
+        overwrite=shown.overwrite or shown.out is None,
+        draw=draw_comparison if shown.figures else None,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
-    if json:
+    if shown.json:
         for other in opened[1:]:
             if unlike := other_settings(opened[0], other):
                 tell(f"note: {other.folder} is set otherwise: {unlike}")
@@ -115,15 +90,28 @@ def compare(
     tell(f"wrote {written.folder}")
 
 
-_OF_THE_RUNS = frozenset({"runs", "out", "overwrite", "figures", "json"})
+def settings_of_comparison() -> list[Setting]:
+    """The settings of a run that say how models are compared."""
+    from spectrakit.options import settings
+    from spectrakit.spec import RunSpec
+    from spectrakit.token_options import TokenOptions
+
+    reading = some(settings(TokenOptions), "text", "tokenizer", "bos", "batch_size", "seq_len",
+                   "max_tokens")  # fmt: skip
+    return [*reading, *some(settings(RunSpec), "device", "dtype", "seed")]
 
 
-def _only_for_similarity(context: typer.Context) -> None:
+def output_of_comparison() -> list[Setting]:
+    """Where the comparison goes, and how it is shown."""
+    out, *others = options.OUTPUT
+    return [called(out, "Folder of the comparison.", "spectrakit-runs/compare-HASH"), *others]
+
+
+def _only_for_similarity(*chosen: Chosen) -> None:
     """Raise UsageError where an option was given that only `--similarity` follows."""
-    for name in options.given(context):
-        if name not in _OF_THE_RUNS:
-            message = f"--{name.replace('_', '-')} is for --similarity"
-            raise UsageError(message, hint="add --similarity")
+    for keyword in (keyword for each in chosen for keyword in each.given):
+        message = f"{named(keyword)} is for --similarity"
+        raise UsageError(message, hint="add --similarity")
 
 
 def _default(runs: list[Path], settings: dict[str, object] | None) -> Path:
@@ -140,7 +128,7 @@ def _document(run: Run) -> dict[str, object]:
     assert folder is not None  # noqa: S101  (the command always writes one)
     return {
         "schema_version": manifest.schema_version,
-        "runs": manifest.options["runs"],
+        "runs": manifest.spec["runs"],
         "folder": str(folder),
         "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
         "figures": [str(folder / file.file) for file in manifest.files.values()],

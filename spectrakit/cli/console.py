@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,33 +15,17 @@ from spectrakit.progress import Progress, Silent, Task
 
 if TYPE_CHECKING:
     from rich import progress as rich_progress
-    from rich.console import ConsoleOptions, RenderableType
-    from rich.text import Text
+    from rich.console import RenderableType
 
 
 def print_data(renderable: RenderableType) -> None:
     """Print a table or text to stdout, as it is: what comes from files is neither markup nor codes.
 
-    Strings, cells of tables among them, are made plain before they are laid out, so that what is
-    spelt out has its place; what else reaches the terminal is, at the last.
+    See `spectrakit.report.plain_console`.
     """
-    from rich.console import Console
-    from rich.segment import Segment
+    from spectrakit.report.plain_console import PlainConsole
 
-    class DataConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # the application ends quietly; rich would end it with an error
-
-        def render_str(self, text: str, **how: Any) -> Text:  # noqa: ANN401  (rich's own words)
-            return super().render_str(plain(text, keep="\n"), **how)
-
-        def render(
-            self, renderable: RenderableType, options: ConsoleOptions | None = None
-        ) -> Iterable[Segment]:
-            for text, style, control in super().render(renderable, options):
-                yield Segment(text if control else plain(text, keep="\n"), style, control)
-
-    DataConsole(markup=False, emoji=False).print(renderable)
+    PlainConsole(markup=False, emoji=False).print(renderable)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

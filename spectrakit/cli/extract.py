@@ -12,18 +12,20 @@ import typer
 from spectrakit import __version__
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.declared import Chosen, called, some
 from spectrakit.plain import path_part
-from spectrakit.planning import AskedMode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.model import Model
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.options import Setting
+    from spectrakit.spec import RunSpec
+    from spectrakit.token_options import TokenOptions
 
 
 def extract(
-    context: typer.Context,
+    context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     model: options.ModelName,
     layers: Annotated[
         str | None, typer.Option(help="Layers, as 0,5-7.", show_default="all")
@@ -32,27 +34,11 @@ def extract(
         Literal["log-decay", "a-bar"],
         typer.Option(help="log|A|, which keeps its digits near 1, or A itself."),
     ] = "log-decay",
-    mode: Annotated[
-        AskedMode, typer.Option(help="weights: A, step and D. data: B and C of tokens too.")
-    ] = "auto",
-    out: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="MODEL.MODE.safetensors")
-    ] = None,
-    overwrite: options.Overwrite = False,
-    json: options.JsonOutput = False,
-    text: options.Text = None,
-    tokens: options.Tokens = None,
-    tokenizer: options.Tokenizer = None,
-    bos: options.Bos = False,
-    chat_template: options.ChatTemplate = False,
-    batch_size: options.BatchSize = 1,
-    seq_len: options.SeqLen = 256,
-    device: options.Device = "auto",
+    *,
+    settings: Chosen,
+    output: Chosen,
     config: options.Config = None,
-    revision: options.Revision = None,
-    cache_dir: options.CacheDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
+    access: Chosen,
 ) -> None:
     """Write the discretised state matrices of chosen layers to a safetensors file.
 
@@ -60,34 +46,52 @@ def extract(
     """
     from spectrakit.extraction import check_file, write_safetensors
     from spectrakit.extraction import extract as extract_matrices
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.planning import plan_reading
+    from spectrakit.spec import RunSpec
+    from spectrakit.spec_files import with_keywords
 
-    asked = TokenOptions(
-        text, tokens, tokenizer, batch_size, seq_len, batch_size * seq_len, bos, chat_template
-    )
-    with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
+    batch = {name: settings.values[name] for name in ("batch_size", "seq_len")}
+    spec = RunSpec(model=model, config=options.config_values(config))
+    spec = with_keywords(spec, settings.given)
+    with options.open_model(model, spec.revision, spec.config, access) as opened:
         chosen = None if layers is None else options.numbers(layers)
-        source = options.token_source(context, opened, mode, asked)
-        path = out or _default_path(opened, source is not None)
-        told = _identity(opened, chosen, form, source)
-        check_file(path, told, _read(opened, source), overwrite)
-        found = extract_matrices(
-            opened,
-            chosen,
-            mode=mode,
-            form=form,
-            source=source,
-            device=device,
-            progress=terminal_progress(),
-        )
+        observed = plan_reading(opened, spec).source == "data"
+        if observed:
+            batch |= {"max_tokens": batch["batch_size"] * batch["seq_len"]}
+            spec = with_keywords(spec, batch)
+        path = output.values["out"] or _default_path(opened, observed)
+        told = _identity(opened, chosen, form, spec if observed else None)
+        check_file(path, told, _read(opened, spec.source), output.values["overwrite"])
+        found = extract_matrices(opened, chosen, spec, form=form, progress=terminal_progress())
         tensors = found.tensors
-        metadata = _metadata(opened, source is not None, found.gauges)
+        metadata = _metadata(opened, observed, found.gauges)
         write_safetensors(path, tensors, told | metadata)
-    if json:
+    if output.values["json"]:
         print_json({"file": str(path), "tensors": {n: list(t.shape) for n, t in tensors.items()}})
         return
     _print(tensors)
     tell(f"wrote {path}")
+
+
+def settings_of_extraction() -> list[Setting]:
+    """The settings of a run that say what is read, a smaller batch of it by default."""
+    from spectrakit.options import settings
+    from spectrakit.spec import RunSpec
+    from spectrakit.token_options import TokenOptions
+
+    reading = some(settings(TokenOptions), "text", "tokens", "tokenizer", "bos", "chat_template",
+                   batch_size=1, seq_len=256)  # fmt: skip
+    run = settings(RunSpec)
+    return [*some(run, "mode"), *reading, *some(run, "device", "revision")]
+
+
+def output_of_extraction() -> list[Setting]:
+    """Where the matrices go, and how they are shown."""
+    return [
+        called(setting, "File to write.", "MODEL.MODE.safetensors")
+        if setting.name == "out" else setting
+        for setting in some(options.OUTPUT, "out", "overwrite", "json")
+    ]  # fmt: skip
 
 
 def _default_path(model: Model, observed: bool) -> Path:
@@ -95,23 +99,27 @@ def _default_path(model: Model, observed: bool) -> Path:
     return Path(f"{name}.{'data' if observed else 'weights'}.safetensors")
 
 
-def _read(model: Model, source: TokenOptions | None) -> list[Path]:
+def _read(model: Model, source: TokenOptions) -> list[Path]:
     """The files that the extraction reads, which it must not write over."""
     checkpoint = model.checkpoint
     here = () if checkpoint.origin == "hub" else checkpoint.files
     paths = [checkpoint.file_path(file.path) for file in here]
-    given = () if source is None else (source.text, source.tokens, source.tokenizer)
+    given = (source.text, source.tokens, source.tokenizer)
     return [path for path in paths if path] + [Path(name) for name in given if name]
 
 
 def _identity(
-    model: Model, layers: list[int] | None, form: str, source: TokenOptions | None
+    model: Model, layers: list[int] | None, form: str, spec: RunSpec | None
 ) -> dict[str, str]:
-    """What decides the numbers of the file."""
-    settings = {"layers": layers, "form": form, **(source.record() if source else {})}
+    """What decides the numbers of the file; spec: None in weights mode."""
+    from spectrakit.token_options import file_sha256
+
+    settings: dict[str, object] = {"layers": layers, "form": form}
+    if spec is not None:
+        settings |= spec.source.record() | {"content": file_sha256(spec.source.file)}
     return {
         "model_id": model.checkpoint.model_id,
-        "revision": model.revision("weights" if source is None else "data"),
+        "revision": model.revision("weights" if spec is None else "data"),
         "settings": json_text(settings, sort_keys=True),
     }
 

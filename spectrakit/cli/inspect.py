@@ -8,6 +8,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
+from spectrakit.cli.declared import Chosen  # noqa: TC001  (read at run time)
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -18,21 +19,23 @@ if TYPE_CHECKING:
 
 
 def inspect(
+    context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     model: options.ModelName,
     check_values: Annotated[
         bool, typer.Option("--check-values", help="Look for NaN and Inf; reads every tensor.")
     ] = False,
     json: options.JsonOutput = False,
     config: options.Config = None,
-    revision: options.Revision = None,
-    cache_dir: options.CacheDir = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
+    *,
+    revision: Chosen,
+    access: Chosen,
 ) -> None:
     """Show what is in a checkpoint and what can be analysed, from its headers alone."""
     from spectrakit.inspection import bad_tensors, inspect_model
 
-    with options.open_model(model, revision, cache_dir, token, offline, config) as opened:
+    with options.open_model(
+        model, revision.values["revision"], options.config_values(config), access
+    ) as opened:
         inspection = inspect_model(opened)
         bad: list[BadTensor] | None = None
         if check_values:

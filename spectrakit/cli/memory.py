@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
+from spectrakit.cli.declared import Chosen, called, some
 from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
+    from spectrakit.options import Setting
     from spectrakit.tables import Run
 
 #: The sets that arXiv 2510.00563 compares in its first figure.
@@ -21,6 +23,7 @@ _COMPARED = "s4d-inv,s4d-lin,random,lin,step"
 
 
 def memory(
+    context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     preset: Annotated[
         str,
         typer.Option(
@@ -32,18 +35,9 @@ def memory(
     dt: Annotated[
         str, typer.Option(help="Steps of sets in continuous time (zero-order hold).")
     ] = "1e-3,1e-2,1e-1",
-    horizon: Annotated[int, typer.Option(help="Delays are taken below it.")] = 1 << 16,
-    past: Annotated[
-        Literal["infinite", "horizon"],
-        typer.Option(help="horizon: inputs of the last HORIZON tokens alone, as in the paper."),
-    ] = "infinite",
-    seed: Annotated[int, typer.Option(help="Random seed of the sets that are drawn.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder to write.", show_default="memory-PRESET-N")
-    ] = None,
-    overwrite: options.Overwrite = False,
-    figures: Annotated[bool, typer.Option(help="Draw the comparison.")] = True,
-    json: options.JsonOutput = False,
+    *,
+    settings: Chosen,
+    output: Chosen,
 ) -> None:
     """Compute what the eigenvalues of an initialisation remember, without a checkpoint.
 
@@ -51,33 +45,56 @@ def memory(
 
     Example: spectrakit memory --preset s4d-lin,legs --n 64 --dt 1e-3,1e-2
     """
-    from spectrakit.analyses.memory_options import MemoryOptions
-    from spectrakit.eigenvalue_memory import eigenvalue_memory
+    from rich.console import Group
 
+    from spectrakit.analyses.memory.eigenvalue_set_view import set_summaries, view
+    from spectrakit.analyses.memory.options import MemoryOptions
+    from spectrakit.eigenvalue_memory import eigenvalue_memory
+    from spectrakit.output import Destination
+    from spectrakit.report.drawing import draw_charts
+
+    shown = options.Output(**output.values)
     names = [name.strip() for name in preset.split(",")]
     run = eigenvalue_memory(
         names,
         n,
         _steps(dt),
-        MemoryOptions(horizon=horizon, past=past),
-        seed=seed,
-        out=out or Path(f"memory-{'-'.join(names)}-n{n}"),
-        overwrite=overwrite or out is None,
-        figures=figures,
-        command=shlex.join(["spectrakit", *sys.argv[1:]]),
+        MemoryOptions(horizon=settings.values["horizon"], past=settings.values["past"]),
+        seed=settings.values["seed"],
+        to=Destination(
+            out=shown.out or Path(f"memory-{'-'.join(names)}-n{n}"),
+            overwrite=shown.overwrite or shown.out is None,
+            draw=draw_charts if shown.figures else None,
+            command=shlex.join(["spectrakit", *sys.argv[1:]]),
+        ),
         progress=terminal_progress(),
     )
-    if json:
+    if shown.json:
         print_json(_document(run))
         return
-    _print(run)
-    for row in _rows(run, "layers"):
+    print_data(Group(*view(run)))
+    for row in run.table("layers").to_pylist():
         if row["reason"]:
             tell(f"note: {row['path']}: {row['reason']}")
-    for row in _summaries(run):
+    for row in set_summaries(run):
         if row["reason"]:
             tell(f"note: {row['name']}: {row['reason']}")
     tell(f"wrote {run.folder}")
+
+
+def settings_of_memory() -> list[Setting]:
+    """The settings of runs that sets of eigenvalues have too."""
+    from spectrakit.analyses.memory.options import MemoryOptions
+    from spectrakit.options import settings
+    from spectrakit.spec import RunSpec
+
+    return [*some(settings(MemoryOptions), "horizon", "past"), *some(settings(RunSpec), "seed")]
+
+
+def output_of_memory() -> list[Setting]:
+    """Where the run goes, and how it is shown."""
+    out, *others = options.OUTPUT
+    return [called(out, "Run folder to write.", "memory-PRESET-N"), *others]
 
 
 def _steps(text: str) -> list[float]:
@@ -89,53 +106,18 @@ def _steps(text: str) -> list[float]:
         raise UsageError(message, hint="--dt 1e-3,1e-2,1e-1") from None
 
 
-def _rows(run: Run, table: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = run.table(table).to_pylist()
-    return rows
-
-
-def _summaries(run: Run) -> list[dict[str, Any]]:
-    """A row for each system and precision, with its name."""
-    names = {row["layer"]: row["path"] for row in _rows(run, "layers")}
-    return [
-        {"name": names[row["layer"]], **row}
-        for row in _rows(run, "memory_summary")
-        if row["channel"] is None
-    ]
-
-
 _SHOWN = ("name", "precision", "rank", "capacity", "capacity_within", "delay_50", "delay_90",
           "last_delay_0p5", "last_delay_0p01", "mean_delay")  # fmt: skip
 
 
 def _document(run: Run) -> dict[str, Any]:
+    from spectrakit.analyses.memory.eigenvalue_set_view import set_summaries
+
     assert run.folder is not None  # noqa: S101  (the command always writes one)
     return {
         "schema_version": run.manifest.schema_version,
         "folder": str(run.folder),
         "tables": {name: str(run.folder / t.file) for name, t in run.manifest.tables.items()},
         "figures": [str(run.folder / file.file) for file in run.manifest.files.values()],
-        "memory": [{name: row[name] for name in _SHOWN} for row in _summaries(run)],
+        "memory": [{name: row[name] for name in _SHOWN} for row in set_summaries(run)],
     }
-
-
-_LEGEND = (
-    "rank, the inputs a state could tell apart in all; how many of them within the horizon; the "
-    "delays up to which half and 90% of the rank lie; the last delays with MF >= .5 and .01"
-)
-
-
-def _print(run: Run) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("eigenvalues", no_wrap=True)
-    for heading in ("rank", "within", "half by", "90% by", "MF >= .5", "MF >= .01", "mean delay"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in _summaries(run):
-        if row["precision"] == "exact":
-            shown = [row[name] for name in ("rank", "capacity_within", *_SHOWN[5:])]
-            table.add_row(row["name"], *("-" if v is None else f"{v:.5g}" for v in shown))
-    print_data(table)
-    print_data(Text(_LEGEND, style="dim"))

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 def show_run(run: Run, moved: int) -> None:
     """Print what it found, and say what was read: `moved` bytes in all."""
-    from spectrakit.report import companions_report, spectrum_report
-    from spectrakit.report.numbers import text_read
+    from spectrakit.display.numbers import text_read
+    from spectrakit.report.terminal import run_report
 
-    print_data(spectrum_report(run))
-    print_data(companions_report(run))
-    for line in _drawn_anew(run.manifest.options.get("initial", {})):
+    print_data(run_report(run))
+    for line in _drawn_anew(run.manifest.remarks.get("initial", {})):
         tell(line)
     tensors = sum(run.table("layers")["bytes_read"].to_pylist())
     text = text_read(run.manifest.tokens, run.manifest.sequences)
@@ -54,7 +53,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "tokens": manifest.tokens,
         "sequences": manifest.sequences,
         "warnings": list(manifest.warnings),
-        "initial": manifest.options.get("initial"),
+        "initial": manifest.remarks.get("initial"),
         "folder": str(folder),
         "tables": {name: str(folder / t.file) for name, t in manifest.tables.items()},
         "figures": [str(folder / file.file) for file in manifest.files.values()],
@@ -64,7 +63,7 @@ def run_document(run: Run) -> dict[str, Any]:
 
 def _layers(run: Run) -> list[dict[str, Any]]:
     """Each layer's row, with the summary of its spectrum in each domain, in the gauge shown."""
-    from spectrakit.report.summaries import layer_summaries
+    from spectrakit.tables.summaries import layer_summaries
 
     layers = {row["layer"]: row | {"spectrum": {}} for row in run.table("layers").to_pylist()}
     for row in layer_summaries(run):

@@ -1,5 +1,5 @@
-"""Runs side by side: what differs between models, or between a model and its random control."""
+"""Runs beside each other: distances of their spectra, differences of their numbers."""
 
-from spectrakit.comparison.compare import compare_runs, write_comparison
+from spectrakit.comparison.compare import compare, compare_runs
 
-__all__ = ["compare_runs", "write_comparison"]
+__all__ = ["compare", "compare_runs"]

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from spectrakit.analyses.kind import ComparisonChart
 from spectrakit.comparison.decay_distance import decay_distance, resolution
 from spectrakit.comparison.pairing import LayerPair, check_comparable, layer_pairs
-from spectrakit.comparison.summaries import SUMMARIES, Number, SummaryTable
-from spectrakit.report.distribution import finest_distribution
-from spectrakit.report.drawn import Tee
-from spectrakit.report.figures import render_all
-from spectrakit.report.gauges import shared_gauges
-from spectrakit.report.summaries import summaries_in_gauges
+from spectrakit.plugins import plugins
+from spectrakit.registry import Later
 from spectrakit.tables import (
     Manifest,
     MemorySink,
@@ -24,77 +21,96 @@ from spectrakit.tables import (
     read_run,
 )
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
-from spectrakit.tables.propagation_schema import PROPAGATION
-from spectrakit.tables.similarity_schema import SIMILARITY
+from spectrakit.tables.distribution import finest_distribution
+from spectrakit.tables.gauges import shared_gauges
+from spectrakit.tables.sinks import Tee
+from spectrakit.tables.summaries import summaries_in_gauges
+from spectrakit.tables.summary_numbers import Number, SummaryTable
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from altair import TopLevelMixin
 
     from spectrakit.tables import Run, Sink
 
 Row: TypeAlias = dict[str, Any]
 
+#: Renders the charts of a comparison that has something to draw for them: contents by the files'
+#: names. `spectrakit.report.drawing.draw_comparison` is one.
+DrawComparison: TypeAlias = (
+    "Callable[[Sequence[Run], Run, Sequence[ComparisonChart]], Mapping[str, bytes]]"
+)
+#: Of the distances between spectra.
+CHART = ComparisonChart(
+    name="comparison", draw=Later("spectrakit.comparison.chart:compared_figure")
+)
 
-def write_comparison(
+
+def compare(
     runs: Sequence[Run],
-    out: Path,
+    out: Path | None = None,
     *,
-    similarity: Callable[[int, Run, Run, Sink], None] | None = None,
-    settings: Mapping[str, object] | None = None,
+    similarity: ModelsAlike | None = None,
     overwrite: bool = False,
-    figures: bool = False,
+    draw: DrawComparison | None = None,
     command: str = "",
 ) -> Run:
-    """Compare `runs` into the folder `out`, which is a run of its own; see `compare_runs`.
+    """Compare the first of `runs` with each of the others; the result is a run of its own.
 
-    similarity: compares the hidden states of the models of two runs: the number of the other, the
-    first run, the other. settings: how it does, for the record. overwrite: replace a run that is in
-    the folder even where it is another one.
+    out: the folder to write it into; None keeps it in memory. similarity: compares the hidden
+    states of the models, too. overwrite: replace a run that is in the folder even where it is
+    another one. draw: renders the pictures into the folder.
 
-    Raises OutputError where it cannot be written, UsageError where `out` is, contains or lies in
-    the folder of one of `runs`, or holds another run.
+    Raises OutputError where it cannot be written, UsageError where the runs cannot be compared (see
+    `check_comparable`), and where `out` is, contains or lies in the folder of one of them, or holds
+    another run.
     """
     check_comparable(runs)
-    check_apart(out, [run.folder for run in runs if run.folder is not None])
     first = runs[0].manifest
+    settings = None if similarity is None else similarity.settings
     manifest = Manifest(
         model_id=first.model_id,
         revision=first.revision,
         mode=first.mode,
         command=command,
-        options={"runs": [_named(run) for run in runs], "similarity": settings},
+        spec={"runs": [_named(run) for run in runs], "similarity": settings},
     )
+    kept = MemorySink(manifest)
+    if out is None:
+        _compare_all(runs, kept, similarity)
+        return kept.run
+    check_apart(out, [run.folder for run in runs if run.folder is not None])
     check_replaceable(out, manifest, overwrite=overwrite)
     with RunWriter(out, manifest) as writer:
-        kept = MemorySink(manifest)
-        sink = Tee([writer, kept])
-        compare_runs(runs, sink)
-        if similarity is not None:
-            for number, other in enumerate(runs[1:], 1):
-                similarity(number, runs[0], other, sink)
-        for name, chart in _charts(runs, kept.run) if figures else ():
-            for kind, content in render_all(chart, "png", "svg").items():
-                writer.add_file(f"{name}.{kind}", content)
+        _compare_all(runs, Tee([writer, kept]), similarity)
+        if draw is not None:
+            for name, content in draw(runs, kept.run, comparison_charts()).items():
+                writer.add_file(name, content)
     return read_run(out)
 
 
-def _charts(runs: Sequence[Run], comparison: Run) -> Iterator[tuple[str, TopLevelMixin]]:
-    """The pictures of what was found, by the names of their files."""
-    if DECAY_DISTANCE.name in comparison.tables:
-        from spectrakit.report.comparison_chart import comparison_figure
+class ModelsAlike(Protocol):
+    """Compares the hidden states of the models of two runs."""
 
-        yield "comparison", comparison_figure(runs, comparison)
-    if SIMILARITY.name in comparison.tables:
-        from spectrakit.report.models_chart import models_figure
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What decides its numbers, for the record."""
 
-        yield "similarity", models_figure(runs, comparison)
-    flowing = [run for run in runs if PROPAGATION.name in run.tables]
-    if len(flowing) > 1:
-        from spectrakit.report.propagation_chart import propagation_figure
+    def __call__(self, number: int, first: Run, other: Run, sink: Sink) -> None:
+        """Write rows of the models of the first run and of the other, run `number`."""
 
-        yield "propagation", propagation_figure(*flowing)
+
+def comparison_charts() -> list[ComparisonChart]:
+    """Every picture that a comparison may have."""
+    registry = plugins().analysis_kinds()
+    kinds = (registry[name] for name in registry.things)
+    return [CHART, *(chart for kind in kinds for chart in kind.comparison_charts)]
+
+
+def _compare_all(runs: Sequence[Run], sink: Sink, similarity: ModelsAlike | None) -> None:
+    compare_runs(runs, sink)
+    if similarity is not None:
+        for number, other in enumerate(runs[1:], 1):
+            similarity(number, runs[0], other, sink)
 
 
 def _named(run: Run) -> Row:
@@ -169,7 +185,7 @@ def _by_layer(run: Run, domain: str) -> dict[int, dict[str, Row]]:
 
 def _differences(first: Run, other: Run) -> Iterator[Row]:
     pairs = layer_pairs(first, other)
-    for summary in SUMMARIES:
+    for summary in _summaries():
         own, theirs = summary.numbers(first), summary.numbers(other)
         placed = pairs if summary.place == "layer" else _depth_pairs(own, theirs)
         for pair in placed:
@@ -179,6 +195,14 @@ def _differences(first: Run, other: Run) -> Iterator[Row]:
                 gauges = shared_gauges(one, another)
                 for row in _pair_differences(summary, one[gauges[0]], another[gauges[1]]):
                     yield where | row
+
+
+def _summaries() -> Iterator[SummaryTable]:
+    """The tables whose numbers are compared, of all analyses."""
+    registry = plugins().analysis_kinds()
+    for name in registry.things:
+        if (compared := registry[name].compared) is not None:
+            yield from compared().summaries
 
 
 def _depth_pairs(own: Mapping[int, object], theirs: Mapping[int, object]) -> list[LayerPair]:

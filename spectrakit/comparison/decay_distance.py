@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spectrakit.analyses.sketch import GROWTH
+from spectrakit.analyses.spectrum.sketch import GROWTH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spectrakit.report.distribution import Distribution
+    from spectrakit.tables.distribution import Distribution
 
 
 @dataclass(frozen=True)

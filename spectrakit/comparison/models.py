@@ -9,42 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
-from spectrakit.analyses.massive_options import MassiveOptions
-from spectrakit.analyses.massive_rows import MassiveFound
-from spectrakit.analyses.similarity_estimates import estimates
-from spectrakit.analyses.similarity_rows import similarity_rows
-from spectrakit.analyses.similarity_tokens import SimilarityTokens
+from spectrakit.analyses.massive.options import MassiveOptions
+from spectrakit.analyses.massive.rows import MassiveFound
+from spectrakit.analyses.similarity.estimates import estimates
+from spectrakit.analyses.similarity.options import SimilarityOptions
+from spectrakit.analyses.similarity.rows import similarity_rows
+from spectrakit.analyses.similarity.tables import SIMILARITY
+from spectrakit.analyses.similarity.tokens import SimilarityTokens
 from spectrakit.architectures.residual_stream import depths_of
 from spectrakit.checkpoints import TensorsInMemory, name_of
 from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
 from spectrakit.forward import loaded, padding_mask, placed
 from spectrakit.framing import framing
-from spectrakit.memory import check_states
+from spectrakit.memory_limits import check_states
 from spectrakit.model import HubAccess, Model, open_checkpoint
 from spectrakit.planning import randomized_revision
 from spectrakit.progress import Progress, Silent
 from spectrakit.representations.massive import Massive
 from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sets import BatchTokens
-from spectrakit.tables.similarity_schema import SIMILARITY
-from spectrakit.tokenization import OWN_TOKENIZER, encoder_with_ends
-from spectrakit.tokens import TokenOptions, padded, text_blocks
+from spectrakit.token_options import TokenOptions, file_sha256
+from spectrakit.tokenization import encoder_with_ends
+from spectrakit.tokens import padded, text_blocks
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.similarity_options import SimilarityOptions
     from spectrakit.architectures import RunnableModel
-    from spectrakit.planning import Dtype, Randomized, Source
+    from spectrakit.settings import Randomized, Source
+    from spectrakit.spec import RunSpec
     from spectrakit.tables import Run, Sink
 else:
     np = lazy_import("numpy")
@@ -67,12 +70,10 @@ class Way:
     @classmethod
     def of(cls, run: Run) -> Way:
         """That of a run of `spectrakit analyze`."""
-        options = run.manifest.options
-        tokenizer = options.get("tokenizer")
-        own = tokenizer == OWN_TOKENIZER
+        settings = run.manifest.settings()
         return cls(
-            None if own else tokenizer,
-            options.get("randomize"),
+            settings.get("tokenizer"),
+            settings.get("randomize"),
             run.manifest.seed or 0,
             "weights" if run.manifest.mode == "weights" else "data",
         )
@@ -85,42 +86,41 @@ class Way:
         return randomized_revision(revision, self.randomize, self.seed)
 
 
-def compare_runs_models(
-    number: int,
-    first: Run,
-    other: Run,
-    source: TokenOptions,
-    options: SimilarityOptions,
-    sink: Sink,
-    hub: HubAccess,
-    *,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> None:
-    """Open the models of two runs again, at the commits they were, and compare them.
+@dataclass(frozen=True)
+class RunsModels:
+    """Opens the models of two runs again, at the commits they were, and compares them.
 
-    number: of the other run, among those that are compared with the first.
-
-    See `compare_models`. Raises UsageError where a run's model was changed after it was read, or is
-    not there any more.
+    spec: the text, device, type and seed; its model is none. hub: how the Hub is used.
     """
-    with ExitStack() as stack:
-        models = [stack.enter_context(_reopened(run, hub)) for run in (first, other)]
-        ways = [Way.of(run) for run in (first, other)]
-        compare_models(
-            (models[0], models[1]),
-            source,
-            options,
-            sink,
-            other_run=number,
-            ways=(ways[0], ways[1]),
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            progress=progress,
-        )
+
+    spec: RunSpec
+    hub: HubAccess = field(default_factory=HubAccess)
+    progress: Progress | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What decides its numbers, for the record."""
+        spec = self.spec
+        told = {"content": file_sha256(spec.source.file), "dtype": spec.dtype, "seed": spec.seed}
+        return spec.source.record() | told
+
+    def __call__(self, number: int, first: Run, other: Run, sink: Sink) -> None:
+        """Write what `compare_models` finds; number: of the other run.
+
+        Raises UsageError where a run's model was changed after it was read, or is not there any
+        more.
+        """
+        with ExitStack() as stack:
+            models = [stack.enter_context(_reopened(run, self.hub)) for run in (first, other)]
+            ways = [Way.of(run) for run in (first, other)]
+            compare_models(
+                (models[0], models[1]),
+                self.spec,
+                sink,
+                other_run=number,
+                ways=(ways[0], ways[1]),
+                progress=self.progress,
+            )
 
 
 def _reopened(run: Run, hub: HubAccess) -> Model:
@@ -133,7 +133,7 @@ def _reopened(run: Run, hub: HubAccess) -> Model:
         cache_dir=hub.cache_dir,
         token=hub.token,
         offline=hub.offline,
-        config=manifest.options.get("config"),
+        config=manifest.settings().get("config"),
     )
     if Way.of(run).revision(model) != manifest.revision:
         model.close()
@@ -144,18 +144,14 @@ def _reopened(run: Run, hub: HubAccess) -> Model:
 
 def compare_models(
     models: tuple[Model, Model],
-    source: TokenOptions,
-    options: SimilarityOptions,
+    spec: RunSpec,
     sink: Sink,
     *,
     other_run: int = 1,
     ways: tuple[Way, Way] = (Way(), Way()),
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """Run both models on the text of `source`; write `similarity` rows of every pair of depths.
+    """Run both models on the text of `spec`; write `similarity` rows of every pair of depths.
 
     depth is the first model's, other_depth the other's. other_run: the number that the rows of the
     other model are told apart by, where several are compared with the first. `source.max_tokens`
@@ -165,13 +161,16 @@ def compare_models(
     Raises UsageError for token files (there is no text to align), and where no token of the two
     ends at the same character; what loading and running the models raises.
     """
+    source = spec.source
     if source.tokens is not None:
-        raise UsageError("two models are compared on a text, not on token ids", hint="--text FILE")
+        message = "two models are compared on a text, not on token ids"
+        raise UsageError(message, hint=given(text="FILE"))
     if source.chat_template:
         raise UsageError("two models are compared on a text itself, without chat templates")
     progress = progress or Silent()
+    options, seed = spec.options_of(SimilarityOptions), spec.seed
     runnable = [
-        loaded(model, *placed(model, device, dtype), way.randomize, way.seed)
+        loaded(model, *placed(model, spec), way.randomize, way.seed)
         for model, way in zip(models, ways, strict=True)
     ]
     generator = torch.Generator().manual_seed(seed)
@@ -191,7 +190,7 @@ def compare_models(
             task.advance(tokens)
     if not widths:
         message = "no token of one model ends at the same character as one of the other"
-        raise UsageError(message, hint="a longer text, or --tokenizer for one of them")
+        raise UsageError(message, hint=f"a longer text, or {named('tokenizer')} for one of them")
     told = {
         "other_model_id": models[1].checkpoint.model_id,
         "other_revision": ways[1].revision(models[1]),

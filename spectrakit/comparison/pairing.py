@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spectrakit.errors import UsageError
 from spectrakit.tables import LAYERS
+from spectrakit.token_options import BUNDLED_TEXT, STANDARD_INPUT
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
-    from spectrakit.tables import Run
+    from spectrakit.tables import Manifest, Run
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,23 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 f"the runs of {first.model_id} and {other.model_id} have tables of different "
                 f"versions ({first.schema_version} and {other.schema_version})"
             )
-            raise UsageError(message, hint="run spectrakit analyze again for the older one")
-        texts = [_text(manifest.options) for manifest in (first, other)]
+            older = min(first, other, key=lambda manifest: manifest.schema_version)
+            raise UsageError(message, hint=older.command or "analyse the older one again")
+        texts = [_text(manifest) for manifest in (first, other)]
         if None not in texts and texts[0] != texts[1]:
             message = f"{first.model_id} and {other.model_id} were run on different texts"
-            raise UsageError(message, hint="spectrakit analyze both with the same --text")
+            raise UsageError(message, hint=f"analyze both with the same {named('text')}")
 
 
-def _text(options: Any) -> tuple[Any, ...] | None:  # noqa: ANN401
+def _text(manifest: Manifest) -> str | None:
     """What identifies the text of a run; None where it read none."""
-    if "text" not in options and "text_sha256" not in options:
+    if manifest.mode == "weights" or not manifest.spec:
         return None
-    sha = options.get("text_sha256")
-    return (sha,) if sha else (options["text"],)  # one that ships has a name alone
+    settings = manifest.settings()
+    for name in ("text", "tokens"):
+        if settings.get(name) is not None:
+            return manifest.contents.get(name) or STANDARD_INPUT
+    return BUNDLED_TEXT
 
 
 def layer_pairs(first: Run, other: Run) -> list[LayerPair]:

@@ -17,13 +17,22 @@ from spectrakit.dynamics.maps import (
     ScaledInput,
     ScaledOutput,
 )
+from spectrakit.dynamics.operator_parts import (
+    heads_of,
+    heads_of_each_tensor,
+    in_double,
+    sequence_of,
+    sequence_of_each_tensor,
+)
 from spectrakit.dynamics.operators import (
     Dense,
     DiagonalDecay,
     ScalarDecay,
     SeparableDecay,
     TransitionOperator,
+    UnknownOperatorError,
 )
+from spectrakit.dynamics.poles import Poles, poles_of
 from spectrakit.dynamics.recurrence import Gauge, HeadAxis, Mode, Recurrence
 from spectrakit.dynamics.rotated_decay import RotatedDecay
 from spectrakit.dynamics.shift import ShiftRegister
@@ -50,6 +59,7 @@ __all__ = [
     "OuterProduct",
     "OuterProducts",
     "OutputMap",
+    "Poles",
     "Recurrence",
     "RotatedDecay",
     "ScalarDecay",
@@ -58,4 +68,11 @@ __all__ = [
     "SeparableDecay",
     "ShiftRegister",
     "TransitionOperator",
+    "UnknownOperatorError",
+    "heads_of",
+    "heads_of_each_tensor",
+    "in_double",
+    "poles_of",
+    "sequence_of",
+    "sequence_of_each_tensor",
 ]

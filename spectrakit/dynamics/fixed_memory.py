@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
 from spectrakit.dynamics.diagonal_products import Diagonal
 from spectrakit.dynamics.finite_past import (
     lasting_tokens,
@@ -31,10 +30,9 @@ from spectrakit.dynamics.memory_function import (
     memory_of_poles,
     memory_of_realisation,
 )
-from spectrakit.dynamics.operators import Dense, DiagonalDecay
-from spectrakit.dynamics.poles import Poles
+from spectrakit.dynamics.operators import DiagonalDecay
+from spectrakit.dynamics.poles import Poles, poles_of
 from spectrakit.dynamics.rounded_memory import readings_through_noise, rounded_readings
-from spectrakit.dynamics.shift import ShiftRegister
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +44,6 @@ if TYPE_CHECKING:
     from spectrakit.dynamics.rounded_memory import Precision
 else:
     torch = lazy_import("torch")
-
-#: Operators whose eigenvalues may belong to Jordan blocks, and whose state is in no eigenbasis.
-_NOT_DIAGONALISED = (DiagonalPlusLowRank, Dense, ShiftRegister)
 
 #: Numbers of one system's basis over a finite past, at most: 2 GiB of complex numbers.
 _MOST_NUMBERS = 1 << 27
@@ -85,18 +80,20 @@ def fixed_memory(
     or "horizon" for all.
 
     Raises NoMemoryFunctionError where B decides and is not known, or a finite past is too long to
-    be held; FloatingPointError where an eigenvalue is NaN or infinite.
+    be held; FloatingPointError where an eigenvalue is NaN or infinite; UnknownOperatorError where
+    `poles_of` has no implementation for the operator.
     """
     write = recurrence.input_map
-    if isinstance(write, ConstantInput) and write.weight.shape[-1] > 1:
+    if write is not None and not isinstance(write, ConstantInput):
+        message = f"what enters through a {type(write).__name__} is known at tokens alone"
+        raise NoMemoryFunctionError(message)
+    if write is not None and write.weight.shape[-1] > 1:
         return _of_many_inputs(recurrence, write.weight, delays, past, precisions)
     if _lacks_its_inputs(recurrence):
         message = "the memory of several inputs depends on B, which is not known here"
         raise NoMemoryFunctionError(message)
-    operator = recurrence.operator
-    cyclic = isinstance(operator, _NOT_DIAGONALISED)
-    poles = (Poles.every if cyclic else Poles.distinct)(operator.eigenvalues())
-    if not isinstance(operator, Diagonal):
+    poles = poles_of(recurrence.operator)
+    if not isinstance(recurrence.operator, Diagonal):
         precisions = ()
     if past == "horizon":
         return FixedMemory(_of_horizon(poles, delays), {}, 1)

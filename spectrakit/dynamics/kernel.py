@@ -9,6 +9,7 @@ time-varying A_t do. For softmax attention the kernel is the attention weight it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
@@ -53,7 +54,8 @@ def kernel_rows(recurrence: Recurrence, times: Sequence[int]) -> Tensor:
         columns.append(write.reached_by(slice(s, s + 1), rows).real)
         if s > 0:
             rows = recurrence.at(s).apply_left(rows)
-    return torch.cat(columns[::-1], dim=-1)
+    # A read-out that is the same for every token meets the sequences in the first transition.
+    return torch.cat([column.expand(len(rows), -1, -1, -1) for column in columns[::-1]], dim=-1)
 
 
 def _by_section(
@@ -94,14 +96,18 @@ def _by_section(
     return torch.cat(sections[::-1], dim=-1)
 
 
+@singledispatch
 def mean_log_modulus(operator: TransitionOperator) -> Tensor:
     """Mean log|lambda| of A_t per head: (..., H); -inf where an eigenvalue is 0.
 
     Its sum over the tokens of a lag is log|det|^(1/N) of their product: how much the state shrank.
     """
-    if isinstance(operator, SeparableDecay):
-        return -operator.step * operator.rate.mean(-1)
     eigenvalues = operator.eigenvalues()
     log_modulus = eigenvalues.log_modulus
     copies = log_modulus.new_tensor(eigenvalues.multiplicities)
     return (log_modulus * (copies / copies.sum())).sum(-1)
+
+
+@mean_log_modulus.register(SeparableDecay)
+def _(operator: SeparableDecay) -> Tensor:
+    return -operator.step * operator.rate.mean(-1)

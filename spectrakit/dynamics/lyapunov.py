@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
@@ -135,7 +136,7 @@ class LyapunovSum:
         tokens = _counts(parts)
         if len(tokens) == 0:
             return
-        grown = _grown(operator, parts)
+        grown = growth_of(operator, parts)
         self._take(grown.sorted_total(tokens), int(tokens.sum()), len(tokens))
 
     def merge(self, other: LyapunovSum) -> None:
@@ -167,8 +168,11 @@ class LyapunovSum:
 
 
 @dataclass(frozen=True)
-class _Grown:
-    """log growth (S, H, K) of sequences; change: (S, H), see `ProductGrowth`."""
+class Growth:
+    """log growth (S, H, K) of the products of S parts, each as often as `multiplicity` says.
+
+    change: (S, H), see `ProductGrowth`; None, and no sweeps, where it has a closed form.
+    """
 
     growth: Tensor
     multiplicity: int = 1
@@ -212,15 +216,14 @@ def _counts(parts: Tensor) -> Tensor:
     return torch.bincount(parts[parts >= 0])
 
 
-def _grown(operator: TransitionOperator, parts: Tensor) -> _Grown:
-    """Of every part of a batch of sequences; parts: (B, T), see `_parts`."""
-    if isinstance(operator, ScalarDecay | RotatedDecay):
-        return _Grown(_total(operator.log_decay, parts).unsqueeze(-1), operator.state_size)
-    if isinstance(operator, DiagonalDecay):
-        return _Grown(_total(operator.log_decay, parts))
-    if isinstance(operator, SeparableDecay):
-        # The steps add up before they meet the rates: (B, T, H, N) is never there.
-        return _Grown(-_total(operator.step, parts).unsqueeze(-1) * operator.rate.double())
+@singledispatch
+def growth_of(operator: TransitionOperator, parts: Tensor) -> Growth:
+    """Of the product of the transitions of every part of a batch of sequences.
+
+    operator: with leading axes (B, T). parts: (B, T), the number of the part that a token belongs
+    to, -1 for those of none. By default from the transitions, see `product_growth`, which is right
+    for every operator; those that commute have closed forms.
+    """
     # Of every row its first part at once, then its second: mostly there is but one.
     found, changes, order, sweeps = [], [], [], 0
     for chosen in _rounds(parts):
@@ -231,7 +234,24 @@ def _grown(operator: TransitionOperator, parts: Tensor) -> _Grown:
         order.append(parts.where(chosen, -1).amax(-1)[rows])
         sweeps = max(sweeps, product.sweeps)
     place = torch.cat(order).argsort()
-    return _Grown(torch.cat(found)[place], 1, torch.cat(changes)[place], sweeps)
+    return Growth(torch.cat(found)[place], 1, torch.cat(changes)[place], sweeps)
+
+
+@growth_of.register(ScalarDecay)
+@growth_of.register(RotatedDecay)
+def _(operator: ScalarDecay | RotatedDecay, parts: Tensor) -> Growth:
+    return Growth(sum_by_part(operator.log_decay, parts).unsqueeze(-1), operator.state_size)
+
+
+@growth_of.register(DiagonalDecay)
+def _(operator: DiagonalDecay, parts: Tensor) -> Growth:
+    return Growth(sum_by_part(operator.log_decay, parts))
+
+
+@growth_of.register(SeparableDecay)
+def _(operator: SeparableDecay, parts: Tensor) -> Growth:
+    # The steps add up before they meet the rates: (B, T, H, N) is never there.
+    return Growth(-sum_by_part(operator.step, parts).unsqueeze(-1) * operator.rate.double())
 
 
 def _rounds(parts: Tensor) -> Iterator[Tensor]:
@@ -244,7 +264,7 @@ def _rounds(parts: Tensor) -> Iterator[Tensor]:
         left[chosen] = -1
 
 
-def _total(values: Tensor, parts: Tensor) -> Tensor:
+def sum_by_part(values: Tensor, parts: Tensor) -> Tensor:
     """Sum of (B, T, ...) over the tokens of every part, in float64: (S, ...)."""
     there = parts >= 0
     count = len(_counts(parts))

@@ -32,8 +32,8 @@ from spectrakit.dynamics.observed_rounding import (
     whitened_by,
     whitened_by_itself,
 )
-from spectrakit.dynamics.operators import ScalarDecay, SeparableDecay
-from spectrakit.dynamics.part import with_tensors
+from spectrakit.dynamics.operator_parts import sequence_of
+from spectrakit.dynamics.operators import ScalarDecay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.dynamics.maps import InputMap
-    from spectrakit.dynamics.operators import TransitionOperator
+    from spectrakit.dynamics.operator_parts import OneSequence
     from spectrakit.dynamics.recurrence import Recurrence
     from spectrakit.dynamics.rounded_memory import Precision
 else:
@@ -82,8 +82,8 @@ def observed_memories(
         lost = [(0, 0), (0, kept - first)]
         return {reading: np.pad(memory, lost) for reading, memory in found.items()}
     tokens = slice(first, t + 1)
-    operator = _at_tokens(recurrence, sequence, tokens)
-    heads = operator.heads
+    by_token, heads = recurrence.mode == "data", recurrence.operator.heads
+    operator = sequence_of(recurrence.operator, sequence, tokens, by_token=by_token)
     written = _written(recurrence.input_map, heads, sequence, tokens)
     columns = _columns(operator, written)
     # A diagonal A keeps the noise of an entry where it is.
@@ -136,27 +136,18 @@ def _written(write: InputMap, heads: int, sequence: int, tokens: slice) -> _Colu
         key = _wide(write.key[sequence, tokens])
         vectors = OuterProduct(key, gain).matrix(heads).unsqueeze(2)
     else:
-        vectors = _wide(write.matrix(heads)[sequence, tokens])
+        matrix = _wide(write.matrix(heads))
+        if matrix.shape[:2] == (1, 1):  # the same for every token
+            count = tokens.stop - tokens.start
+            vectors = matrix[0].expand(count, *matrix.shape[2:])
+        else:
+            vectors = matrix[sequence, tokens]
         vectors = vectors if vectors.dim() == 4 else vectors.unsqueeze(2)
     zeros = torch.zeros(vectors.shape[:2], dtype=torch.float64, device=vectors.device)
     return _Columns(vectors, zeros)
 
 
-def _at_tokens(recurrence: Recurrence, sequence: int, tokens: slice) -> TransitionOperator:
-    """A of the tokens, with leading axes (1, S), in float64."""
-
-    def chosen(values: Tensor) -> Tensor:
-        if recurrence.mode == "data":
-            return _wide(values[sequence : sequence + 1, tokens])
-        return _wide(values).expand(1, tokens.stop - tokens.start, *values.shape)
-
-    operator = recurrence.operator
-    if isinstance(operator, SeparableDecay):
-        return SeparableDecay(chosen(operator.step), _wide(operator.rate))
-    return with_tensors(operator, chosen)
-
-
-def _columns(operator: TransitionOperator, written: _Columns) -> _Columns:
+def _columns(operator: OneSequence, written: _Columns) -> _Columns:
     """Phi(t, s) B_s for the last token t."""
     vectors, log_scale = written
     if not isinstance(operator, Diagonal):
@@ -185,7 +176,7 @@ def _decayed(vectors: Tensor, log_scale: Tensor, decays: Tensor) -> _Columns:
     return _Columns(direction * part, size)
 
 
-def _carried(operator: TransitionOperator, vectors: Tensor, log_scale: Tensor) -> _Columns:
+def _carried(operator: OneSequence, vectors: Tensor, log_scale: Tensor) -> _Columns:
     """By the product of the transitions itself, scaled to one as it shrinks or grows."""
     tokens, heads, _, states = vectors.shape
     product = torch.eye(states, dtype=torch.float64, device=vectors.device)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.dynamics.operators import TransitionOperator
+    from spectrakit.dynamics.operator_parts import OneSequence
     from spectrakit.dynamics.rounded_memory import Precision
 else:
     np = lazy_import("numpy")
@@ -48,7 +48,7 @@ class CarriedNoise(NamedTuple):
     log_size: Tensor
 
 
-def carried_noise(operator: TransitionOperator, vectors: Tensor, log_scale: Tensor) -> CarriedNoise:
+def carried_noise(operator: OneSequence, vectors: Tensor, log_scale: Tensor) -> CarriedNoise:
     """Of an operator with leading axes (1, T), written along exp(log_scale_s) vectors_s.
 
     vectors: (T, H, n, N). log_scale: (T, H).

@@ -9,15 +9,23 @@ Every operator acts on the key index of a state of shape (..., H, N, P):
     P   width of a head: the P columns evolve alike, so each eigenvalue occurs P times
 
 and is kept in log-decay, in the precision its parameters came in.
+
+What is asked of an operator beyond the protocol is a `singledispatch` function. Its default is
+right for every operator, by `at`, `apply`, `apply_left`, `dense` and `eigenvalues` alone:
+`steps_of`, `adjoint_applied`, `growth_of`, `sequence_of`, `mean_log_modulus`. Or none would be, and
+it raises `UnknownOperatorError` where no implementation is registered: `heads_of`, `poles_of`,
+`products_to_last`, and `in_double` but for plain dataclasses of tensors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.eigenvalues import DiscreteEigenvalues
+from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +65,24 @@ class TransitionOperator(Protocol):
 
     def scaled(self, log_factor: Tensor) -> TransitionOperator:
         """exp(log_factor_t) A_t, log_factor (..., H)."""
+
+
+class UnknownOperatorError(UnsupportedError):
+    """A function of operators has no implementation for this one, and no default is right.
+
+    function: the `singledispatch` function to register one with. unknown: what it would need to
+    know of the operator.
+    """
+
+    def __init__(self, operator: object, function: Callable[..., Any], unknown: str) -> None:
+        kind = type(operator)
+        structure = getattr(operator, "structure", kind.__name__)
+        super().__init__(
+            f"{function.__name__} has no implementation for the operator {structure!r} "
+            f"({kind.__module__}.{kind.__qualname__}): {unknown}",
+            hint=f"in its plugin, @{function.__module__}.{function.__name__}.register("
+            f"{kind.__name__}); docs/plugins.md, 'An operator of your own'",
+        )
 
 
 @dataclass(frozen=True)

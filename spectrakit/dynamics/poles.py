@@ -17,15 +17,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
+from spectrakit.dynamics.delta import DeltaRule
+from spectrakit.dynamics.delta_product import DeltaProduct
+from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
+from spectrakit.dynamics.diagonal_plus_rank_one import DiagonalPlusRankOne
+from spectrakit.dynamics.operators import (
+    Dense,
+    DiagonalDecay,
+    ScalarDecay,
+    SeparableDecay,
+    UnknownOperatorError,
+)
+from spectrakit.dynamics.rotated_decay import RotatedDecay
+from spectrakit.dynamics.shift import ShiftRegister
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from spectrakit.dynamics.eigenvalues import DiscreteEigenvalues
+    from spectrakit.dynamics.operators import TransitionOperator
 else:
     torch = lazy_import("torch")
 
@@ -130,6 +145,41 @@ class Poles:
         order = (~self.counts).long().argsort(dim=-1, stable=True)[..., : int(self.rank.max())]
         phase = None if self.phase is None else self.phase.gather(-1, order)
         return Poles(self.log_modulus.gather(-1, order), phase, self.counts.gather(-1, order))
+
+
+@singledispatch
+def poles_of(operator: TransitionOperator) -> Poles:
+    """Those that the memory of an operator (H,) depends on, B and C in general position.
+
+    Its eigenvalues do not tell: a multiple one counts once where A is diagonalisable
+    (`Poles.distinct`), and as often as it occurs where one Jordan block has it (`Poles.every`).
+
+    Raises UnknownOperatorError where none is registered for the operator.
+    """
+    unknown = "whether it is diagonalisable, or has Jordan blocks"
+    raise UnknownOperatorError(operator, poles_of, unknown)
+
+
+def _distinct(operator: TransitionOperator) -> Poles:
+    return Poles.distinct(operator.eigenvalues())
+
+
+def _every(operator: TransitionOperator) -> Poles:
+    return Poles.every(operator.eigenvalues())
+
+
+for _diagonalisable in (
+    ScalarDecay,
+    DiagonalDecay,
+    SeparableDecay,
+    RotatedDecay,
+    DeltaRule,
+    DeltaProduct,
+    DiagonalPlusRankOne,
+):
+    poles_of.register(_diagonalisable, _distinct)
+for _cyclic in (DiagonalPlusLowRank, Dense, ShiftRegister):
+    poles_of.register(_cyclic, _every)
 
 
 def _cleaned(eigenvalues: DiscreteEigenvalues) -> tuple[Tensor, Tensor | None]:

@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.graded_svd import log_singular_values
-from spectrakit.dynamics.product_steps import in_double, steps_of
+from spectrakit.dynamics.operator_parts import in_double
+from spectrakit.dynamics.product_steps import steps_of
 
 if TYPE_CHECKING:
     import torch

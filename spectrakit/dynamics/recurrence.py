@@ -131,8 +131,15 @@ class Recurrence:
 
     @property
     def log_decay(self) -> Tensor:
-        """The log-eigenvalue of a scalar A_t: (..., H), real."""
-        return self.operator.eigenvalues().log_modulus[..., 0]
+        """The log-eigenvalue of a scalar A_t: (..., H), real.
+
+        Raises ValueError where A_t has several.
+        """
+        log_modulus = self.operator.eigenvalues().log_modulus
+        if log_modulus.shape[-1] != 1:
+            message = f"A_t is no number: {self.operator.structure} has several eigenvalues"
+            raise ValueError(message)
+        return log_modulus.squeeze(-1)
 
     @property
     def default_gauges(self) -> tuple[Gauge, ...]:

@@ -33,6 +33,7 @@ from spectrakit.dynamics import Contraction, HeadAxis, Mode, OuterProduct, Recur
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.mixers.base import Observation
 from spectrakit.mixers.layers import token_before
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,7 @@ class LinearAttention:
     def from_weights(self, p: Parameters) -> Recurrence:  # noqa: ARG002  (the protocol's)
         """Raises UnsupportedError: without tokens there is no normaliser."""
         message = "linear attention has no spectrum without tokens"
-        raise UnsupportedError(message, hint="--mode data")
+        raise UnsupportedError(message, hint=given(mode="data"))
 
     def features(self, x: Tensor) -> Tensor:
         """Phi(x), x: (B, T, H, N)."""

@@ -23,6 +23,7 @@ from spectrakit.dynamics import HeadAxis, Mode, Recurrence, ScalarDecay
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers.base import Observation
 from spectrakit.mixers.linear_attention import attention_shapes, dsf_recurrence, projections
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,7 @@ class NormAttention:
     def from_weights(self, p: Parameters) -> Recurrence:  # noqa: ARG002  (the protocol's)
         """Raises UnsupportedError: lambda_t is a ratio of two tokens' norms."""
         message = "norm attention has no spectrum without tokens"
-        raise UnsupportedError(message, hint="--mode data")
+        raise UnsupportedError(message, hint=given(mode="data"))
 
     def log_normaliser(self, raw: Tensor) -> Tensor:
         """f(z) = log nu, from z = W_n hidden + offset (B, T, H)."""

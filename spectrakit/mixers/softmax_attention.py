@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics import HeadAxis, Mode, Recurrence, ScalarDecay
 from spectrakit.errors import UnsupportedError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,7 @@ class SoftmaxAttention:
     def from_weights(self, p: Parameters) -> Recurrence:  # noqa: ARG002  (the protocol's)
         """Raises UnsupportedError: without tokens there is no normaliser."""
         message = "softmax attention has no spectrum without tokens"
-        raise UnsupportedError(message, hint="--mode data")
+        raise UnsupportedError(message, hint=given(mode="data"))
 
     def observed(
         self,

@@ -16,6 +16,7 @@ from string import Template
 from spectrakit import __version__
 from spectrakit.errors import OutputError, UsageError
 from spectrakit.hookspecs import SPEC_VERSION
+from spectrakit.wording import per_door
 
 _SUFFIX = ".template"
 #: A folder of the template that is called as the new package.
@@ -33,7 +34,7 @@ class Words:
     def __post_init__(self) -> None:
         """Raises UsageError for a name that cannot be all of them."""
         if not _NAME.fullmatch(self.name) or len(self.name) > _LONGEST:
-            message = f"{self.name!r} is no name for a plugin"
+            message = f"{self.name!r} is not a name for a plugin"
             raise UsageError(message, hint="lower-case words of letters and digits: my-layer")
 
     @property
@@ -77,14 +78,15 @@ def write_plugin(name: str, parent: Path) -> list[Path]:
     """
     words = Words(name)
     folder = parent / words.distribution
+    elsewhere = f"another folder with {per_door('--out', 'parent')}"
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
         message = f"{folder} is there already"
-        raise OutputError(message, hint="another name, or --out for another folder") from None
+        raise OutputError(message, hint=f"another name, or {elsewhere}") from None
     except OSError as error:
         message = f"cannot make the folder {folder}: {error.strerror}"
-        raise OutputError(message, hint="--out for another folder") from error
+        raise OutputError(message, hint=elsewhere) from error
     return list(_write(files(__package__), folder, words))
 
 

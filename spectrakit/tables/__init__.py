@@ -6,34 +6,22 @@ from spectrakit.tables.reader import read_run
 from spectrakit.tables.replacing import check_apart, check_replaceable
 from spectrakit.tables.run import MemorySink, Run, Sink
 from spectrakit.tables.schemas import (
-    DECAY_KERNEL,
-    DECAY_KERNEL_SUMMARY,
     LAYERS,
-    LYAPUNOV,
     QUERY_FACTOR,
-    RELEASED_BINS,
     SPECTRUM,
     SPECTRUM_HISTOGRAM,
     SPECTRUM_SUMMARY,
-    TABLES,
 )
-from spectrakit.tables.similarity_schema import SIMILARITY
 from spectrakit.tables.writer import RunWriter
 
 __all__ = [
-    "DECAY_KERNEL",
-    "DECAY_KERNEL_SUMMARY",
     "IDENTITY",
     "LAYERS",
-    "LYAPUNOV",
     "QUERY_FACTOR",
-    "RELEASED_BINS",
     "SCHEMA_VERSION",
-    "SIMILARITY",
     "SPECTRUM",
     "SPECTRUM_HISTOGRAM",
     "SPECTRUM_SUMMARY",
-    "TABLES",
     "Column",
     "Manifest",
     "MemorySink",

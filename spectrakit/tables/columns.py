@@ -29,7 +29,7 @@ else:
     np = lazy_import("numpy")
     pa = lazy_import("pyarrow")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version of every table's layout; a reader refuses tables newer than it knows."""
 
 

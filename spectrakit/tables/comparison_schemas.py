@@ -13,6 +13,7 @@ UNLIKE = {
     "other-seq-len": "kernels, memory or a rank, which end with the sequence, of sequences of "
     "another length",
     "other-items": "accuracies on prompts with another number of items",
+    "other-option": "numbers that an option of the analysis decides, which was set otherwise",
 }
 """Why two numbers are not one quantity, and are not subtracted."""
 

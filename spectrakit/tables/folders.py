@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from spectrakit.errors import OutputError
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,21 +56,21 @@ def _output_error(folder: Path, error: OSError) -> OutputError:
     if error.errno in _NO_SPACE:
         return OutputError(
             f"no space left for the results in {folder} ({what})",
-            hint="free some space or choose another folder with --out",
+            hint=f"free some space or choose another folder with {named('out')}",
         )
     if error.errno in _NOT_ALLOWED:
         return OutputError(
             f"the results cannot be written to {folder} ({what})",
-            hint="choose a folder that you may write to with --out",
+            hint=f"choose a folder that you may write to with {named('out')}",
         )
     if error.errno in _NOT_A_FOLDER:
         return OutputError(
             f"{folder} is not a folder, or lies inside a file",
-            hint="choose another folder with --out",
+            hint=f"choose another folder with {named('out')}",
         )
     return OutputError(
         f"the results cannot be written to {folder} ({what})",
-        hint="choose another folder with --out",
+        hint=f"choose another folder with {named('out')}",
     )
 
 
@@ -158,7 +159,7 @@ class FolderLock:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             raise OutputError(
                 f"process {holder or 'unknown'} is writing to {self._folder}",
-                hint="wait for it to finish or choose another folder with --out",
+                hint=f"wait for it to finish or choose another folder with {named('out')}",
             ) from error
         except OSError as error:
             if error.errno not in _NO_LOCKS:

@@ -17,9 +17,7 @@ from typing import Any
 
 from spectrakit.errors import MalformedError, scrub
 from spectrakit.tables.columns import SCHEMA_VERSION
-
-#: What a manifest has for the name of a text that came that way, and cannot be read again.
-STANDARD_INPUT = "standard input"
+from spectrakit.tables.migrations import migrated
 
 _RECORDED = ("spectrakit", "torch", "transformers", "pyarrow")
 _TOKEN_OPTION = re.compile(r"(--token[= ])\S+")
@@ -70,8 +68,12 @@ class Manifest:
     seed: int | None = None
     command: str = ""
     """The command line, or "" from Python."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The options of the analyses, by name, as JSON values."""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """Everything that was asked for, as JSON values: of an analysis its `RunSpec`."""
+    contents: Mapping[str, str | None] = field(default_factory=dict)
+    """The SHA-256 of files that were read besides the model's, by the setting that names them."""
+    remarks: Mapping[str, Any] = field(default_factory=dict)
+    """What to know of the model: whose equations, unknown config keys, how weights were drawn."""
     versions: Mapping[str, str] = field(default_factory=installed_versions)
     tokens: int | None = None
     """Tokens that the model was run on, without padding; None where no text was read."""
@@ -89,6 +91,22 @@ class Manifest:
             object.__setattr__(self, name, _scrubbed(getattr(self, name)))
         object.__setattr__(self, "command", _TOKEN_OPTION.sub(r"\1***", self.command))
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the run's numbers by its name: `seed`, `seq_len`, `memory.horizon`.
+
+        Which model it is and where it was computed are none. Files are there by their paths.
+        """
+        found: dict[str, Any] = {}
+        for name, value in self.spec.items():
+            if name == "source" and isinstance(value, Mapping):
+                found |= value
+            elif name == "options" and isinstance(value, Mapping):
+                for group, options in value.items():
+                    found |= {f"{group}.{key}": entry for key, entry in options.items()}
+            elif name not in ("model", "revision", "device"):
+                found[name] = value
+        return found
+
     def file_metadata(self) -> dict[str, str]:
         """The key-value metadata of each Parquet file: text only, the same for every re-run."""
         plain = {
@@ -104,7 +122,8 @@ class Manifest:
             "dtype": self.dtype,
             "seed": "" if self.seed is None else str(self.seed),
             "command": self.command,
-            "options": json.dumps(self.options, sort_keys=True),
+            "spec": json.dumps(self.spec, sort_keys=True),
+            "contents": json.dumps(self.contents, sort_keys=True),
         }
         versions = {f"{name}_version": found for name, found in self.versions.items()}
         return {
@@ -135,6 +154,7 @@ class Manifest:
                 f"{SCHEMA_VERSION}",
                 hint="pip install --upgrade spectrakit",
             )
+        record = migrated(record, SCHEMA_VERSION)
         try:
             for kind in ("tables", "files"):
                 record[kind] = {k: WrittenFile(**v) for k, v in record[kind].items()}

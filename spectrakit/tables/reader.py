@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.tables.folders import MANIFEST, is_plain_name
 from spectrakit.tables.manifest import Manifest, WrittenFile
+from spectrakit.tables.migrations import with_todays_columns
 from spectrakit.tables.parquet import RERUN, read_table
 from spectrakit.tables.run import Run
 
@@ -70,7 +71,7 @@ class _Files(Mapping[str, "pa.Table"]):
         self._written = written
 
     def __getitem__(self, name: str) -> pa.Table:
-        return read_table(self._folder, self._written[name])
+        return with_todays_columns(name, read_table(self._folder, self._written[name]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._written)

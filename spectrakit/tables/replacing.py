@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.tables.folders import MANIFEST
-from spectrakit.tables.manifest import STANDARD_INPUT
 from spectrakit.tables.reader import read_manifest
+from spectrakit.token_options import STANDARD_INPUT
+from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spectrakit")
 
-_HINT = "another folder with --out, or --overwrite to replace it"
+
+def _hint() -> str:
+    return f"another folder with {named('out')}, or {given(overwrite=True)} to replace it"
 
 
 def check_replaceable(folder: Path, manifest: Manifest, *, overwrite: bool) -> None:
@@ -34,7 +37,7 @@ def check_replaceable(folder: Path, manifest: Manifest, *, overwrite: bool) -> N
         return
     except MalformedError as error:
         if not overwrite:
-            raise UsageError(f"{error.message}; it is not replaced", hint=_HINT) from error
+            raise UsageError(f"{error.message}; it is not replaced", hint=_hint()) from error
         logger.info("%s takes the place of one that cannot be read", folder / MANIFEST)
         return
     if _settings(earlier) == _settings(manifest) and not _told_once(earlier):
@@ -46,7 +49,7 @@ def check_replaceable(folder: Path, manifest: Manifest, *, overwrite: bool) -> N
         told = f" with another {' and '.join(other)}" if other else ""
         if _told_once(earlier):
             told += " of a text from standard input"
-        raise UsageError(f"{held}{told}", hint=_HINT)
+        raise UsageError(f"{held}{told}", hint=_hint())
     logger.info("%s; this one takes its place", held)
 
 
@@ -63,31 +66,27 @@ def check_apart(out: Path, inputs: Iterable[Path]) -> None:
             relation = "lies in"
         else:
             continue
-        message = f"--out {out} {relation} one of the runs that are compared, {folder}"
-        raise UsageError(message, hint="another folder with --out")
+        message = f"{given(out=out)} {relation} one of the runs that are compared, {folder}"
+        raise UsageError(message, hint=f"another folder with {named('out')}")
 
 
 def _settings(manifest: Manifest) -> str:
-    """Everything that decides a run's numbers, as one text."""
+    """Everything that decides a run's numbers, as one text; files count by their content."""
     told = (manifest.model_id, manifest.revision, manifest.mode, manifest.dtype, manifest.seed)
-    return json.dumps([*told, manifest.options], sort_keys=True, default=str)
+    settings = manifest.settings() | dict(manifest.contents)
+    return json.dumps([*told, settings], sort_keys=True, default=str)
 
 
 def _differing(earlier: Manifest, manifest: Manifest) -> list[str]:
     """The settings in which two runs of one model differ, by name."""
-    names = [
-        name
-        for name in ("revision", "mode", "dtype", "seed")
-        if getattr(earlier, name) != getattr(manifest, name)
-    ]
-    options = earlier.options.keys() | manifest.options.keys()
-    return names + sorted(
-        name.replace("_", "-")
-        for name in options
-        if earlier.options.get(name) != manifest.options.get(name)
+    own, theirs = (
+        {"revision": each.revision, **each.settings(), **each.contents}
+        for each in (earlier, manifest)
     )
+    names = [*own, *(name for name in theirs if name not in own)]
+    return [named(name) for name in names if own.get(name) != theirs.get(name)]
 
 
 def _told_once(manifest: Manifest) -> bool:
     """Whether the text came from standard input: nobody can say that it was the same."""
-    return manifest.options.get("text") == STANDARD_INPUT
+    return manifest.settings().get("text") == STANDARD_INPUT

@@ -31,6 +31,7 @@ from spectrakit.tables.manifest import Manifest, Recorded, WrittenFile
 from spectrakit.tables.parquet import TableFile
 from spectrakit.tables.reader import read_manifest, read_run
 from spectrakit.tables.run import Run, SchemaBook, identified, stored_schema
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -129,7 +130,7 @@ class RunWriter:
         path = self._folder / name
         if path.exists() and self._of_runs is not None and name not in self._of_runs:
             message = f"{path} is there already, and no run wrote it"
-            raise OutputError(message, hint="choose another folder with --out")
+            raise OutputError(message, hint=f"choose another folder with {named('out')}")
 
     def _write(self, name: str, content: bytes) -> None:
         path = temporary(self._folder, name)

@@ -10,7 +10,7 @@ import spectrakit as sk
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.residual_stream import block_of
 from spectrakit.errors import UnsupportedError
-from spectrakit.testing import observations
+from spectrakit.testing import observations, operator_checks
 from spectrakit.testing.checkpoint_bench import CheckpointBench, analysed
 from spectrakit.testing.require import FLOAT32, require, require_close, require_equal
 
@@ -55,6 +55,13 @@ def eigenvalues_are_those_of_the_matrices(bench: CheckpointBench) -> None:
     for _, observation in bench.seen:
         last = bench.tokens.shape[1] - 1
         observations.has_the_matrices_eigenvalues(observation.recurrence, last, FLOAT32)
+
+
+def operators_agree_with_their_matrices(bench: CheckpointBench) -> None:
+    """Rows times A_t, some of its heads, and products over tokens are those of its matrices."""
+    for _, observation in bench.seen:
+        last = bench.tokens.shape[1] - 1
+        operator_checks.agrees_with_its_matrices(observation.recurrence, last, FLOAT32)
 
 
 def chunks_do_not_matter(bench: CheckpointBench) -> None:
@@ -171,7 +178,7 @@ def memory_is_linear_in_tokens(bench: CheckpointBench) -> None:
 
 def data_mode_writes_every_spectrum(bench: CheckpointBench) -> None:
     """`analyze --mode data` writes a spectrum of every layer that can be read."""
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.token_options import TokenOptions
 
     ids = bench.folder() / "ids.npy"
     np.save(ids, bench.tokens.numpy())
@@ -194,6 +201,7 @@ FORWARD_CHECKS = (
     recurrence_gives_the_layers_output,
     has_the_shapes_it_says,
     eigenvalues_are_those_of_the_matrices,
+    operators_agree_with_their_matrices,
     chunks_do_not_matter,
     batch_order_does_not_matter,
     padding_is_masked,

@@ -9,7 +9,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.dynamics import HeadAxis, Mode
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import Observation
-from spectrakit.testing import observations
+from spectrakit.testing import observations, operator_checks
 from spectrakit.testing.require import (
     FLOAT32,
     FLOAT64,
@@ -128,6 +128,16 @@ def eigenvalues_are_those_of_the_matrices(bench: MixerBench) -> None:
         observations.has_the_matrices_eigenvalues(bench.from_weights(torch.float64), 0, FLOAT64)
 
 
+def operators_agree_with_their_matrices(bench: MixerBench) -> None:
+    """Rows times A_t, some of its heads, and products over tokens are those of its matrices."""
+    for t in (bench.tokens // 2, bench.tokens - 1):
+        operator_checks.agrees_with_its_matrices(bench.seen.recurrence, t, FLOAT64)
+    if bench.mixer.weights_mode is not None:
+        recurrence = bench.from_weights(torch.float64)
+        operator_checks.agrees_with_its_matrices(recurrence, 0, FLOAT64)
+        operator_checks.has_its_poles(recurrence.operator, FLOAT64)
+
+
 def chunks_do_not_matter(bench: MixerBench) -> None:
     """The first tokens alone give the same, and so does the recurrence in two pieces."""
     cut = bench.tokens // 2 + 1
@@ -162,6 +172,7 @@ MIXER_CHECKS = (
     recurrence_gives_the_output_in_float64,
     recurrence_gives_the_output_in_float32,
     eigenvalues_are_those_of_the_matrices,
+    operators_agree_with_their_matrices,
     chunks_do_not_matter,
     batch_order_does_not_matter,
     is_deterministic,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.memory import Memory
-from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.memory.analysis import Memory
+from spectrakit.analyses.memory.options import MemoryOptions
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import DeltaRule, OuterProduct, Recurrence, SeparableDecay
 from spectrakit.tables import Manifest, MemorySink

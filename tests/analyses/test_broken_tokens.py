@@ -14,7 +14,7 @@ import spectrakit as sk
 from spectrakit import catalog
 from spectrakit.analyses.adding import adding
 from spectrakit.analyses.broken_tokens import first_broken_token
-from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     Contraction,
@@ -26,7 +26,7 @@ from spectrakit.dynamics import (
 )
 from spectrakit.dynamics.maps import ScaledInput
 from spectrakit.errors import AnalysisError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 BATCH, TOKENS, HEADS, STATES = 2, 6, 3, 4
 EVERY = torch.ones(BATCH, TOKENS, dtype=torch.bool)

@@ -11,7 +11,7 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.decay_kernel import DecayKernel
+from spectrakit.analyses.kernel.analysis import DecayKernel
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     ConstantInput,
@@ -24,7 +24,7 @@ from spectrakit.dynamics import (
 )
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 LAYER = Layer(3, "layers.3.mixer", "mamba2")
 

@@ -7,11 +7,11 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.empirical_memory import EmpiricalMemory
-from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.empirical_memory.analysis import EmpiricalMemory
+from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 MANIFEST = Manifest(model_id="model", revision="sha", mode="data")
 DECAYS = torch.tensor([0.9, 0.5])

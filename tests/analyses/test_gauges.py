@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import spectrakit as sk
-from spectrakit.analyses.query_factor import QueryFactor
+from spectrakit.analyses.spectrum.query_factor import QueryFactor
 from spectrakit.comparison import compare_runs
 from spectrakit.dynamics import Recurrence, ScalarDecay
 from spectrakit.errors import UsageError
-from spectrakit.report.summaries import layer_summaries, summaries_in_gauges
+from spectrakit.tables.summaries import layer_summaries, summaries_in_gauges
 from spectrakit.tables import MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 ANALYSES = ("spectrum", "lyapunov", "kernel")
 SIZES = {"vocab_size": 31, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32,

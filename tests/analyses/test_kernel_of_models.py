@@ -12,7 +12,7 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.decay_kernel import DecayKernel
+from spectrakit.analyses.kernel.analysis import DecayKernel
 from spectrakit.architectures.transformers_model import quiet_transformers
 from spectrakit.tables import Manifest, MemorySink
 from tests.families.attention import _GPT, _GROUPED

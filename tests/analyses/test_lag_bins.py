@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectrakit.analyses.lag_bins import ROWS, SUMS
+from spectrakit.analyses.kernel.lag_bins import ROWS, SUMS
 
 
 @pytest.mark.parametrize(("bins", "widest"), [(ROWS, 1.13), (SUMS, 1.012)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.lyapunov import Lyapunov
+from spectrakit.analyses.lyapunov.analysis import Lyapunov
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     DeltaRule,
@@ -21,7 +21,8 @@ from spectrakit.dynamics import (
     ShiftRegister,
 )
 from spectrakit.errors import AnalysisError, UsageError
-from spectrakit.tables import LYAPUNOV, Manifest, MemorySink
+from spectrakit.analyses.lyapunov.tables import LYAPUNOV
+from spectrakit.tables import Manifest, MemorySink
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")
 

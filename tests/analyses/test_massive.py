@@ -10,15 +10,15 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.massive_options import MassiveOptions
-from spectrakit.analyses.propagation import Propagation
-from spectrakit.analyses.similarity import Similarity
-from spectrakit.analyses.similarity_options import ESTIMATORS, SimilarityOptions
+from spectrakit.analyses.massive.options import MassiveOptions
+from spectrakit.analyses.propagation.analysis import Propagation
+from spectrakit.analyses.similarity.analysis import Similarity
+from spectrakit.analyses.similarity.options import ESTIMATORS, SimilarityOptions
 from spectrakit.errors import UsageError
-from spectrakit.report.massive_lines import massive_lines
+from spectrakit.analyses.massive.lines import massive_lines
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.massive_schema import MASSIVE
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.massive.tables import MASSIVE
+from spectrakit.token_options import TokenOptions
 from tests.representations.test_huge_tokens import in_extended_precision
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")

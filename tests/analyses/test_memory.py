@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from spectrakit import analyze
-from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.memory.options import MemoryOptions
 from spectrakit.dynamics import ConstantInput, DiagonalDecay, ScalarDecay
 from spectrakit.errors import UsageError
-from spectrakit.tables.memory_schema import MEMORY_FUNCTION, MEMORY_SUMMARY
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.memory.tables import MEMORY_FUNCTION, MEMORY_SUMMARY
+from spectrakit.token_options import TokenOptions
 from tests.analyses.memory_layers import RATES, delta, every, mamba_layer, recurrence, tables
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.memory import Memory
+from spectrakit.analyses.memory.analysis import Memory
 from spectrakit.dynamics import OuterProduct, ScalarDecay, SeparableDecay
 from spectrakit.dynamics.observed_memory import observed_memory
 from spectrakit.errors import AnalysisError

@@ -8,15 +8,15 @@ from safetensors.torch import save_file
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.empirical_memory import EmpiricalMemory
-from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.empirical_memory.analysis import EmpiricalMemory
+from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
 from spectrakit.architectures.base import Layer
 from spectrakit.dynamics import DiagonalDecay, Recurrence
 from spectrakit.dynamics.delays import Delays
 from spectrakit.dynamics.fixed_memory import fixed_memory
 from spectrakit.errors import AnalysisError, UnsupportedError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.support import state_dicts
 
 MIXERS = EmpiricalMemoryOptions("mixers")
@@ -227,9 +227,9 @@ def test_weights_that_leave_b_and_c_open_are_a_reason():
 
 def test_weights_have_no_stream_to_drive(tmp_path):
     save_file(state_dicts.layers(state_dicts.lru), tmp_path / "lru.safetensors")
-    with pytest.raises(UsageError, match="do not show what --drive model would drive") as error:
+    with pytest.raises(UsageError, match="do not show what drive='model' would drive") as error:
         sk.analyze(str(tmp_path / "lru.safetensors"), analyses="empirical_memory")
-    assert "--drive mixers" in str(error.value.hint)
+    assert "drive='mixers'" in str(error.value.hint)
 
 
 # ---- models that run ------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_a_model_that_does_not_show_its_mixers_is_refused(monkeypatch):
 
 
 def test_whole_blocks_in_place_of_layers_are_no_mixers():
-    with pytest.raises(UsageError, match="--compat shows no mixers alone"):
+    with pytest.raises(UsageError, match="compat shows no mixers alone"):
         sk.analyze(
             "tiny-llama",
             analyses="empirical_memory",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrakit.analyses.output_tokens import OUTPUTS, OutputTokens, groups
+from spectrakit.analyses.kernel.output_tokens import OUTPUTS, OutputTokens, groups
 from spectrakit.dynamics.part import spread
 
 

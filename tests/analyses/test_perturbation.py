@@ -10,12 +10,12 @@ import torch
 
 from spectrakit import analyze
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.perturbation import LAGS, Perturbation
-from spectrakit.analyses.propagation_options import PropagationOptions
+from spectrakit.analyses.perturbation.analysis import LAGS, Perturbation
+from spectrakit.analyses.propagation.options import PropagationOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.propagation_schema import PERTURBATION
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.perturbation.tables import PERTURBATION
+from spectrakit.token_options import TokenOptions
 from tests.tables.samples import ROOT
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")
@@ -149,7 +149,7 @@ def test_a_state_of_zero_cannot_be_changed_by_a_share_of_itself():
 def test_half_precision_is_refused():
     with pytest.raises(UsageError, match="lost in their rounding") as info:
         run(new(), start().bfloat16())
-    assert info.value.hint == "--dtype float32"
+    assert info.value.hint == "dtype='float32'"
 
 
 def test_a_nan_names_its_block():

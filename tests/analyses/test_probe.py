@@ -12,8 +12,8 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.probe import Probe
-from spectrakit.analyses.probe_options import ProbeOptions
+from spectrakit.analyses.probe.analysis import Probe
+from spectrakit.analyses.probe.options import ProbeOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.progress import Silent
 from spectrakit.prompts import PromptRunner
@@ -189,9 +189,9 @@ def test_where_others_have_no_answers_the_model_has_no_choice(tmp_path):
     assert set(found["target"]) == {"gold_position"}
     assert (found["model_reason"] == "no_candidates").all()
     assert found["accuracy"].notna().all()
-    assert run.manifest.options["task"] == "multi-doc-qa"
-    assert run.manifest.options["task_file"] == "f.jsonl"
-    assert len(run.manifest.options["task_sha256"]) == 64
+    assert run.manifest.options["prompt_set"] == "multi-doc-qa"
+    assert run.manifest.options["prompt_file"] == "f.jsonl"
+    assert len(run.manifest.options["prompt_file_sha256"]) == 64
 
 
 def test_states_that_do_not_fit_are_projected():
@@ -237,7 +237,10 @@ def test_states_that_are_no_numbers_are_named():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"task": "no-such"}, "there is no task 'no-such'; there are kv-retrieval, multi-doc-qa"),
+        (
+            {"prompt_set": "no-such"},
+            "unknown prompt set 'no-such'; one of: kv-retrieval, multi-doc-qa",
+        ),
         ({"prompts": 16, "pairs": 4}, "16 prompts of 4 sources are too few for 5 folds"),
         ({"prompts": 3}, "0 prompts of 0 sources are too few"),
     ],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.probe import Probe
-from spectrakit.analyses.probe_options import ProbeOptions
-from spectrakit.analyses.probe_prompts import task_prompts
+from spectrakit.analyses.probe.analysis import Probe
+from spectrakit.analyses.probe.options import ProbeOptions
+from spectrakit.analyses.probe.prompts import prompts_asked
 from spectrakit.errors import UsageError
 from spectrakit.progress import Silent
 from spectrakit.prompts import PromptRunner
@@ -31,7 +31,7 @@ def options(pairs):
 
 def length(pairs):
     """In bytes. Keys and values are uuids, so all prompts of so many pairs have one length."""
-    (found,) = {len(p.text) + len(p.answer) for p in task_prompts(options(pairs), 0)}
+    (found,) = {len(p.text) + len(p.answer) for p in prompts_asked(options(pairs), 0)}
     return found
 
 
@@ -46,7 +46,7 @@ def test_says_how_many_items_fit(fitting, spare):
     most = length(fitting) + spare
     with pytest.raises(UsageError, match=f"the model takes {most:,} at most") as caught:
         check(9, most)
-    assert caught.value.hint == f"--pairs {fitting + spare}"
+    assert caught.value.hint == f"pairs={fitting + spare}"
     check(fitting + spare, most)
 
 

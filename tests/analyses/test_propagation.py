@@ -11,12 +11,12 @@ import torch
 
 from spectrakit import analyze
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.propagation import Propagation
-from spectrakit.analyses.propagation_options import PropagationOptions
+from spectrakit.analyses.propagation.analysis import Propagation
+from spectrakit.analyses.propagation.options import PropagationOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.propagation_schema import METRICS, PROPAGATION, SEQUENCE_METRICS
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.propagation.tables import METRICS, PROPAGATION, SEQUENCE_METRICS
+from spectrakit.token_options import TokenOptions
 from tests.tables.samples import ROOT
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")
@@ -236,7 +236,7 @@ def test_nan_on_padding_is_no_error():
 def test_without_hidden_states_there_is_nothing_to_say():
     with pytest.raises(AnalysisError, match="of hidden states, and none were seen") as info:
         new().finish()
-    assert info.value.hint == "--mode data"
+    assert info.value.hint == "mode='data'"
 
 
 @pytest.mark.parametrize(

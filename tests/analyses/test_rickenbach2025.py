@@ -10,7 +10,7 @@ import torch
 
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, UnsupportedError, UsageError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families.base import Family
 
 _EDGES = [0, 0.1, 0.5, 0.9, 1, 10, 100, np.inf]
@@ -127,7 +127,7 @@ def test_mamba2_steps_come_from_the_blocks_output(tiny_mamba2_folder, tmp_path):
 
 
 def test_an_eigenvalue_on_an_inner_edge_counts_twice():
-    from spectrakit.analyses.rickenbach2025 import PHASE, RADIUS, _percent
+    from spectrakit.analyses.rickenbach2025.analysis import PHASE, RADIUS, _percent
 
     modulus = np.array([[0.0, 0.5, 1.0, 200.0]])
     assert _percent(modulus, RADIUS).tolist() == [[25, 25, 25, 25, 25, 0, 25]]

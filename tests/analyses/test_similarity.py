@@ -12,12 +12,13 @@ import torch
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.similarity import Similarity
-from spectrakit.analyses.similarity_options import ESTIMATORS, SimilarityOptions
+from spectrakit.analyses.similarity.analysis import Similarity
+from spectrakit.analyses.similarity.options import ESTIMATORS, SimilarityOptions
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.representations.procrustes import procrustes_distance
-from spectrakit.tables import SIMILARITY, Manifest, MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.similarity.tables import SIMILARITY
+from spectrakit.tables import Manifest, MemorySink
+from spectrakit.token_options import TokenOptions
 from tests.representations.feature_sets import direct_cka, gram
 
 ONLY_CKA = SimilarityOptions(("cka",))
@@ -228,7 +229,7 @@ def test_a_nan_is_named_by_its_block_and_token():
 def test_too_little_memory_is_refused_with_the_numbers():
     with pytest.raises(UsageError, match="at 4 depths: 64 tokens of 384 bytes need 32,768") as info:
         seen(states(), options=replace(ONLY_CKA, memory_bytes=20_000))
-    assert "--similarity-memory" in info.value.hint
+    assert "similarity_memory" in info.value.hint
 
 
 def test_no_states_at_all_is_an_error():
@@ -239,7 +240,7 @@ def test_no_states_at_all_is_an_error():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"estimators": ("cca",)}, "'cca' is no estimator"),
+        ({"estimators": ("cca",)}, "unknown estimators 'cca'"),
         ({"estimators": ()}, "no estimators"),
         ({"group_tokens": 3}, "group tokens of similarity: 4 at least"),
         ({"neighbours": 0}, "neighbours of similarity: 1 at least"),

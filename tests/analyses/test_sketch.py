@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.analyses.sketch import GROWTH, RELATIVE_ERROR, DecaySketch
+from spectrakit.analyses.spectrum.sketch import GROWTH, RELATIVE_ERROR, DecaySketch
 
 
 def table(sketch):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.spectrum import Spectrum
+from spectrakit.analyses.spectrum.analysis import Spectrum
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     DiagonalDecay,

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.analyses.sketch import DecaySketch
-from spectrakit.analyses.spectrum_summary import summarise_continuous, summarise_exactly
+from spectrakit.analyses.spectrum.sketch import DecaySketch
+from spectrakit.analyses.spectrum.summary import summarise_continuous, summarise_exactly
 from spectrakit.dynamics import (
     ContinuousEigenvalues,
     DiagonalDecay,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spectrakit.analyses.white_drive import WhiteDrive, white
+from spectrakit.analyses.empirical_memory.white_drive import WhiteDrive, white
 
 
 def drive_of(seen):

@@ -106,7 +106,7 @@ def test_more_tokens_than_positions_are_refused(written, name, tmp_path):
     folder = Family(name, family.kinds, config).write(tmp_path / name)
     with sk.open_checkpoint(str(folder)) as model, pytest.raises(UsageError) as caught:
         observe(model, torch.zeros(1, 17, dtype=torch.long))
-    assert caught.value.hint == "--seq-len 16"
+    assert caught.value.hint == "seq_len=16"
 
 
 def test_the_model_is_restored_where_the_pass_fails(written):
@@ -261,7 +261,7 @@ def test_a_spectrum_counts_no_first_token(written, tmp_path):
     """lambda of the first token would be 0: it is left out, every other one is counted."""
     import numpy as np
 
-    from spectrakit.tokens import TokenOptions
+    from spectrakit.token_options import TokenOptions
 
     tokens = CASES["llama"].token_ids()
     np.save(tmp_path / "ids.npy", tokens.numpy())

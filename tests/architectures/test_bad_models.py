@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families import FAMILIES
 from tests.families.base import Family, observe
 
@@ -33,7 +33,7 @@ def test_sequences_longer_than_the_model_takes(family, key, limit, tmp_path):
         runnable = model.load("cpu")
         with pytest.raises(UsageError, match=rf"{limit} tokens at most \({key}\)") as caught:
             runnable.run(torch.zeros(1, limit + 1, dtype=torch.long), lambda *_: None)
-        assert caught.value.hint == f"--seq-len {limit}"
+        assert caught.value.hint == f"seq_len={limit}"
         runnable.run(torch.full((1, limit), 5), lambda *_: None)
 
 
@@ -43,7 +43,7 @@ def test_a_model_that_fails_in_half_precision(tmp_path):
         runnable = model.load("cpu", "bfloat16")
         with pytest.raises(UsageError, match="fails in torch.bfloat16") as caught:
             runnable.run(family.token_ids(), lambda *_: None)
-    assert caught.value.hint == "--dtype float32"
+    assert caught.value.hint == "dtype='float32'"
 
 
 @pytest.mark.parametrize("change", [{"n_head": 5}, {"n_positions": "many"}], ids=str)

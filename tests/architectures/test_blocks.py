@@ -7,7 +7,7 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.architectures.residual_stream import block_number
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families.mamba_hybrids import FAMILIES
 
 

@@ -10,7 +10,7 @@ import torch
 
 import spectrakit as sk
 from spectrakit.errors import UnsupportedError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.representations.test_huge_tokens import in_extended_precision
 
 SIZES = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2,
@@ -139,7 +139,7 @@ def test_a_spectrum_alone_is_refused_with_what_there_is(tmp_path):
     with sk.open_checkpoint(str(tmp_path)) as model:
         with pytest.raises(UnsupportedError, match="bidirectional") as info:
             sk.analyze(model, mode="data")
-        assert info.value.hint == "its hidden states can: --analyses similarity,propagation"
+        assert info.value.hint == "its hidden states can: analyses=['similarity', 'propagation']"
 
 
 def test_encoders_of_images_do_not_run(tmp_path):

@@ -13,7 +13,7 @@ from spectrakit.architectures.mamba_ssm_model import MambaSSMModel, load_mamba_s
 from spectrakit.architectures.written_out import ForwardPass
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import Mamba, Mamba2
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families.base import VOCABULARY, Family, observe
 from tests.mixers import test_mamba, test_mamba2
 from tests.mixers.test_convolved_attention import naive_attention

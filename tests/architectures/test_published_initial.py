@@ -31,7 +31,7 @@ from spectrakit.mixers import (
     Mamba2,
     SoftmaxAttention,
 )
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.architectures.test_mamba_ssm_initial import CONFIG
 from tests.families import FAMILIES
 from tests.families.base import Family
@@ -283,10 +283,10 @@ def test_layers_of_which_only_the_class_is_known_are_warned_of(tmp_path, caplog)
         assert initial_record(model, "mlps") == {}
         with pytest.raises(UnsupportedError, match="how it was initialised is not known") as caught:
             sk.analyze(model, mode="weights", randomize="all")
-        assert caught.value.hint == "--mode data"
+        assert caught.value.hint == "mode='data'"
         with pytest.raises(UsageError, match="no MLP") as refused:
             sk.analyze(model, mode="weights", randomize="mlps")
-        assert refused.value.hint == "--mode data"
+        assert refused.value.hint == "mode='data'"
 
 
 def test_attention_has_no_published_decays():

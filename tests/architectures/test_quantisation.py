@@ -67,7 +67,7 @@ def test_plain_recurrence_parameters_are_read_and_the_forward_pass_refused(
     assert found.select(names).equals(plain.select(names))
     with pytest.raises(UnsupportedError, match="is quantised .*; its forward pass") as caught:
         sk.analyze(folder, mode="data")
-    assert "--mode weights" in caught.value.hint
+    assert "mode='weights'" in caught.value.hint
 
 
 def test_a_quantised_transition_is_refused_in_either_mode(tiny_mamba_folder, tmp_path):

@@ -125,9 +125,9 @@ class Bare(WrittenOutModel):
 def test_a_model_of_equations_is_refused_by_name(llama):
     with pytest.raises(UnsupportedError, match="Bare is run by its equations") as info:
         randomize(Bare((), {}), (), "all")
-    assert info.value.hint == "leave --randomize out"
+    assert info.value.hint == "leave randomize out"
     model, runnable = llama
-    with pytest.raises(UsageError, match="'norms' is no set of weights"):
+    with pytest.raises(UsageError, match="unknown randomize 'norms'"):
         randomize(runnable, model.layers, "norms")
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import spectrakit as sk
-from spectrakit.tokens import TokenOptions, bundled_text
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import bundled_text
 from tests.families.base import observe
 from tests.mixers.test_mamba import assert_within
 

@@ -137,4 +137,4 @@ def test_rotary_positions_limit_the_tokens(family, tmp_path):
     assert runnable.most_tokens == TRAINED
     with pytest.raises(UsageError, match=rf"{TRAINED} tokens at most") as caught:
         runnable.run(family.token_ids())
-    assert caught.value.hint == f"--seq-len {TRAINED}"
+    assert caught.value.hint == f"seq_len={TRAINED}"

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_model
 
 import spectrakit as sk
-from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.analyses.similarity.options import SimilarityOptions
 from spectrakit.architectures.transformers_model import quiet_transformers
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families.base import observe
 from tests.mixers.test_mamba import assert_within
 

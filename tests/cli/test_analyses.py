@@ -80,7 +80,7 @@ def test_hidden_states_need_a_forward_pass(command):
         (("--estimators", "cka"), "similarity"),
         (("--without-first",), "similarity"),
         (("--rank-tokens", "8"), "propagation"),
-        (("--task", "kv-retrieval"), "probe"),
+        (("--prompt-set", "kv-retrieval"), "probe"),
     ],
 )
 def test_an_option_of_an_analysis_that_is_not_run_is_refused(command, option, analysis):
@@ -93,7 +93,7 @@ def test_an_unknown_estimator_names_those_there_are(command):
     words = ("--analyses", "similarity", "--estimators", "cka,cca", *SMALL)
     done = command("analyze", "tiny-mamba", *words)
     assert done.code == 2
-    assert "'cca' is no estimator" in done.err
+    assert "unknown --estimators 'cca'" in done.err
     assert "mutual_knn" in done.err
 
 

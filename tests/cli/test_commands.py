@@ -138,11 +138,11 @@ def test_weights_mode_loads_what_it_computes_and_no_more(tmp_path):
     loaded = set(done.stdout.splitlines()[-1].split())
     heavy = {"pandas", "pyarrow.compute", "pyarrow.dataset", "scipy", "sklearn", "altair", "numba"}
     assert not loaded & {*heavy, "transformers", "huggingface_hub"}
-    rooms = ("representations", "comparison", "tasks", "testing")
+    rooms = ("representations", "comparison", "prompt_sets", "testing")
     assert not [name for name in loaded for room in rooms if f"spectrakit.{room}" in name]
     analyses = (entry.held.place for entry in Plugins([]).register().analyses.things.values())
     modules = {place.partition(":")[0] for place in analyses}
-    assert loaded & modules == {"spectrakit.analyses.spectrum"}
+    assert loaded & modules == {"spectrakit.analyses.spectrum.analysis"}
 
 
 def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):

@@ -46,7 +46,7 @@ def test_a_finite_past_is_the_papers_matrix(command):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("--preset", "s6"), "'s6' is no set"),
+    (("--preset", "s6"), "unknown set of eigenvalues 's6'"),
     (("--dt", "fast"), "'fast' is not a list of steps"),
     (("--dt", "0"), "steps > 0"),
     (("--n", "7"), "even number"),

@@ -55,7 +55,7 @@ def test_new_says_what_comes_next(command):
 def test_new_refuses_what_is_no_name(command, tmp_path, name):
     done = command("plugins", "new", "--", name)
     assert done.code == 2
-    assert "is no name for a plugin" in done.err
+    assert "is not a name for a plugin" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,7 +100,7 @@ def test_check_says_how_each_ended(command, monkeypatch, results, code):
 def test_check_needs_a_plugin(command):
     done = command("plugins", "check", "nothing")
     assert done.code == 2
-    assert "there is no plugin 'nothing'" in done.err
+    assert "unknown plugin 'nothing'" in done.err
     assert "checked by its tests" in command("plugins", "check", "spectrakit").err
 
 

@@ -24,7 +24,7 @@ def test_writes_the_table_and_the_picture_and_shows_both_accuracies(command, tmp
     assert run.table("probe").num_rows == 2 * 4 * 3
     assert run.manifest.seed == 3
     options = run.manifest.options
-    assert (options["task"], options["pairs"], options["prompts"]) == ("kv-retrieval", 2, 20)
+    assert (options["prompt_set"], options["pairs"], options["prompts"]) == ("kv-retrieval", 2, 20)
 
 
 def test_takes_a_file_of_the_public_format(command, tmp_path):
@@ -34,7 +34,7 @@ def test_takes_a_file_of_the_public_format(command, tmp_path):
     ]
     path = tmp_path / "kv.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    done = command(*PROBE, "--task", "kv-retrieval", "--task-file", path, "--json", "--no-figures")
+    done = command(*PROBE, "--prompt-set", "kv-retrieval", "--prompt-file", path, "--json", "--no-figures")
     assert done.code == 0, done.err
     assert set(json.loads(done.out)["tables"]) == {"layers", "probe"}
 
@@ -51,10 +51,10 @@ def test_beside_other_analyses(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--analyses", "spectrum", "--task", "kv-retrieval"), "--task is for the analysis probe"),
+        (("--analyses", "spectrum", "--prompt-set", "kv-retrieval"), "--prompt-set is for the analysis probe"),
         (("--analyses", "spectrum", "--pairs", "3"), "--pairs is for the analysis probe"),
-        (("--analyses", "probe", "--task", "kv"), "there is no task 'kv'"),
-        (("--analyses", "probe", "--task", "multi-doc-qa"), "try: --task-file"),
+        (("--analyses", "probe", "--prompt-set", "kv"), "unknown prompt set 'kv'"),
+        (("--analyses", "probe", "--prompt-set", "multi-doc-qa"), "try: --prompt-file"),
         (("--analyses", "probe", "--prompts", "9"), "too few for 5 folds"),
         (("--analyses", "probe"), "try: --pairs 3"),
         (("--analyses", "probe", "--mode", "weights"), "try: --mode data"),

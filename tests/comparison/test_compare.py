@@ -12,10 +12,10 @@ import spectrakit as sk
 from spectrakit.comparison import compare_runs, write_comparison
 from spectrakit.comparison.pairing import layer_pairs
 from spectrakit.errors import UsageError
-from spectrakit.report.comparison_chart import comparison_figure
+from spectrakit.comparison.chart import comparison_figure
 from spectrakit.report.figures import render
 from spectrakit.tables import MemorySink
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.report.synthetic import SyntheticRun
 
 RATES = np.geomspace(1e-3, 1, 64)
@@ -144,7 +144,7 @@ def test_other_texts_are_refused():
     runs = [changed(run, options={"text_sha256": text}) for text in ("a", "b")]
     with pytest.raises(UsageError, match="were run on different texts") as error:
         compared(*runs)
-    assert "--text" in error.value.hint
+    assert "the same text" in error.value.hint
 
 
 def test_runs_with_nothing_in_common_say_so(command, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrakit.comparison.decay_distance import decay_distance, resolution
-from spectrakit.report.distribution import Distribution
+from spectrakit.tables.distribution import Distribution
 
 
 def layer(rates, counts=None):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from spectrakit.comparison import compare_runs
-from spectrakit.report.run_settings import other_settings
+from spectrakit.comparison.run_settings import other_settings
 from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 
 
 def driven(values):

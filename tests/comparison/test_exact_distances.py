@@ -15,7 +15,7 @@ from scipy.stats import wasserstein_distance
 
 import spectrakit as sk
 from spectrakit.analyses.base import Request
-from spectrakit.analyses.spectrum import Spectrum
+from spectrakit.analyses.spectrum.analysis import Spectrum
 from spectrakit.architectures import Layer
 from spectrakit.comparison import compare_runs
 from spectrakit.dynamics import DiagonalDecay

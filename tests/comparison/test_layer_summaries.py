@@ -8,17 +8,12 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.comparison import compare_runs
-from spectrakit.tables import (
-    DECAY_KERNEL,
-    DECAY_KERNEL_SUMMARY,
-    LAYERS,
-    LYAPUNOV,
-    Manifest,
-    MemorySink,
-)
-from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
-from spectrakit.tables.probe_schema import PROBE
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.kernel.tables import DECAY_KERNEL, DECAY_KERNEL_SUMMARY
+from spectrakit.tables import LAYERS, Manifest, MemorySink
+from spectrakit.analyses.lyapunov.tables import LYAPUNOV
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
+from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.token_options import TokenOptions
 
 LABELS = {"layer": 0, "mode": "data", "gauge": "unnormalised"}
 
@@ -105,7 +100,7 @@ def one_layer_remembers(values):
 def one_layer_tells(accuracy, depth=0):
     """A probe whose interval is that of a standard error of 0.05."""
     columns = {
-        "task": "kv-retrieval", "target": "gold_position", "depth": depth,
+        "prompt_set": "kv-retrieval", "target": "gold_position", "depth": depth,
         "gold_position": [None, 0], "accuracy": [accuracy, 1.0],
         "accuracy_low": [accuracy - 0.098, 0.9], "accuracy_high": [accuracy + 0.098, 1.0],
         "shuffled_accuracy": 0.1, "chance": 0.1, "reason": None, "model_accuracy": 0.5,

@@ -6,13 +6,13 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.comparison import compare_runs
-from spectrakit.report.run_settings import other_settings
+from spectrakit.comparison.run_settings import other_settings
 from spectrakit.tables import LAYERS, Manifest, MemorySink
 from spectrakit.tables.comparison_schemas import REASONS, UNLIKE
-from spectrakit.tables.memory_schema import MEMORY_SUMMARY
-from spectrakit.tables.probe_schema import PROBE
-from spectrakit.tables.propagation_schema import PROPAGATION
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
+from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.analyses.propagation.tables import PROPAGATION
+from spectrakit.token_options import TokenOptions
 
 LAYER = {"layer": 0, "path": "0", "kind": "mamba", "status": "analysed", "bytes_read": 0}
 
@@ -37,7 +37,7 @@ def remembers(seq_len=None, **changed):
 def tells(items):
     columns = dict.fromkeys(column.name for column in PROBE.columns)
     columns |= {
-        "task": "kv-retrieval", "target": "gold_position", "depth": 1, "accuracy": 0.5,
+        "prompt_set": "kv-retrieval", "target": "gold_position", "depth": 1, "accuracy": 0.5,
         "accuracy_low": 0.4, "accuracy_high": 0.6, "chance": 0.1, "items": items, "prompts": 100,
         "sources": 10, "features": 8,
     }  # fmt: skip

@@ -22,7 +22,7 @@ from spectrakit.analyses.base import (
 from spectrakit.architectures import Architecture, RunnableModel
 from spectrakit.architectures.base import LanguageModel
 from spectrakit.mixers import Mixer
-from spectrakit.tasks import Prompt, Task
+from spectrakit.prompt_sets import Prompt, PromptSet
 from spectrakit.testing import CheckpointExample, MixerExample
 from spectrakit.testing.forward_checks import FORWARD_CHECKS
 from spectrakit.testing.header_checks import HEADER_CHECKS
@@ -51,7 +51,7 @@ def members(protocol):
 
 @pytest.mark.parametrize(
     "protocol",
-    [Architecture, RunnableModel, LanguageModel, Mixer, Task, Analysis, RecurrenceAnalysis,
+    [Architecture, RunnableModel, LanguageModel, Mixer, PromptSet, Analysis, RecurrenceAnalysis,
      StatesAnalysis, RerunAnalysis, PromptAnalysis],
 )  # fmt: skip
 def test_documents_every_member_of_the_protocol(protocol):
@@ -80,5 +80,5 @@ def test_its_plugin_uses_every_hook_that_registers_something():
         "register_architectures",
         "register_examples",
         "register_analyses",
-        "register_tasks",
+        "register_prompt_sets",
     ]

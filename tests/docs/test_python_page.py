@@ -10,7 +10,7 @@ import pytest
 import spectrakit
 from docs.refresh import ROOT
 from spectrakit.errors import SpectrakitError
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 PAGE = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
 

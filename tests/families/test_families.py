@@ -10,7 +10,7 @@ import spectrakit as sk
 from spectrakit.plugins import plugins
 from spectrakit.testing import checks
 from spectrakit.testing.suite import parametrize
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families import FAMILIES
 
 

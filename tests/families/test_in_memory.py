@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import spectrakit as sk
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.families import FAMILIES
 from tests.support.live import left_as_it_was, live
 

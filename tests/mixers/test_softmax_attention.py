@@ -143,4 +143,4 @@ def test_scores_of_weights_are_the_scores(case):
 def test_weights_alone_have_no_spectrum():
     with pytest.raises(UnsupportedError, match="no spectrum without tokens") as caught:
         SoftmaxAttention(2).from_weights({})
-    assert caught.value.hint == "--mode data"
+    assert caught.value.hint == "mode='data'"

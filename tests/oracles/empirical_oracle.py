@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from safetensors.numpy import save_file
 
-from spectrakit.analyses.empirical_memory_options import EmpiricalMemoryOptions
+from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
 from tests.oracles import eigenvalues
 from tests.oracles.checking import between, near, oracle
 from tests.oracles.made import lru

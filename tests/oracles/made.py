@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import spectrakit as sk
-from spectrakit.analyses.memory_options import MemoryOptions
+from spectrakit.analyses.memory.options import MemoryOptions
 from tests.oracles import eigenvalues
 from tests.oracles.runs import RunFolder, scratch
 

@@ -16,8 +16,8 @@ from functools import cache
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from spectrakit.analyses.propagation_options import PropagationOptions
-from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.analyses.propagation.options import PropagationOptions
+from spectrakit.analyses.similarity.options import SimilarityOptions
 from tests.oracles.checking import near, oracle
 from tests.oracles.definitions import FEWEST_TO_JUDGE, MASSIVE
 from tests.oracles.forward import run_model

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from spectrakit.analyses.probe_options import ProbeOptions
+from spectrakit.analyses.probe.options import ProbeOptions
 from tests.oracles.checking import near, oracle
 from tests.oracles.forward import run_model
 from tests.oracles.runs import CHECKPOINTS, model, run, scratch
@@ -40,7 +40,7 @@ def records(alike):
         yield [(key, value), (f"{number:02}other", other)]
 
 
-def task_file(alike):
+def prompt_file(alike):
     """The records in the format of lost-in-the-middle."""
     file = scratch("records.jsonl")
     lines = (
@@ -84,7 +84,7 @@ def chosen_by(one, pairs, position):
 
 @oracle(
     "probe",
-    "model_id revision task target depth gold_position accuracy accuracy_low accuracy_high "
+    "model_id revision prompt_set target depth gold_position accuracy accuracy_low accuracy_high "
     "shuffled_accuracy chance reason model_accuracy model_accuracy_low model_accuracy_high "
     "model_reason items prompts sources features",
 )
@@ -104,7 +104,7 @@ def probes(report, long):
 
 def _run(name, *, alike):
     options = ProbeOptions(
-        task_file=task_file(alike), prompts=SOURCES * POSITIONS, pairs=2, positions=POSITIONS
+        prompt_file=prompt_file(alike), prompts=SOURCES * POSITIONS, pairs=2, positions=POSITIONS
     )
     return run(str(CHECKPOINTS / name), analyses=("probe",), mode="data", probe=options)
 
@@ -114,7 +114,7 @@ def _common(found, prompts, right):
     return {
         "model_id": found.manifest["model_id"],
         "revision": found.manifest["revision"],
-        "task": "kv-retrieval",
+        "prompt_set": "kv-retrieval",
         "items": 2,
         "prompts": prompts,
         "sources": SOURCES,

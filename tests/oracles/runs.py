@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 import spectrakit as sk
-from spectrakit.analyses.memory_options import MemoryOptions
-from spectrakit.analyses.propagation_options import PropagationOptions
-from spectrakit.analyses.similarity_options import SimilarityOptions
-from spectrakit.tokens import TokenOptions
+from spectrakit.analyses.memory.options import MemoryOptions
+from spectrakit.analyses.propagation.options import PropagationOptions
+from spectrakit.analyses.similarity.options import SimilarityOptions
+from spectrakit.token_options import TokenOptions
 from tests.oracles.forward import run_model
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spectrakit.tables.schemas import TABLES
+from spectrakit.builtin import TABLES
 from tests.oracles.checking import Report
 from tests.oracles.every_oracle import ORACLES, UNCOVERED
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectrakit.analyses.similarity_options import SimilarityOptions
+from spectrakit.analyses.similarity.options import SimilarityOptions
 from spectrakit.comparison.compare import write_comparison
 from spectrakit.comparison.models import compare_runs_models
 from spectrakit.model import HubAccess
 from spectrakit.tables import read_run
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 from tests.oracles.checking import near, oracle
 from tests.oracles.forward import run_model
 from tests.oracles.runs import RunFolder, model, observed_run, scratch, text_ids

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spectrakit.errors import AnalysisError
-from spectrakit.report.charts import spectrum_figure
+from spectrakit.analyses.spectrum.chart import spectrum_figure
 from spectrakit.report.figures import render, render_all
 from spectrakit.tables.manifest import Recorded
 from tests.report.synthetic import EVERY, SyntheticRun, mamba
@@ -128,7 +128,7 @@ def test_a_run_without_eigenvalues_has_no_picture():
 
 def test_the_report_imports_altair_only_to_draw():
     code = (
-        "import sys, spectrakit.report.charts, spectrakit.report.terminal\n"
+        "import sys, spectrakit.analyses.spectrum.chart, spectrakit.report.terminal\n"
         "import spectrakit.report.figures\n"
         "print({'altair', 'vl_convert', 'pyarrow', 'torch'} & set(sys.modules))"
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectrakit.report.distribution import distribution
+from spectrakit.tables.distribution import distribution
 from tests.report.synthetic import SyntheticRun, mamba, mamba_continuous, s4d
 
 RATE = np.array([0.01, 0.5, 3.0])

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from spectrakit.errors import AnalysisError
 from spectrakit.report.drawn import Drawn
-from spectrakit.report.empirical_memory_chart import empirical_memory_figure
-from spectrakit.report.empirical_memory_report import empirical_memory_report
+from spectrakit.analyses.empirical_memory.chart import empirical_memory_figure
+from spectrakit.analyses.empirical_memory.view import empirical_memory_report
 from spectrakit.report.figures import render
 from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.tables.empirical_memory_schema import EMPIRICAL_MEMORY
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 from tests.report.test_charts import words
 
 DELAYS = np.array([0, 1, 2, 3, 4, 8, 16, 32, 64, 128])

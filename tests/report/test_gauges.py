@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from spectrakit.comparison import compare_runs
-from spectrakit.report.charts import spectrum_figure
-from spectrakit.report.comparison import comparison_report
-from spectrakit.report.comparison_chart import comparison_figure
-from spectrakit.report.distribution import distribution
-from spectrakit.report.gauges import shared_gauges, shown_gauge
-from spectrakit.report.summaries import layer_summaries
-from spectrakit.report.terminal import spectrum_report
+from spectrakit.analyses.spectrum.chart import spectrum_figure
+from spectrakit.comparison.view import comparison_report
+from spectrakit.comparison.chart import comparison_figure
+from spectrakit.tables.distribution import distribution
+from spectrakit.tables.gauges import shared_gauges, shown_gauge
+from spectrakit.tables.summaries import layer_summaries
+from spectrakit.analyses.spectrum.view import spectrum_report
 from spectrakit.tables import MemorySink
 from tests.report.synthetic import SyntheticRun
 

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from spectrakit.analyses.memory_options import MemoryOptions
-from spectrakit.analyses.memory_rows import write_key_ranks
+from spectrakit.analyses.memory.options import MemoryOptions
+from spectrakit.analyses.memory.rows import write_key_ranks
 from spectrakit.eigenvalue_memory import eigenvalue_memory
 from spectrakit.errors import AnalysisError
-from spectrakit.report.eigenvalue_set_chart import eigenvalue_set_figure
+from spectrakit.analyses.memory.eigenvalue_set_chart import eigenvalue_set_figure
 from spectrakit.report.figures import render
-from spectrakit.report.memory_chart import FLOOR, memory_figure
+from spectrakit.analyses.memory.chart import FLOOR, memory_figure
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.memory_schema import MEMORY_FUNCTION
+from spectrakit.analyses.memory.tables import MEMORY_FUNCTION
 from tests.report.test_charts import words
 
 

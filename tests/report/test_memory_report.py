@@ -9,7 +9,7 @@ from rich.console import Console
 
 from spectrakit import analyze
 from spectrakit.report.companions import companions_report
-from spectrakit.tokens import TokenOptions
+from spectrakit.token_options import TokenOptions
 
 
 def shown(run):

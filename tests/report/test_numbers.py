@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.report.numbers import humanise, near_one, percent, ranges, text_read
+from spectrakit.display.numbers import humanise, near_one, percent, ranges, text_read
 
 
 @pytest.mark.parametrize(

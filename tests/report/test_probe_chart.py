@@ -9,10 +9,10 @@ from rich.console import Console
 
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render_all
-from spectrakit.report.probe_chart import probe_figure
-from spectrakit.report.probe_report import probe_report
+from spectrakit.analyses.probe.chart import probe_figure
+from spectrakit.analyses.probe.view import probe_report
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.probe_schema import PROBE
+from spectrakit.analyses.probe.tables import PROBE
 
 MODEL = {"model_accuracy": 0.5, "model_accuracy_low": 0.4, "model_accuracy_high": 0.6}
 TOLD = {"accuracy": 0.75, "accuracy_low": 0.7, "accuracy_high": 0.8, "shuffled_accuracy": 0.3}
@@ -24,7 +24,7 @@ def run(told=TOLD, model=MODEL, targets=("answer_start", "gold_position")):
         for depth in range(3):
             for position in (None, 0, 4):
                 row = {
-                    "task": "kv-retrieval", "target": target, "depth": depth,
+                    "prompt_set": "kv-retrieval", "target": target, "depth": depth,
                     "gold_position": position, "chance": 0.25, "items": 5, "prompts": 10,
                     "sources": 5, "features": 8, **told, **model,
                 }  # fmt: skip

@@ -7,11 +7,12 @@ import pytest
 
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
-from spectrakit.report.massive_lines import USUAL
-from spectrakit.report.perturbation_chart import perturbation_figure
-from spectrakit.report.propagation_chart import propagation_figure
+from spectrakit.analyses.massive.lines import USUAL
+from spectrakit.analyses.perturbation.chart import perturbation_figure
+from spectrakit.analyses.propagation.chart import propagation_figure
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.tables.propagation_schema import METRICS, PERTURBATION, PROPAGATION
+from spectrakit.analyses.perturbation.tables import PERTURBATION
+from spectrakit.analyses.propagation.tables import METRICS, PROPAGATION
 from tests.report.test_charts import rows_of, words
 
 

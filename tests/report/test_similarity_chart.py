@@ -9,10 +9,11 @@ import pytest
 
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render
-from spectrakit.report.massive_lines import USUAL
-from spectrakit.report.similarity_chart import similarity_figure
-from spectrakit.tables import SIMILARITY, Manifest, MemorySink
-from spectrakit.tables.massive_schema import MASSIVE
+from spectrakit.analyses.massive.lines import USUAL
+from spectrakit.analyses.similarity.chart import similarity_figure
+from spectrakit.analyses.similarity.tables import SIMILARITY
+from spectrakit.tables import Manifest, MemorySink
+from spectrakit.analyses.massive.tables import MASSIVE
 from tests.report.test_charts import rows_of, words
 
 

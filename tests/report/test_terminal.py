@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from spectrakit.report.terminal import spectrum_report
+from spectrakit.analyses.spectrum.view import spectrum_report
 from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY, Manifest, MemorySink
 from tests.report.synthetic import EVERY, SyntheticRun, hybrid, mamba
 

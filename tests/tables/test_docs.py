@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spectrakit.tables import TABLES
-from spectrakit.tables.docs import main, render
+from spectrakit.builtin import TABLES
+from tables_page import main, render
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 
 
 def test_the_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == render(), (
-        "refresh it with: python -m spectrakit.tables.docs --write docs/tables.md"
+        "refresh it with: python docs/tables_page.py --write docs/tables.md"
     )
 
 

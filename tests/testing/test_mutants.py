@@ -23,6 +23,10 @@ WRONG = """    class Wrong(DiagonalDecay):
             def eigenvalues(self):
                 return DiagonalDecay(self.log_decay / 2).eigenvalues()
         operator = Wrong("""
+SCALED = """    class Wrong(DiagonalDecay):
+            def scaled(self, log_factor):
+                return DiagonalDecay(self.log_decay).scaled(-log_factor)
+        operator = Wrong("""
 CLAIM = 'return checkpoint.config.get("model_type") == "demo"'
 
 #: Subject and check, the file of the mistake, what is right there and what is wrong.
@@ -78,6 +82,14 @@ MUTANTS = {
     "eigenvalues of another operator, in a model": (
         CHECKPOINT, "eigenvalues_are_those_of_the_matrices",
         "mixer.py", OPERATOR, WRONG,
+    ),
+    "the inverse of a scale": (
+        LAYER, "operators_agree_with_their_matrices",
+        "mixer.py", OPERATOR, SCALED,
+    ),
+    "the inverse of a scale, in a model": (
+        CHECKPOINT, "operators_agree_with_their_matrices",
+        "mixer.py", OPERATOR, SCALED,
     ),
     "a look into the future": (
         LAYER, "chunks_do_not_matter", "mixer.py", "self.project(hidden, p), p",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from spectrakit.architectures.base import config_value, positive
 from spectrakit.architectures.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.errors import UnsupportedError
+from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,7 @@ def initial_rwkv6(config: Configured) -> Initial:
     def drawn(name: str, draw: Draw) -> Tensor:
         if config.config.get("attn"):
             message = "fla's attention in RWKV-6 starts as the version of transformers has it"
-            raise UnsupportedError(message, hint="leave --randomize out")
+            raise UnsupportedError(message, hint=f"leave {named('randomize')} out")
         if name.endswith(".lora.0.weight"):
             return draw.constant(0)
         if name.endswith(".lora.2.weight"):
@@ -105,7 +106,7 @@ def initial_rwkv7(config: Configured, roles: Mapping[str, str], head_width: int)
             return scheme.channel_mixing(_CHANNEL_ROLES[found[3]], draw)
         if found[3] == "x_x":
             message = "how fla's first version of RWKV-7 was initialised is not known"
-            raise UnsupportedError(message, hint="leave --randomize out")
+            raise UnsupportedError(message, hint=f"leave {named('randomize')} out")
         return scheme.time_mixing(roles[found[3]], draw)
 
     return drawn

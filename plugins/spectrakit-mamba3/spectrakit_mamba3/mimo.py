@@ -32,6 +32,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.dynamics import Recurrence
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import Observation
+from spectrakit.wording import given
 from spectrakit_mamba3.mixer import Mamba3
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class RankedOutput:
 
 def _one_per_column(what: str) -> UnsupportedError:
     message = f"every column of a head of Mamba-3 MIMO has a {what} of its own, no head has one"
-    return UnsupportedError(message, hint="--analyses spectrum,lyapunov, which read A alone")
+    hint = f"{given(analyses=['spectrum', 'lyapunov'])}, which read A alone"
+    return UnsupportedError(message, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Mamba3MIMO(Mamba3):
         """
         if self.output_norm:
             message = "Mamba-3 with several ranks and a norm of each is no linear recurrence"
-            raise UnsupportedError(message, hint="--mode weights")
+            raise UnsupportedError(message, hint=given(mode="weights"))
         raw = self.project(hidden, p)
         step = functional.softplus(raw.step + p["step_bias"])
         key = self._paired(self.per_head(raw.key, p["key_norm"], p["key_bias"]))

@@ -10,6 +10,7 @@ from spectrakit.architectures.written_out import read_written_out
 from spectrakit.dynamics import Contraction, OuterProduct
 from spectrakit.dynamics.rotated_decay import RotatedDecay
 from spectrakit.errors import UnsupportedError
+from spectrakit.wording import given
 from spectrakit_mamba3.scan import chunked_scan
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def load_mamba3_model(
     for layer in layers:
         if not layer.runs:
             message = f"{checkpoint.model_id}: layer {layer.index}: {layer.reason}"
-            raise UnsupportedError(message, hint="--mode weights")
+            raise UnsupportedError(message, hint=given(mode="weights"))
     around = backbone.shapes(layers)
     weights = read_written_out(checkpoint, layers, around, device, dtype, precise=_PRECISE)
     return Mamba3Model(layers, weights, backbone, initial)

@@ -43,7 +43,7 @@ def read(folder, **config):
 def test_a_form_is_asked_for_by_name(folder):
     with pytest.raises(UsageError, match=r"do not show a_form \(softplus, heavy_tail or") as caught:
         read(folder)
-    assert "--config a_form=softplus" in caught.value.hint
+    assert "config={'a_form': 'softplus'}" in caught.value.hint
 
 
 def test_a_form_that_is_none(folder):
@@ -68,7 +68,7 @@ def test_a_layer_of_several_ranks_with_a_norm_shows_its_a_alone(tmp_path):
     assert [row["status"] for row in run.table("layers").to_pylist()] == ["analysed"] * 2
     with pytest.raises(UnsupportedError, match="layer 0: MIMO with a norm") as caught:
         sk.analyze(str(folder), mode="data")
-    assert caught.value.hint == "--mode weights"
+    assert caught.value.hint == "mode='weights'"
 
 
 def test_fla_reads_an_embedding_named_as_in_mamba_ssm(tmp_path):

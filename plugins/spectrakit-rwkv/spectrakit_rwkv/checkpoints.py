@@ -14,6 +14,7 @@ from spectrakit.architectures.base import check_parameters
 from spectrakit.architectures.rwkv_files import RWKVFiles, shape_of
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import RWKV4, RWKV5, RWKV6, RWKV7
+from spectrakit.wording import given
 from spectrakit_rwkv import names
 from spectrakit_rwkv.time_mixing4 import TimeMixing4
 from spectrakit_rwkv.time_mixing5 import TimeMixing5
@@ -52,7 +53,7 @@ class RunnableRWKVFiles(RWKVFiles):
         for layer in layers:
             if not layer.runs or layer.mixer is None:
                 message = f"{checkpoint.model_id}: layer {layer.index}: {layer.reason}"
-                raise UnsupportedError(message, hint="--mode weights")
+                raise UnsupportedError(message, hint=given(mode="weights"))
         return load_rwkv_model(checkpoint, layers, device, dtype)
 
     def initial(self, checkpoint: TensorSource) -> Initial:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.errors import UnsupportedError
+from spectrakit.wording import named
 from spectrakit_rwkv.names import RESIDUAL_NAMES, RWKV7_NAMES
 from spectrakit_rwkv.time_mixing5 import TimeMixing5
 from spectrakit_rwkv.time_mixing6 import TimeMixing6
@@ -61,7 +62,7 @@ def initial(layers: Sequence[Layer]) -> Initial:
                     f"{layer.kind} before 5.2: what it started from is in its training's "
                     "environment and learning rate, which no file states"
                 )
-                raise UnsupportedError(message, hint="leave --randomize out")
+                raise UnsupportedError(message, hint=f"leave {named('randomize')} out")
         if name == "emb.weight":
             return embedding(draw)
         found = re.fullmatch(r"blocks\.(\d+)\.((att|ffn)\..*)", name)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 import spectrakit as sk
 from spectrakit.architectures.transformers_model import quiet_transformers
-from spectrakit.tokens import TokenOptions, bundled_text
+from spectrakit.token_options import TokenOptions
+from spectrakit.tokens import bundled_text
 
 NAME = "rwkv4-tiny-660k-hf"
 TOKENS = 192

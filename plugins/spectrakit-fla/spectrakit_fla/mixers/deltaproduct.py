@@ -30,6 +30,7 @@ from spectrakit.dynamics import (
 )
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers.layers import unit_length
+from spectrakit.wording import given
 from spectrakit_fla.mixers.delta_layer import DeltaLayer
 from spectrakit_fla.mixers.gated_deltanet import GatedDeltaNetLayer
 
@@ -55,7 +56,7 @@ class DeltaProductLayer(DeltaLayer):
     def from_weights(self, p: Parameters) -> Recurrence:  # noqa: ARG002  (the protocol's)
         """Raises UnsupportedError: without tokens nothing is erased."""
         message = "DeltaProduct without a forget gate has no spectrum without tokens"
-        raise UnsupportedError(message, hint="--mode data")
+        raise UnsupportedError(message, hint=given(mode="data"))
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The layer's equations on `hidden` (B, T, model width), in its dtype."""

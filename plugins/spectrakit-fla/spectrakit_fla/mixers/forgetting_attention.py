@@ -30,6 +30,7 @@ from spectrakit.mixers.attention_scores import CausalMask, Scores
 from spectrakit.mixers.base import Observation
 from spectrakit.mixers.log_normaliser import attend
 from spectrakit.mixers.softmax_attention import SoftmaxAttention
+from spectrakit.wording import given
 from spectrakit_fla.mixers.pieces import weighted_norm, widened
 from spectrakit_fla.mixers.rotary_attention import attention_shapes, queries_keys_values
 
@@ -100,7 +101,7 @@ class ForgettingAttention(SoftmaxAttention):
     def from_weights(self, p: Parameters) -> Recurrence:  # noqa: ARG002  (the protocol's)
         """Raises UnsupportedError: without tokens there is no normaliser."""
         message = "forgetting attention has no spectrum without tokens"
-        raise UnsupportedError(message, hint="--mode data")
+        raise UnsupportedError(message, hint=given(mode="data"))
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The layer's equations on `hidden` (B, T, model width); its softmax is in float32."""

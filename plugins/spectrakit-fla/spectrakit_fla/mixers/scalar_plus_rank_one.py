@@ -21,6 +21,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit._lazy import lazy_import
 from spectrakit.dynamics.eigenvalues import DiscreteEigenvalues
+from spectrakit.dynamics.operator_parts import (
+    heads_of,
+    heads_of_each_tensor,
+    sequence_of,
+    sequence_of_each_tensor,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -91,3 +97,7 @@ class ScalarPlusRankOne:
         """exp(log_factor_t) A_t, log_factor (..., H)."""
         left = log_factor.exp().unsqueeze(-1) * self.left
         return ScalarPlusRankOne(self.log_decay + log_factor, left, self.right)
+
+
+heads_of.register(ScalarPlusRankOne, heads_of_each_tensor)
+sequence_of.register(ScalarPlusRankOne, sequence_of_each_tensor)

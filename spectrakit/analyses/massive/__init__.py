@@ -1,0 +1,1 @@
+"""Tokens and coordinates of hidden states that are far larger than others: found and listed."""

@@ -1,0 +1,161 @@
+"""The door for Python, as `spectrakit.cli` is that of the terminal: keywords to a `RunSpec`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectrakit import pipeline, tables
+from spectrakit.errors import UsageError
+from spectrakit.model import Model, open_checkpoint
+from spectrakit.notebook import Comparison, EigenvalueMemory, Run
+from spectrakit.options import Options
+from spectrakit.output import Destination
+from spectrakit.spec import RunSpec
+from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
+from spectrakit.token_options import TokenOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from spectrakit.analyses.memory.options import MemoryOptions
+    from spectrakit.progress import Progress
+
+
+def analyze(
+    model: str | Model | RunSpec,
+    *,
+    options: Iterable[Options] = (),
+    source: TokenOptions | None = None,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    figures: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,  # noqa: ANN401  (each of its own type; they are checked)
+) -> Run:
+    """Analyse one model and return its tables.
+
+    model: what `open_checkpoint` takes, a `Model`, or a `RunSpec` that says all of it. settings:
+    those of the command line, by keyword: `analyses=["spectrum", "memory"]`, `mode="data"`,
+    `text="book.txt"`, `seq_len=256`, `horizon=1024`. options: of analyses, as objects
+    (`MemoryOptions(horizon=1024)`); source: of tokens, which asks for data mode. out: the run
+    folder to write; None keeps the tables in memory. overwrite: replace a run that is in the folder
+    even where it is of another model or has other settings. figures: draw the pictures into it.
+
+    Raises what `open_checkpoint` does, UsageError for a setting that is none or that nothing
+    follows, UnsupportedError where no layer can be analysed, AnalysisError and MalformedError where
+    one cannot, OutputError where the run cannot be written, UsageError where it would replace
+    another.
+    """
+    with ExitStack() as stack:
+        if isinstance(model, RunSpec):
+            spec = model
+        else:
+            name = model.checkpoint.model_id if isinstance(model, Model) else model
+            spec = RunSpec(model=str(name))
+        spec = _spec(spec, tuple(options), source, settings)
+        if isinstance(model, Model):
+            opened = model
+        else:
+            opened = stack.enter_context(
+                open_checkpoint(spec.model, revision=spec.revision, config=spec.config)
+            )
+        draw = None
+        if figures:
+            from spectrakit.report.drawing import draw_charts as draw
+        to = Destination(None if out is None else Path(out), overwrite=overwrite, draw=draw)
+        return Run.of(pipeline.analyze(opened, spec, to, progress=progress))
+
+
+def read_run(folder: Path | str) -> Run:
+    """Open the finished run in `folder`; see `spectrakit.tables.read_run`."""
+    return Run.of(tables.read_run(Path(folder)))
+
+
+def compare(
+    *runs: tables.Run | Path | str,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    figures: bool = False,
+    similarity: TokenOptions | bool = False,
+) -> Comparison:
+    """How runs differ from the first: distances of their spectra, differences of their numbers.
+
+    runs: two or more, or their folders. out: the folder to write the comparison into; None keeps it
+    in memory. overwrite, figures: as of `analyze`. similarity: opens the models of the runs again
+    and compares their hidden states on a text too, that of these options or the bundled one.
+
+    Raises UsageError for runs that cannot be compared and where another run would be replaced,
+    OutputError where it cannot be written, and what opening and running models raises.
+    """
+    from spectrakit.comparison import compare as compare_runs
+
+    opened = [run if isinstance(run, tables.Run) else read_run(run) for run in runs]
+    alike = draw = None
+    if similarity:
+        from spectrakit.comparison.models import RunsModels
+
+        source = similarity if isinstance(similarity, TokenOptions) else TokenOptions()
+        alike = RunsModels(RunSpec(model="", mode="data", source=source))
+    if figures:
+        from spectrakit.report.drawing import draw_comparison as draw
+    found = compare_runs(
+        opened,
+        None if out is None else Path(out),
+        similarity=alike,
+        overwrite=overwrite,
+        draw=draw,
+    )
+    return Comparison.between(opened, found)
+
+
+def preset_memory(
+    *names: str,
+    size: int = 32,
+    steps: Sequence[float] = (1e-3, 1e-2, 1e-1),
+    options: MemoryOptions | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+) -> Run:
+    """What sets of eigenvalues remember, without a checkpoint: `preset_memory("s4d-lin")`.
+
+    names: s4d-lin, s4d-inv, s4d-quad, s4d-real, legs, lru, random, lin, step. size: real state
+    dimensions. steps: dt of those in continuous time. seed: of those that are drawn at random. out:
+    the run folder to write; None keeps the tables in memory.
+
+    Raises UsageError for a name that is none, a size that is odd or too large, or no step.
+    """
+    from spectrakit.eigenvalue_memory import eigenvalue_memory
+
+    to = Destination(None if out is None else Path(out))
+    return EigenvalueMemory.of(eigenvalue_memory(names, size, steps, options, seed=seed, to=to))
+
+
+def read_spec(path: Path | str) -> RunSpec:
+    """The spec in a TOML or JSON file, or in the `run.json` of a run.
+
+    Raises UsageError for a file that is not there, a key or a value that is none; MalformedError
+    for a file that is neither.
+    """
+    record, _ = read_spec_file(Path(path))
+    return spec_from(record, Path(path).name)
+
+
+def _spec(
+    spec: RunSpec,
+    options: tuple[Options, ...],
+    source: TokenOptions | None,
+    settings: dict[str, Any],
+) -> RunSpec:
+    """`spec` with what the keywords say besides."""
+    if "config" in settings:
+        spec = replace(spec, config=settings.pop("config"))
+    if source is not None:
+        if not isinstance(source, TokenOptions):
+            raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
+        spec = replace(spec, source=source, mode="data" if spec.mode == "auto" else spec.mode)
+    if options:
+        spec = replace(spec, options=(*spec.options, *options))
+    return with_keywords(spec, settings)

@@ -1,0 +1,1 @@
+"""What charts and terminal views are made of: style, axes, numbers in words."""
