@@ -26,7 +26,7 @@ import pluggy
 
 from spectrakit import hookspecs
 from spectrakit._version import __version__
-from spectrakit.analyses.registration import AnalysisRegistry
+from spectrakit.analysis_registry import AnalysisRegistry
 from spectrakit.errors import UsageError, scrub
 from spectrakit.plain import plain
 from spectrakit.plugin_commands import only_added_to

@@ -29,7 +29,7 @@ def encoder(name: str | None, model: Opened) -> Callable[[str], Sequence[int]]:
 
     Raises UsageError where no tokenizer can be had, MalformedError where its file is damaged.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return lambda text: text.encode("utf-8")
     encoding = _encoding(name, model)
 
@@ -48,7 +48,7 @@ def encoder_with_ends(
     Of several tokens that make one character, each ends where the character does. `name` and errors
     are those of `encoder`.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return lambda text: (
             text.encode("utf-8"),
             [end for end, letter in enumerate(text, 1) for _ in letter.encode("utf-8")],
@@ -71,7 +71,7 @@ def side_file(name: str | None, model: Opened, filename: str) -> Path | None:
 
     Raises NetworkError where it cannot be had.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return None
     if name is None:
         checkpoint = model.checkpoint
@@ -102,7 +102,7 @@ def tokenizer_sha256(name: str | None, model: Opened, *, framed: bool = False) -
 
     framed: of the files too that say what stands around a text (`SIDE_FILES`).
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return None
     with suppress(SpectrakitError, OSError):
         path = _named(name, model) if name is not None else _own(model)
@@ -113,6 +113,11 @@ def tokenizer_sha256(name: str | None, model: Opened, *, framed: bool = False) -
                 read.update(f"\n{file}\n".encode() + beside.read_bytes())
         return read.hexdigest()
     return None
+
+
+def _is_bytes(name: str | None, model: Opened) -> bool:
+    """Whether every byte of a text is a token; `from_model` takes this as the model's own, too."""
+    return (model.checkpoint.tokenizer if name is None else name) == "bytes"
 
 
 def _encoding(name: str | None, model: Opened) -> Callable[[str], Encoding]:
@@ -154,7 +159,9 @@ def _library_errors(what: str) -> Iterator[None]:
         raise MalformedError(f"{what}: {error}", hint=_advice()) from error
 
 
-def _advice() -> str:
+def _advice(*, in_memory: bool = False) -> str:
+    if in_memory:
+        return "sk.from_model(module, tokenizer=...), or token ids: tokens='ids.npy'"
     which = "(a Hub repository, a folder, a tokenizer.json, or bytes)"
     return f"{given(tokenizer='NAME')} {which}"
 
@@ -183,4 +190,4 @@ def _own(model: Opened) -> Path:
     if checkpoint.tokenizer is not None:
         return _named(checkpoint.tokenizer, model)
     message = f"{checkpoint.model_id} comes without a {_FILE}"
-    raise UsageError(message, hint=_advice())
+    raise UsageError(message, hint=_advice(in_memory=checkpoint.origin == "memory"))

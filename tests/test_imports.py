@@ -122,7 +122,10 @@ def test_what_a_room_never_imports(rooms, never):
     ("room", "importers"),
     [
         ("cli", {"spectrakit.__main__"}),
-        ("report", {"spectrakit.cli", "spectrakit.api", "spectrakit.notebook"}),
+        (
+            "report",
+            {"spectrakit.cli", "spectrakit.api", "spectrakit.notebook", "spectrakit.testing"},
+        ),
         ("plugin_template", {"spectrakit.cli"}),
     ],
 )

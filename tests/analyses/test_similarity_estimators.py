@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spectrakit.analyses.similarity.compared import compared
-from spectrakit.analyses.similarity.estimators import BY_NAME, ESTIMATORS
-from spectrakit.analyses.similarity.options import SimilarityOptions
+from spectrakit.analyses.similarity.estimators import BY_NAME
+from spectrakit.analyses.similarity.options import ESTIMATORS, SimilarityOptions
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.options import settings
 

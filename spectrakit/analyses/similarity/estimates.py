@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spectrakit.analyses.similarity.estimators import BY_NAME, Estimating, Estimator
+from spectrakit.analyses.similarity.estimators import BY_NAME, Estimating
 from spectrakit.representations.hsic import TooFewTokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.analyses.similarity.options import SimilarityOptions
+    from spectrakit.analyses.similarity.options import Estimator, SimilarityOptions
     from spectrakit.analyses.similarity.tokens import SimilarityTokens, View
     from spectrakit.representations.cka import Alignment
 

@@ -1,9 +1,10 @@
 """The estimators of `similarity`: each is declared once, here.
 
-From its declaration follow the value of `--estimators`, its words in the documentation of the
-table, the parameters that its rows hold, when its numbers of two runs are compared, and where it is
-drawn and shown. The formulas are in `spectrakit.representations`, imported when they are needed:
-options import this module.
+Besides its name, which is among the choices of `SimilarityOptions`. From its declaration follow its
+words in the documentation of the table, the parameters that its rows hold, when its numbers of two
+runs are compared, and where it is drawn and shown. The formulas are in
+`spectrakit.representations`, imported when they are needed: the documentation of tables is not to
+pay for torch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.similarity.options import SimilarityOptions
+    from spectrakit.analyses.similarity.options import Estimator, SimilarityOptions
     from spectrakit.analyses.similarity.tokens import View
     from spectrakit.representations import cka, kernels, neighbours, procrustes, tiles
     from spectrakit.representations.cka import Alignment
@@ -30,10 +31,6 @@ else:
     neighbours = lazy_import("spectrakit.representations.neighbours")
     procrustes = lazy_import("spectrakit.representations.procrustes")
     tiles = lazy_import("spectrakit.representations.tiles")
-
-Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
-
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 
 @dataclass(frozen=True, kw_only=True)
