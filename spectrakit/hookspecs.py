@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
     from spectrakit.prompt_sets import PromptSet
-    from spectrakit.testing import Example
+    from spectrakit.testing.examples import Example
 
 #: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
 #: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message. A

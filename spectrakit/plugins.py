@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spectrakit import __version__, hookspecs
+from spectrakit import hookspecs
+from spectrakit._version import __version__
+from spectrakit.analysis_registry import AnalysisRegistry
 from spectrakit.errors import UsageError, scrub
 from spectrakit.plain import plain
 from spectrakit.plugin_commands import only_added_to
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
     from spectrakit.options import Options
     from spectrakit.prompt_sets import PromptSet
-    from spectrakit.testing import Example
+    from spectrakit.testing.examples import Example
 
 GROUP = "spectrakit"
 _HOST = "spectrakit"
@@ -54,9 +56,7 @@ class Plugins:
         self.mixers: Registry[type[Mixer]] = Registry(
             "mixer", ("operator", "weights_mode", "weights_roles", "head_axis", "from_weights")
         )
-        self.analyses: Registry[AnalysisKind] = Registry(
-            "analysis", ("start", "sees", "tables", "options")
-        )
+        self.analyses = AnalysisRegistry()
         self.prompt_sets: Registry[type[PromptSet]] = Registry("prompt set", ("prompts",))
         self.plugins: list[PluginInfo] = []
         self._manager = pluggy.PluginManager(_HOST)

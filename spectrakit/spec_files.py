@@ -112,16 +112,13 @@ def with_keywords(spec: RunSpec, keywords: Mapping[str, Any]) -> RunSpec:
 def all_settings() -> dict[str, tuple[type[Any], Setting]]:
     """Every setting of a run by the name that users know it by, with the class that declares it.
 
-    Raises UsageError where two options share a name.
+    No two share one: see `spectrakit.analysis_registry`.
     """
-    found: dict[str, tuple[type[Any], Setting]] = {}
-    for owner in (RunSpec, TokenOptions, *plugins().option_groups().values()):
-        for setting in settings(owner):
-            taken = found.setdefault(setting.keyword, (owner, setting))
-            if taken[0] is not owner:
-                message = f"{owner.__name__} and {taken[0].__name__} both declare {setting.keyword}"
-                raise UsageError(message, hint="set SPECTRAKIT_LOAD_PLUGINS to load only one")
-    return found
+    return {
+        setting.keyword: (owner, setting)
+        for owner in (RunSpec, TokenOptions, *plugins().option_groups().values())
+        for setting in settings(owner)
+    }
 
 
 def _table(value: object, where: str) -> dict[str, Any]:

@@ -7,9 +7,9 @@ the tables. A plugin's analysis is declared in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,11 +72,12 @@ class ComparisonChart:
 class ComparedColumns:
     """Summaries of layers that a comparison shows as columns in the terminal, a line per layer.
 
-    headings: by the metric in `summary_difference`. text: of a value. legend: what they are.
+    headings: by the metric in `summary_difference`; a column for each of the two runs. text: of a
+    value. legend: what they are, in a line below.
     """
 
-    headings: dict[str, str]
-    text: Callable[[float | None], str]
+    headings: Mapping[str, str]
+    text: Callable[[float], str]
     legend: str
 
 
@@ -85,11 +86,17 @@ class Compared:
     """How the tables of two runs are compared.
 
     summaries: which of their numbers are subtracted. columns: those with a line for each layer in
-    the terminal; of tables without, the largest differences are shown.
+    the terminal. view: what the terminal shows of two runs besides; it is given the comparison with
+    the rows of these two alone. shown: the tables that `view` shows; of others that are in no
+    columns either, the largest differences are listed. unlike: codes of conditions of the summaries
+    that are not among spectrakit's (`UNLIKE`), with what they mean.
     """
 
     summaries: tuple[SummaryTable, ...]
     columns: tuple[ComparedColumns, ...] = ()
+    view: View | None = None
+    shown: tuple[str, ...] = ()
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +133,3 @@ class AnalysisKind:
 
     def __repr__(self) -> str:
         return f"AnalysisKind({self.name!r})"
-
-
-def declared(kind: Any) -> str | None:  # noqa: ANN401  (what a plugin hands in)
-    """What is wrong with the declaration of an analysis, in words; None where nothing is."""
-    if not isinstance(kind, AnalysisKind):
-        return "it is no AnalysisKind"
-    if not kind.sees:
-        return "it sees nothing of a model"
-    return None

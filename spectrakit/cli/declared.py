@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from spectrakit.options import Setting
 
 
-#: A list of no values, where a setting may be one.
-_NONE = "none"
-
-
 @dataclass(frozen=True)
 class Chosen:
     """What the user chose of some settings, by keyword.
@@ -89,7 +85,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     kind: Any = Literal[setting.choices] if setting.choices else setting.type
     flag = f"--{setting.keyword.replace('_', '-')}"
     if setting.many:
-        kind, default = str, ",".join(map(str, default)) or _NONE
+        kind, default = str, ",".join(map(str, default)) or rule.unset
     elif kind is bool and rule.negated:
         flag = f"{flag}/--no-{flag[2:]}"
     shown: Any = True
@@ -111,7 +107,7 @@ def _value(setting: Setting, value: Any) -> Any:  # noqa: ANN401  (of the settin
     if not setting.many:
         return value
     words = [word.strip() for word in str(value).split(",") if word.strip()]
-    if setting.rule.may_be_empty and words == [_NONE]:
+    if words == [setting.rule.unset]:
         return ()
     if not words:
         raise UsageError(f"--{setting.keyword.replace('_', '-')} {value!r} names nothing")

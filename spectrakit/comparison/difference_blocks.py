@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from spectrakit.tables.comparison_schemas import SUMMARY_DIFFERENCE, UNLIKE
+from spectrakit.tables.comparison_schemas import SUMMARY_DIFFERENCE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,11 +54,14 @@ def _place(row: Row) -> str:
     return f"{100 * row['depth']:.0f}% depth"
 
 
-def unlike_numbers(rows: Sequence[Row]) -> Iterator[RenderableType]:
-    """A line for each table and reason why numbers of both runs were not subtracted."""
-    counts = Counter((row["of_table"], row["reason"]) for row in rows if row["reason"] in UNLIKE)
+def unlike_numbers(rows: Sequence[Row], unlike: Mapping[str, str]) -> Iterator[RenderableType]:
+    """A line for each table and reason why numbers of both runs were not subtracted.
+
+    unlike: what these reasons mean, by their codes.
+    """
+    counts = Counter((row["of_table"], row["reason"]) for row in rows if row["reason"] in unlike)
     if counts:
         yield ""
     for (name, code), count in counts.items():
         numbers = "pairs of numbers are" if count > 1 else "pair of numbers is"
-        yield Text(f"{name}: {count} {numbers} not subtracted ({code}): {UNLIKE[code]}")
+        yield Text(f"{name}: {count} {numbers} not subtracted ({code}): {unlike[code]}")

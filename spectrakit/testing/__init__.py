@@ -1,4 +1,4 @@
-"""The conformance kit: what every mixer and architecture must keep, as named checks.
+"""The conformance kit: what mixers, architectures and analyses must keep, as named checks.
 
     from spectrakit.testing import parametrize_with_checks
 
@@ -6,15 +6,23 @@
     def test_conformance(check):
         check()
 
-An example is a mixer with parameters and an input, or a tiny checkpoint that can be written
-anywhere. Every check that applies to it is a pair of a subject, the example's name, and a check's
-name. `spectrakit plugins check` runs those of the examples that a plugin registers.
+An example is a mixer with parameters and an input, a tiny checkpoint that can be written anywhere,
+or an analysis with a model that it is run on. Every check that applies to it is a pair of a
+subject, the example's name, and a check's name. `spectrakit plugins check` runs those of the
+examples that a plugin registers.
 """
 
-from spectrakit.testing.examples import CheckpointExample, Example, MixerExample, random_parameters
+from spectrakit.testing.examples import (
+    AnalysisExample,
+    CheckpointExample,
+    Example,
+    MixerExample,
+    random_parameters,
+)
 from spectrakit.testing.suite import Check, Result, checks, parametrize_with_checks, run_checks
 
 __all__ = [
+    "AnalysisExample",
     "Check",
     "CheckpointExample",
     "Example",

@@ -1,4 +1,4 @@
-"""What checks are run on: a mixer with an input, or a tiny checkpoint."""
+"""What checks are run on: a mixer with an input, a tiny checkpoint, or an analysis with a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spectrakit._lazy import lazy_import
 
@@ -75,7 +75,25 @@ class CheckpointExample:
             _check_size(self.name, self.tokens)
 
 
-Example: TypeAlias = MixerExample | CheckpointExample
+@dataclass(frozen=True)
+class AnalysisExample:
+    """A registered analysis, and a run of it.
+
+    name: of the subject, unique in the plugin. analysis: its name. model: what it is run on, by a
+    name that `open_checkpoint` takes, or a function that writes a checkpoint into an empty folder
+    and returns what a user would open. settings: how it is run, as keywords of
+    `spectrakit.analyze`; its options among them.
+    expected_failures: reasons, by the name of the check that is known to fail.
+    """
+
+    name: str
+    analysis: str
+    model: str | Callable[[Path], Path] = "tiny-mamba"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    expected_failures: Mapping[str, str] = field(default_factory=dict)
+
+
+Example: TypeAlias = MixerExample | CheckpointExample | AnalysisExample
 
 
 def _check_size(name: str, inputs: Tensor) -> None:

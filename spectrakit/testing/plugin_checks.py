@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectrakit._threads import one_thread
 from spectrakit.errors import UsageError
 from spectrakit.plugins import plugins
-from spectrakit.testing.examples import CheckpointExample
+from spectrakit.testing.examples import AnalysisExample, CheckpointExample
 from spectrakit.testing.suite import Result, checks, run_checks
 
 if TYPE_CHECKING:
-    from spectrakit.registry import PluginInfo
+    from spectrakit.registry import PluginInfo, Registry
     from spectrakit.testing.examples import Example
 
 
@@ -42,15 +42,21 @@ def _check(info: PluginInfo) -> Iterator[Result]:
 
 
 def _provided(info: PluginInfo, examples: Iterable[Example]) -> Iterator[tuple[str, bool]]:
-    """Every architecture and mixer of a plugin, and whether any example shows it."""
+    """Every architecture, mixer and analysis of a plugin, and whether any example shows it."""
     shown = set()
     for example in examples:
         if isinstance(example, CheckpointExample):
             shown.add(("architecture", example.architecture))
             shown.update(("mixer", kind) for kind in example.kinds)
+        elif isinstance(example, AnalysisExample):
+            shown.add(("analysis", example.analysis))
         else:
             shown.add(("mixer", example.mixer.name))
-    registries = plugins().architectures, plugins().mixers
+    registries: tuple[Registry[Any], ...] = (
+        plugins().architectures,
+        plugins().mixers,
+        plugins().analyses,
+    )
     for registry in registries:
         for name, registered in registry.things.items():
             if registered.origin is info:

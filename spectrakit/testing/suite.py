@@ -8,8 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from spectrakit.errors import UsageError
+from spectrakit.testing.analysis_bench import AnalysisBench
+from spectrakit.testing.analysis_checks import ANALYSIS_CHECKS
 from spectrakit.testing.checkpoint_bench import CheckpointBench
-from spectrakit.testing.examples import MixerExample
+from spectrakit.testing.examples import AnalysisExample, MixerExample
 from spectrakit.testing.forward_checks import FORWARD_CHECKS
 from spectrakit.testing.header_checks import HEADER_CHECKS
 from spectrakit.testing.mixer_checks import MIXER_CHECKS, MixerBench
@@ -102,6 +104,8 @@ def _checks(example: Example) -> Iterator[Check]:
 def _functions(example: Example) -> tuple[Callable[[Any], None], ...]:
     if isinstance(example, MixerExample):
         return MIXER_CHECKS
+    if isinstance(example, AnalysisExample):
+        return ANALYSIS_CHECKS
     return HEADER_CHECKS if example.tokens is None else (*HEADER_CHECKS, *FORWARD_CHECKS)
 
 
@@ -123,10 +127,14 @@ class _Same:
 
 
 @lru_cache(maxsize=1)
-def _bench(same: _Same) -> MixerBench | CheckpointBench:
+def _bench(same: _Same) -> MixerBench | CheckpointBench | AnalysisBench:
     """What the checks of one example share; they follow each other, so the last one is enough."""
     example = same.example
-    return MixerBench(example) if isinstance(example, MixerExample) else CheckpointBench(example)
+    if isinstance(example, MixerExample):
+        return MixerBench(example)
+    if isinstance(example, AnalysisExample):
+        return AnalysisBench(example)
+    return CheckpointBench(example)
 
 
 def _result(check: Check) -> Result:

@@ -21,6 +21,13 @@ FILES = {
     "spectrakit_my_layer/examples.py",
     "spectrakit_my_layer/mixer.py",
     "spectrakit_my_layer/model.py",
+    "spectrakit_my_layer/slow/__init__.py",
+    "spectrakit_my_layer/slow/analysis.py",
+    "spectrakit_my_layer/slow/chart.py",
+    "spectrakit_my_layer/slow/compared.py",
+    "spectrakit_my_layer/slow/options.py",
+    "spectrakit_my_layer/slow/tables.py",
+    "spectrakit_my_layer/slow/view.py",
     "tests/test_conformance.py",
 }
 

@@ -11,6 +11,8 @@ from spectrakit.testing.header_checks import HEADER_CHECKS
 from spectrakit.testing.mixer_checks import MIXER_CHECKS
 
 LAYER, CHECKPOINT = "demo layer", "demo checkpoint"
+#: Those have mutants of their own: test_analysis_mutants.py.
+ANALYSES = ("demo analysis, of weights", "demo analysis, of tokens")
 
 DECAY = "            logsigmoid(-raw_gate),\n"
 ON_LAYER = "on_layer(layer, layer.mixer.observed(raw_gate, u, p, output))"
@@ -160,6 +162,10 @@ MUTANTS = {
         CHECKPOINT, "wrong_shapes_are_refused", "architecture.py",
         "    check_parameters(checkpoint, layer)\n", "",
     ),
+    "a claim that looks at files": (
+        CHECKPOINT, "is_the_same_in_memory", "architecture.py", CLAIM,
+        f"{CLAIM} and len(checkpoint.files) > 0",
+    ),
     "another mode than it says": (
         CHECKPOINT, "weights_mode_writes_what_it_promises", "mixer.py",
         'log_decay, mode="nominal"', 'log_decay, mode="data"',
@@ -180,7 +186,7 @@ def outcome(found, subject, name):
 def test_the_template_is_right(examples):
     results = list(run_checks(checks(examples())))
     assert [result for result in results if result.outcome != "passed"] == []
-    assert {result.subject for result in results} == {LAYER, CHECKPOINT}
+    assert {result.subject for result in results} == {LAYER, CHECKPOINT, *ANALYSES}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

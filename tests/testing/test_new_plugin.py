@@ -39,10 +39,12 @@ def test_it_works_as_it_is(tmp_path):
     checked = json.loads(run(*SPECTRAKIT, "plugins", "check", "spectrakit-demo", "--json"))
     assert {result["outcome"] for result in checked["results"]} == {"passed"}
     names = [result["check"] for result in checked["results"]]
-    assert names[:3] == ["loads", "has_an_example", "has_an_example"]
-    assert {"recurrence_gives_the_output_in_float32", "padding_is_masked"} < set(names)
+    assert names[:4] == ["loads", *["has_an_example"] * 3]
+    assert {"recurrence_gives_the_output_in_float32", "padding_is_masked", "compares_runs"} < set(
+        names
+    )
     own = run(*PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "spectrakit-demo")
-    assert f"{len(names) - 3} passed" in own
+    assert f"{len(names) - 4} passed" in own
 
     run(*PYTHON, "-m", "spectrakit_demo.examples", "model")
     for mode, options in {
@@ -54,6 +56,9 @@ def test_it_works_as_it_is(tmp_path):
         document = json.loads(run(*SPECTRAKIT, *words))
         assert [layer["mode"] for layer in document["layers"]] == [mode] * 2
         assert {layer["kind"] for layer in document["layers"]} == {"demo"}
+    words = ["analyze", "./model", "--analyses", "demo_slow", "--demo-slow-steps", "2"]
+    assert "timescale of 2 steps or more" in run(*SPECTRAKIT, *words, "--out", "run-slow")
+    assert (tmp_path / "run-slow" / "demo_slow.svg").exists()
 
 
 @pytest.mark.slow
@@ -93,7 +98,7 @@ def test_uninstalling_it_leaves_no_trace(tmp_path):
 def test_a_plugin_that_does_not_load_is_a_failed_check(demo):
     from spectrakit.testing.plugin_checks import check_plugin
 
-    demo({"__init__.py": ("SPEC_VERSION = 1", "raise RuntimeError('no')")})
+    demo({"__init__.py": ("SPEC_VERSION = 2", "raise RuntimeError('no')")})
     (result,) = check_plugin("demo")
     assert (result.check, result.outcome) == ("loads", "failed")
     assert result.reason == "RuntimeError: no"
@@ -108,4 +113,5 @@ def test_what_has_no_example_is_a_failed_check(demo):
     assert [(result.subject, result.check, result.outcome) for result in missing] == [
         ("architecture demo", "has_an_example", "failed"),
         ("mixer demo", "has_an_example", "failed"),
+        ("analysis demo_slow", "has_an_example", "failed"),
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
     from spectrakit.testing import Example
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 
 
 @hookimpl

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kernel.tables import DECAY_KERNEL, DECAY_KERNEL_SUMMARY
-from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.kind import Compared, ComparedColumns
+from spectrakit.display.numbers import humanise
 from spectrakit.tables.summary_numbers import (
     Conditions,
     Number,
@@ -63,5 +64,26 @@ def compared() -> Compared:
                 errors="standard",
                 conditions=_kernel_conditions,
             ),
-        )
+        ),
+        columns=(
+            ComparedColumns(
+                headings={"mass at lag 0 all": "lag 0", "mass at lag 1 all": "lag 1"},
+                text="{:.3g}".format,
+                legend="|C A ... A B|, what inputs at a lag contribute to an output",
+            ),
+            ComparedColumns(
+                headings={
+                    "kernel lag_50 all": "half in",
+                    "kernel lag_50 without_first": "half w/o",
+                },
+                text=humanise,
+                legend="the lag within which half of what inputs contribute to an output lies, and "
+                "without each sequence's first token",
+            ),
+            ComparedColumns(
+                headings={"kernel first_token_share all": "1st token"},
+                text="{:.1%}".format,
+                legend="the share of what inputs contribute that each sequence's first token has",
+            ),
+        ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.kind import Compared, ComparedColumns
 from spectrakit.analyses.lyapunov.exponents import layer_exponents
 from spectrakit.analyses.lyapunov.tables import LYAPUNOV
 from spectrakit.tables.summary_numbers import (
@@ -46,5 +46,12 @@ def compared() -> Compared:
                 errors="standard",
                 rows=_exponent_rows,
             ),
-        )
+        ),
+        columns=(
+            ComparedColumns(
+                headings={"largest_exponent": "largest", "mean_exponent": "mean"},
+                text="{:.3g}".format,
+                legend="Lyapunov exponents of the product of transitions, per step",
+            ),
+        ),
     )

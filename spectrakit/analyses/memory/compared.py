@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.kind import Compared, ComparedColumns
 from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
+from spectrakit.display.numbers import humanise
 from spectrakit.tables.summary_numbers import (
     Conditions,
     Number,
@@ -55,5 +56,13 @@ def compared() -> Compared:
                 errors="bound",
                 conditions=_memory_conditions,
             ),
-        )
+        ),
+        columns=(
+            ComparedColumns(
+                headings={"delay_50 exact": "half by", "delay_90 exact": "90% by"},
+                text=humanise,
+                legend="memory of exact states: the delays up to which half and 90% of the rank "
+                "lie",
+            ),
+        ),
     )

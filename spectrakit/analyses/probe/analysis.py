@@ -28,8 +28,7 @@ from spectrakit.representations.probing import cannot_probe, probe
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
-    from spectrakit.analyses.base import Request
-    from spectrakit.prompts import PromptRunner
+    from spectrakit.analyses.base import Request, RunsPrompts
     from spectrakit.tables import Sink
 
 
@@ -48,11 +47,11 @@ class Probe:
         self._states = PromptStates(len(self._prompts), options.memory_bytes, request.seed)
         self._chosen: list[bool | None] | None = None
 
-    def check_prompts(self, runner: PromptRunner) -> None:
+    def check_prompts(self, runner: RunsPrompts) -> None:
         """Raise UsageError where a prompt is longer than the model can take."""
         check_lengths(runner, self._prompts, self._options, self._seed)
 
-    def see_prompts(self, runner: PromptRunner) -> None:
+    def see_prompts(self, runner: RunsPrompts) -> None:
         """Run the model on the prompts.
 
         Raises AnalysisError where a state is NaN or Inf, UsageError where a prompt is longer than

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
 from spectrakit.analyses.massive.lines import limits_of
+from spectrakit.analyses.propagation.comparison_view import comparison_view
 from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.tables.summary_numbers import (
     Conditions,
@@ -45,5 +46,7 @@ def compared() -> Compared:
                 errors="standard",
                 conditions=_flow_conditions,
             ),
-        )
+        ),
+        view=comparison_view,
+        shown=(PROPAGATION.name,),
     )

@@ -9,6 +9,7 @@ from spectrakit.errors import UsageError
 from spectrakit.options import Options, option
 from spectrakit.wording import named
 
+#: Each is declared in `spectrakit.analyses.similarity.estimators`.
 Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)

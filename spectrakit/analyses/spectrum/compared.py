@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from spectrakit.analyses.kind import Compared
+from spectrakit.analyses.spectrum.comparison_view import comparison_view
 from spectrakit.tables.schemas import (
     MODULUS_SHARES,
     PHASE_SHARES,
@@ -83,5 +84,7 @@ def compared() -> Compared:
                 errors="bound",
                 conditions=_spectral_conditions,
             ),
-        )
+        ),
+        view=comparison_view,
+        shown=(SPECTRUM_SUMMARY.name,),
     )
