@@ -21,6 +21,7 @@ TOKENS = 1024
 
 def rows(checkpoints: Checkpoints) -> Iterator[Row]:
     kinds = chosen_kinds(plugins().analysis_kinds(), ["all"])
+    names = ", ".join(kind.name for kind in kinds)
     tokens = torch.randint(50_000, (1, TOKENS), generator=torch.Generator().manual_seed(0))
     for name, folder in (("Mamba", checkpoints.safetensors), ("Mamba-2", checkpoints.mamba2)):
         with sk.open_checkpoint(str(folder)) as opened, torch.no_grad(), quiet_transformers():
@@ -38,7 +39,7 @@ def rows(checkpoints: Checkpoints) -> Iterator[Row]:
 
             all_of_them, theirs = in_turns(lambda: timed(watched), lambda: timed(bare), times=3)
             again, own = in_turns(lambda: timed(watched), lambda: timed(ours), times=3)
-        what = f"{name}, 130m shape, {TOKENS} tokens: {', '.join(kind.name for kind in kinds)}, in one pass"
+        what = f"{name}, 130m shape, {TOKENS} tokens: {names}, in one pass"
         times = ratio(all_of_them, theirs)
         yield Row(
             f"{what}, against transformers' bare forward pass",
