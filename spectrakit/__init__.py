@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from spectrakit._version import __version__
 
 if TYPE_CHECKING:
     from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spectrakit.api import analyze, compare, preset_memory, read_run, read_spec
     from spectrakit.hookspecs import SPEC_VERSION, hookimpl
     from spectrakit.model import Model, open_checkpoint
+    from spectrakit.models_in_memory import from_model, from_state_dict
     from spectrakit.notebook import Run
     from spectrakit.spec import RunSpec
     from spectrakit.token_options import TokenOptions
@@ -47,6 +48,8 @@ _HOME = {
     "TokenOptions": "spectrakit.token_options",
     "analyze": "spectrakit.api",
     "compare": "spectrakit.api",
+    "from_model": "spectrakit.models_in_memory",
+    "from_state_dict": "spectrakit.models_in_memory",
     "hookimpl": "spectrakit.hookspecs",
     "open_checkpoint": "spectrakit.model",
     "preset_memory": "spectrakit.api",
@@ -71,6 +74,8 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
+    "from_model",
+    "from_state_dict",
     "hookimpl",
     "open_checkpoint",
     "preset_memory",

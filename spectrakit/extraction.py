@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.reading import weights_recurrence
 from spectrakit.dynamics import (
     ConstantInput,
     ConstantOutput,
@@ -36,11 +37,10 @@ from spectrakit.dynamics import (
     SeparableDecay,
 )
 from spectrakit.errors import UnsupportedError, UsageError
-from spectrakit.forward import resolve_device
+from spectrakit.forward import placed
 from spectrakit.planning import plan_reading
 from spectrakit.progress import Progress, Silent
 from spectrakit.tables.folders import plain_errors, sync, temporary
-from spectrakit.token_options import TokenOptions
 from spectrakit.tokens import check_source, token_batches
 from spectrakit.wording import given, named
 
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from spectrakit.dynamics import Gauge, Recurrence
     from spectrakit.mixers import Observation
     from spectrakit.model import Model
+    from spectrakit.settings import Dtype
     from spectrakit.spec import RunSpec
+    from spectrakit.token_options import TokenOptions
 else:
     torch = lazy_import("torch")
 
@@ -99,7 +101,8 @@ def extract(
             raise UnsupportedError(message, hint=layer.reason or given(mode="data"))
     if plan.source == "weights":
         return _from_weights(model, chosen, form, progress or Silent())
-    return _from_data(model, chosen, form, spec.source, resolve_device(spec.device))
+    device, dtype = placed(model, spec)
+    return _from_data(model, chosen, form, spec.source, device, dtype)
 
 
 def check_file(path: Path, told: Mapping[str, str], reads: Iterable[Path], overwrite: bool) -> None:
@@ -164,20 +167,25 @@ def _from_weights(
             feedthrough = layer.parameters.get("D")
             names = [*layer.weights_tensors, *([feedthrough] if feedthrough else [])]
             tensors = model.checkpoint.read(names)
-            recurrence = model.weights_recurrence(layer, tensors)
+            recurrence = weights_recurrence(model.checkpoint, layer, tensors)
             found.add(layer, recurrence, form)
             if feedthrough:
-                found.tensors[f"layers.{layer.index}.D"] = tensors[feedthrough]
+                found.tensors[f"layers.{layer.index}.D"] = tensors[feedthrough].clone()
             task.advance(1)
     return found
 
 
 def _from_data(
-    model: Model, layers: Sequence[Layer], form: Form, source: TokenOptions, device: str
+    model: Model,
+    layers: Sequence[Layer],
+    form: Form,
+    source: TokenOptions,
+    device: str,
+    dtype: Dtype,
 ) -> Extraction:
     _check_size(layers, source)
     check_source(source, model)
-    runnable = model.load(device)
+    runnable = model.load(device, dtype)
     batch = next(token_batches(source, model, runnable.vocabulary_size))
     wanted = {layer.index for layer in layers}
     found = Extraction(

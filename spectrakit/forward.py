@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.residual_stream import depths_of
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch")
 
+logger = logging.getLogger("spectrakit")
+
 
 class TextRead(NamedTuple):
     """How much of a text the model was run on: tokens without padding, in so many sequences."""
@@ -44,7 +47,7 @@ def loaded(
 
     Raises what loading and drawing weights raise.
     """
-    runnable = model.load(device, dtype)
+    runnable = model.load(device, dtype, to_change=randomized is not None)
     if randomized is not None:
         from spectrakit.architectures.random_weights import randomize
 
@@ -165,6 +168,32 @@ class _BatchAgain:
             message = f"{type(self.runnable).__name__} does not show its mixers alone"
             raise UnsupportedError(message, hint=given(drive="blocks"))
         cast("DrivenModel", self.runnable).run_mixers(self.ids, on_input, on_output)
+
+
+def placed(model: Model, spec: RunSpec) -> tuple[str, Dtype]:
+    """The device that the forward pass of `model` runs on, and the type that it runs in.
+
+    A module in memory runs where it is and in its own type; float32, for which nobody has to ask,
+    is then no other wish.
+
+    Raises UsageError where this machine has no such device, the module is elsewhere, or of a type
+    that forward passes are not recorded in.
+    """
+    own = model.placement
+    if own is None:
+        return resolve_device(spec.device), spec.dtype
+    from spectrakit.architectures.live_module import check_asked
+
+    device, dtype = own
+    check_asked(own, spec.device, None if spec.dtype == "float32" else spec.dtype)
+    if dtype not in get_args(Dtype):
+        message = (
+            f"the module is in {dtype}, and forward passes are in {', '.join(get_args(Dtype))}"
+        )
+        raise UsageError(message, hint=f"a copy in float32, or {given(mode='weights')}")
+    if dtype != spec.dtype:
+        logger.warning("the module is in %s and runs in it, not in %s", dtype, spec.dtype)
+    return device, cast("Dtype", dtype)
 
 
 def resolve_device(name: str) -> str:

@@ -16,7 +16,7 @@ from spectrakit.wording import given, named
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spectrakit.model import Model
+    from spectrakit.checkpoints.access import Opened
     from spectrakit.token_options import TokenOptions
 
 #: No token is longer than this on average: so much text is not encoded further than it is used.
@@ -86,7 +86,7 @@ class Framing:
         return self.begun(self.encode(rendered)[0])
 
 
-def framing(options: TokenOptions, model: Model) -> Framing:
+def framing(options: TokenOptions, model: Opened) -> Framing:
     """What `options` ask to be put around a text for `model`.
 
     Raises UsageError where there is no such token or no template, MalformedError where they are
@@ -104,7 +104,7 @@ def _no_text(_: str) -> tuple[Sequence[int], Sequence[int]]:
     raise UsageError("a token file has no text")
 
 
-def _bos(name: str | None, model: Model) -> int:
+def _bos(name: str | None, model: Opened) -> int:
     """The tokenizer's `bos_token`, or else the config's `bos_token_id`."""
     token = _special_tokens(name, model).get("bos_token")
     if token is not None:
@@ -125,7 +125,7 @@ def _bos(name: str | None, model: Model) -> int:
     raise UsageError(message, hint=hint)
 
 
-def _chat(name: str | None, model: Model) -> Callable[[str, bool], str]:
+def _chat(name: str | None, model: Opened) -> Callable[[str, bool], str]:
     """The tokenizer's chat template, around one message of the user."""
     template = _template(name, model)
     tokens = _special_tokens(name, model)
@@ -151,7 +151,7 @@ def _chat(name: str | None, model: Model) -> Callable[[str, bool], str]:
     return render
 
 
-def _template(name: str | None, model: Model) -> str:
+def _template(name: str | None, model: Opened) -> str:
     """From chat_template.jinja, or else tokenizer_config.json; the one called "default" of many."""
     path = _beside(name, model, "chat_template.jinja")
     if path is not None:
@@ -167,7 +167,7 @@ def _template(name: str | None, model: Model) -> str:
     raise UsageError(message, hint=hint)
 
 
-def _special_tokens(name: str | None, model: Model) -> dict[str, str]:
+def _special_tokens(name: str | None, model: Opened) -> dict[str, str]:
     """The special tokens that the tokenizer's files name, by role, as text."""
     found: dict[str, str] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
@@ -180,7 +180,7 @@ def _special_tokens(name: str | None, model: Model) -> dict[str, str]:
     return found
 
 
-def _read(name: str | None, model: Model, file: str) -> dict[str, Any]:
+def _read(name: str | None, model: Opened, file: str) -> dict[str, Any]:
     from spectrakit.checkpoints.stores import parse_json
 
     path = _beside(name, model, file)
@@ -194,12 +194,12 @@ def _text(path: Path) -> str:
         raise MalformedError(f"{path} is not UTF-8 text") from error
 
 
-def _beside(name: str | None, model: Model, file: str) -> Path | None:
+def _beside(name: str | None, model: Opened, file: str) -> Path | None:
     try:
         return side_file(name, model, file)
     except NetworkError:  # offline, what is not in the cache need not be in the repository
         return None
 
 
-def _whose(name: str | None, model: Model) -> str:
+def _whose(name: str | None, model: Opened) -> str:
     return name or model.checkpoint.model_id

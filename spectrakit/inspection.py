@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from spectrakit.architectures import Layer
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.model import Model
     from spectrakit.progress import Progress
 else:
@@ -64,7 +64,7 @@ def inspect_model(model: Model) -> Inspection:
     )
 
 
-def _cost(checkpoint: Checkpoint, layer: Layer) -> LayerCost:
+def _cost(checkpoint: TensorSource, layer: Layer) -> LayerCost:
     if layer.mixer is None:
         return LayerCost(layer, None, None)
     return LayerCost(
@@ -74,7 +74,7 @@ def _cost(checkpoint: Checkpoint, layer: Layer) -> LayerCost:
     )
 
 
-def _size(checkpoint: Checkpoint, names: Iterable[str]) -> int:
+def _size(checkpoint: TensorSource, names: Iterable[str]) -> int:
     return sum(checkpoint.tensors[name].span for name in names)
 
 
@@ -89,7 +89,7 @@ class BadTensor:
     infinities: int
 
 
-def bad_tensors(checkpoint: Checkpoint, progress: Progress) -> Iterator[BadTensor]:
+def bad_tensors(checkpoint: TensorSource, progress: Progress) -> Iterator[BadTensor]:
     """Every floating-point tensor that holds NaN or Inf; reads the whole checkpoint, piecewise."""
     local = checkpoint.localize()
     entries = local.tensors.values()

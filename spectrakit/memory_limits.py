@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.checkpoints import Checkpoint
-    from spectrakit.settings import Dtype
+    from spectrakit.checkpoints import TensorSource
 else:
     torch = lazy_import("torch")
 
@@ -24,7 +23,7 @@ _STORED_AS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
-def needed_bytes(checkpoint: Checkpoint, dtype: Dtype) -> int:
+def needed_bytes(checkpoint: TensorSource, dtype: str) -> int:
     """What loading the whole model in `dtype` takes: its weights, and the copy that converts them.
 
     The activations of a layer come on top; they grow with the batch, not with the model.
@@ -46,7 +45,7 @@ def available_bytes(device: str) -> int | None:
     return min(found, default=None)
 
 
-def check_memory(checkpoint: Checkpoint, device: str, dtype: Dtype) -> None:
+def check_memory(checkpoint: TensorSource, device: str, dtype: str) -> None:
     """Raise UsageError where the model would not fit, with the numbers and what would help."""
     needed, available = needed_bytes(checkpoint, dtype), available_bytes(device)
     if available is None or needed <= available:

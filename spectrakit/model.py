@@ -8,7 +8,6 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,46 +16,25 @@ from typing import TYPE_CHECKING, Any, Self
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
 from spectrakit.architectures.equations import equations_notes
-from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError, UsageError
+from spectrakit.architectures.reading import check_finite, read_recurrence
+from spectrakit.checkpoints.access import HubAccess
+from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
     from spectrakit import checkpoints
     from spectrakit.architectures import Architecture, Layer, RunnableModel
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import Checkpoint, TensorsInMemory, TensorSource
     from spectrakit.dynamics import Recurrence
     from spectrakit.registry import Registered
-    from spectrakit.settings import Dtype, Source
+    from spectrakit.settings import Source
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
-    torch = lazy_import("torch")
 
 
 logger = logging.getLogger("spectrakit")
-
-
-@dataclass(frozen=True)
-class HubAccess:
-    """How the user wants the Hub to be used; None leaves it to the environment."""
-
-    cache_dir: Path | None = None
-    token: str | None = field(default=None, repr=False)
-    offline: bool | None = None
-
-    def fetch_file(self, repo_id: str, filename: str) -> Path | None:
-        """A small file of a Hub repository: see `spectrakit.checkpoints.fetch_file`."""
-        return checkpoints.fetch_file(
-            repo_id,
-            filename,
-            cache_dir=self.cache_dir,
-            token=self.token,
-            offline=self.offline,
-        )
 
 
 class Model:
@@ -65,7 +43,9 @@ class Model:
     Use it with `with`, or `close()` it.
     """
 
-    def __init__(self, checkpoint: Checkpoint, hub: HubAccess | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint | TensorsInMemory, hub: HubAccess | None = None
+    ) -> None:
         """Raises UnsupportedError where no architecture claims `checkpoint`."""
         self.checkpoint = checkpoint
         self.hub = hub or HubAccess()
@@ -136,57 +116,42 @@ class Model:
         Raises UsageError where there is no such layer, UnsupportedError where its weights alone
         have no spectrum, MalformedError where they hold NaN or Inf.
         """
-        layer = self.layer(index)
-        if not layer.in_weights:
-            message = f"layer {index} ({layer.kind}): {layer.reason or 'its A needs tokens'}"
-            raise UnsupportedError(message)
-        return self.weights_recurrence(layer, self.checkpoint.read(layer.weights_tensors))
+        return read_recurrence(self.checkpoint, self.layer(index))
 
-    def weights_recurrence(self, layer: Layer, tensors: dict[str, Tensor]) -> Recurrence:
-        """`layer`'s recurrence from its `weights_tensors`, already read.
+    @property
+    def placement(self) -> tuple[str, str] | None:
+        """The device and the dtype that its forward pass has; None where they can be chosen."""
+        return None
 
-        Raises MalformedError where they hold NaN or Inf.
-        """
-        assert layer.mixer is not None  # noqa: S101  (layers without a mixer have no such tensors)
-        self.check_finite(layer, tensors)
-        roles = layer.mixer.weights_roles
-        recurrence = layer.mixer.from_weights({r: tensors[layer.parameters[r]] for r in roles})
-        try:
-            broken = bool(recurrence.eigenvalues().log_modulus.isnan().any())
-        except FloatingPointError:  # an eigensolver met one
-            broken = True
-        if broken:
-            names = " and ".join(layer.weights_tensors)
-            message = f"layer {layer.index}: {names} are so large that they give no decay (NaN)"
-            raise MalformedError(message, hint="another copy or an earlier step of the model")
-        return recurrence
-
-    def check_finite(self, layer: Layer, tensors: dict[str, Tensor]) -> None:
-        """Raise MalformedError where one of `layer`'s `weights_tensors` holds NaN or Inf."""
-        for name in layer.weights_tensors:
-            tensor = tensors[name]
-            if bool(torch.isfinite(tensor).all()):
-                continue
-            nans, infinities = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
-            counts = [f"{n} {kind}" for n, kind in ((nans, "NaN"), (infinities, "Inf")) if n]
-            message = (
-                f"layer {layer.index}: {name} holds {' and '.join(counts)} of {tensor.numel():,} "
-                f"values (in {self.checkpoint.tensors[name].file})"
-            )
-            hint = f"spectrakit inspect {self.checkpoint.model_id} --check-values"
-            raise MalformedError(message, hint=hint)
-
-    def load(self, device: str = "cpu", dtype: Dtype = "float32") -> RunnableModel:
+    def load(
+        self,
+        device: str | None = None,
+        dtype: str | None = None,
+        *,
+        to_change: bool = False,  # noqa: ARG002  (what is loaded from files is always one's own)
+    ) -> RunnableModel:
         """The whole model in memory, ready to run; downloads what is not on this disk yet.
+
+        device, dtype: None for the CPU, and float32. to_change: whether its weights are going to be
+        changed, and have to be a copy where they are in memory already.
 
         Raises UsageError where it would not fit in memory, MalformedError where the parameters of a
         transition hold NaN or Inf, and what the architecture's `load` does.
         """
-        check_memory(self.checkpoint, device, dtype)
-        local = self.checkpoint.localize()
-        for layer in self.layers:
-            self.check_finite(layer, local.read(layer.weights_tensors))
+        return self._loaded(self.checkpoint, device or "cpu", dtype or "float32")
+
+    def _loaded(
+        self, source: Checkpoint | TensorsInMemory, device: str, dtype: str
+    ) -> RunnableModel:
+        check_memory(source, device, dtype)
+        local = source.localize()
+        self._check_finite(local)
         return self.architecture.load(local, device, dtype)
+
+    def _check_finite(self, source: TensorSource) -> None:
+        """Raise MalformedError where the parameters of a transition hold NaN or Inf."""
+        for layer in self.layers:
+            check_finite(source, layer, source.read(layer.weights_tensors))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -240,14 +205,14 @@ def open_checkpoint(
     checkpoint.configure(config or {})
     try:
         model = Model(checkpoint, HubAccess(cache_dir, token, offline))
-        _check_config(model)
+        check_config(model)
     except SpectrakitError:
         checkpoint.close()
         raise
     return model
 
 
-def _check_config(model: Model) -> None:
+def check_config(model: Model) -> None:
     """Raise UsageError for a key that was given and that nothing reads; warn of unknown ones."""
     checkpoint = model.checkpoint
     keys = config_keys(model.architecture, checkpoint)
@@ -270,7 +235,7 @@ def _read_of(layer: Layer) -> tuple[str, ...]:
     return (*layer.weights_tensors, *([feedthrough] if feedthrough else []))
 
 
-def _claim(checkpoint: Checkpoint) -> Registered[Architecture]:
+def _claim(checkpoint: TensorSource) -> Registered[Architecture]:
     registry = plugins().register().architectures
     claims = [entry for entry in registry.things.values() if _claims(entry, checkpoint)]
     if len(claims) == 1:
@@ -294,7 +259,7 @@ def _kind(config: Mapping[str, Any]) -> str:
     return "its config has no model_type"
 
 
-def _claims(entry: Registered[Architecture], checkpoint: Checkpoint) -> bool:
+def _claims(entry: Registered[Architecture], checkpoint: TensorSource) -> bool:
     """Whether this architecture claims `checkpoint`; one that fails at the question does not."""
     try:
         with contextlib.redirect_stdout(sys.stderr):

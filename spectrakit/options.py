@@ -28,45 +28,57 @@ _RULE = "spectrakit"
 
 
 @dataclass(frozen=True)
+class Help:
+    """What the command line says of an option.
+
+    text: a sentence. metavar: what stands for its value. unset: what no value is called: a default
+    of None, or a tuple without any, which is refused otherwise. negated: whether a bool has
+    --no-FLAG too.
+    """
+
+    text: str
+    metavar: str | None = None
+    unset: str | None = None
+    negated: bool = True
+
+
+@dataclass(frozen=True)
 class Rule:
     """What `option` says of a field besides its name, type and default."""
 
     help: str
+    metavar: str | None
+    unset: str | None
+    negated: bool
     flag: str | None
     at_least: float | None
     above: float | None
     at_most: float | None
-    metavar: str | None
-    unset: str | None
-    negated: bool
     data_mode: bool
     compared: bool
 
 
 def option(
     default: Any,  # noqa: ANN401  (of the field's own type)
-    help: str,  # noqa: A002  (the word that everybody knows it by)
+    help: str | Help,  # noqa: A002  (the word that everybody knows it by)
     *,
     flag: str | None = None,
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
-    metavar: str | None = None,
-    unset: str | None = None,
-    negated: bool = True,
     data_mode: bool = False,
     compared: bool = True,
 ) -> Any:  # noqa: ANN401  (as `dataclasses.field`)
     """A field that is an option; its type is int, float, bool, str, Path, a Literal or a tuple.
 
-    help: a sentence. flag: its name on the command line and as a keyword, with underscores, where
-    that is not GROUP_FIELD. at_least, above, at_most: bounds of a number. metavar: what stands for
-    its value in the help. unset: what the help calls a default of None. negated: whether the
-    command line has --no-FLAG too, of a bool. data_mode: whether only a forward pass follows it.
-    compared: whether `compare` says where two runs differ in it.
+    help: a sentence, or a `Help` with more than that. flag: its name on the command line and as a
+    keyword, with underscores, where that is not GROUP_FIELD. at_least, above, at_most: bounds of a
+    number. data_mode: whether only a forward pass follows it. compared: whether `compare` says
+    where two runs differ in it.
     """
-    rule = Rule(help, flag, at_least, above, at_most, metavar, unset, negated,
-                 data_mode, compared)  # fmt: skip
+    told = Help(help) if isinstance(help, str) else help
+    rule = Rule(told.text, told.metavar, told.unset, told.negated, flag, at_least, above, at_most,
+                data_mode, compared)  # fmt: skip
     return field(default=default, metadata={_RULE: rule})
 
 
@@ -98,7 +110,7 @@ class Setting:
         if not self.many:
             self._check_one(value)
             return
-        if not isinstance(value, tuple) or not value:
+        if not isinstance(value, tuple) or not (value or self.rule.unset):
             message = f"{named(self.keyword)} must be one value or several, not {value!r}"
             raise UsageError(message, hint=given(**{self.keyword: self.default}))
         for entry in value:

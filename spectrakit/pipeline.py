@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from spectrakit._threads import one_thread
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.running import RunningAnalyses
+from spectrakit.architectures.reading import weights_recurrence
 from spectrakit.architectures.residual_stream import block_number
-from spectrakit.forward import resolve_device, see_forward
+from spectrakit.forward import placed, see_forward
 from spectrakit.output import Destination, RunOutput
 from spectrakit.planning import LayerPlan, Plan, Resolved, resolve, run_folder
 from spectrakit.progress import Progress, Silent
@@ -68,7 +69,8 @@ def analyze(
     progress, to = progress or Silent(), to or Destination()
     resolved = resolve(model, spec)
     if resolved.plan.source == "data":
-        spec = replace(resolved.spec, device=resolve_device(resolved.spec.device))
+        device, dtype = placed(model, resolved.spec)
+        spec = replace(resolved.spec, device=device, dtype=dtype)
         resolved = replace(resolved, spec=spec)
     contents = contents_of(model, resolved)
     if to.out is None and to.root is not None:
@@ -118,7 +120,7 @@ def see_weights(
     total = len(plan.analysed)
     with one_thread(), progress.task("analysing layers", total=total, unit="layer") as task:
         for layer, tensors in _weights(model, plan.analysed, randomize, seed):
-            analyses.see(layer, model.weights_recurrence(layer, tensors), None)
+            analyses.see(layer, weights_recurrence(model.checkpoint, layer, tensors), None)
             task.advance(1)
 
 

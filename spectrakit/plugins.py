@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from spectrakit import __version__, hookspecs
-from spectrakit.analyses.registration import AnalysisRegistry
+from spectrakit import hookspecs
+from spectrakit._version import __version__
+from spectrakit.analysis_registry import AnalysisRegistry
 from spectrakit.errors import UsageError, scrub
 from spectrakit.plain import plain
 from spectrakit.plugin_commands import only_added_to

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from spectrakit.errors import UsageError
-from spectrakit.options import Options, json_value, option, settings
+from spectrakit.options import Help, Options, json_value, option, settings
 from spectrakit.settings import AskedGauge, AskedMode, Compat, Dtype, Randomized
 from spectrakit.token_options import TokenOptions
 from spectrakit.wording import named
@@ -58,21 +58,27 @@ class RunSpec:
     )
     gauge: AskedGauge | None = option(
         None,
-        "Scaling of the state of layers with a normaliser (attention): dsf has it in A, "
-        "unnormalised in C; in retained λ is the share of what is read that comes from before.",
-        unset="dsf and retained for attention, else each layer's own",
+        Help(
+            "Scaling of the state of layers with a normaliser (attention): dsf has it in A, "
+            "unnormalised in C; in retained λ is the share of what is read that comes from before.",
+            unset="dsf and retained for attention, else each layer's own",
+        ),
         data_mode=True,
     )
     compat: Compat | None = option(
         None,
-        "See the layers as the released analysis of arXiv 2510.09379 does, departures from its "
-        "mathematics included, and add its table.",
-        unset="exact",
+        Help(
+            "See the layers as the released analysis of arXiv 2510.09379 does, departures from its "
+            "mathematics included, and add its table.",
+            unset="exact",
+        ),
     )
     randomize: Randomized | None = option(
         None,
-        "Draw the weights anew, as training started from them: a control.",
-        unset="the trained weights",
+        Help(
+            "Draw the weights anew, as training started from them: a control.",
+            unset="the trained weights",
+        ),
     )
     seed: int = option(0, "Random seed.", at_least=0)
 

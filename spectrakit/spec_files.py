@@ -112,7 +112,7 @@ def with_keywords(spec: RunSpec, keywords: Mapping[str, Any]) -> RunSpec:
 def all_settings() -> dict[str, tuple[type[Any], Setting]]:
     """Every setting of a run by the name that users know it by, with the class that declares it.
 
-    No two share one: see `spectrakit.analyses.registration`.
+    No two share one: see `spectrakit.analysis_registry`.
     """
     return {
         setting.keyword: (owner, setting)

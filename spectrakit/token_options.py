@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spectrakit.errors import UsageError
-from spectrakit.options import Options, option
+from spectrakit.options import Help, Options, option
 from spectrakit.wording import given, named
 
 #: What a run's record has for the name of a text that came that way, and cannot be read again.
@@ -33,9 +33,8 @@ class TokenOptions(Options):
 
     text: str | None = option(
         None,
-        "UTF-8 text to run the model on; - for standard input.",
+        Help("UTF-8 text to run the model on; - for standard input.", unset="a bundled text"),
         flag="text",
-        unset="a bundled text",
         data_mode=True,
         compared=False,
     )
@@ -48,9 +47,8 @@ class TokenOptions(Options):
     )
     tokenizer: str | None = option(
         None,
-        "A Hub repository, a folder, a tokenizer.json, or bytes.",
+        Help("A Hub repository, a folder, a tokenizer.json, or bytes.", unset="the model's own"),
         flag="tokenizer",
-        unset="the model's own",
         data_mode=True,
     )
     batch_size: int = option(

@@ -14,14 +14,14 @@ from spectrakit.wording import given
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-    from spectrakit.model import Model
+    from spectrakit.checkpoints.access import Opened
 
 _FILE = "tokenizer.json"
 #: What a run's manifest says where nothing else was asked for.
 OWN_TOKENIZER = "the checkpoint's own"
 
 
-def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
+def encoder(name: str | None, model: Opened) -> Callable[[str], Sequence[int]]:
     """A function from text to token ids.
 
     name: "bytes", a folder, a tokenizer.json or a Hub repository; None for the checkpoint's own
@@ -29,7 +29,7 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
 
     Raises UsageError where no tokenizer can be had, MalformedError where its file is damaged.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return lambda text: text.encode("utf-8")
     encoding = _encoding(name, model)
 
@@ -41,14 +41,14 @@ def encoder(name: str | None, model: Model) -> Callable[[str], Sequence[int]]:
 
 
 def encoder_with_ends(
-    name: str | None, model: Model
+    name: str | None, model: Opened
 ) -> Callable[[str], tuple[Sequence[int], Sequence[int]]]:
     """A function from text to token ids, and to where each token ends: characters before its end.
 
     Of several tokens that make one character, each ends where the character does. `name` and errors
     are those of `encoder`.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return lambda text: (
             text.encode("utf-8"),
             [end for end, letter in enumerate(text, 1) for _ in letter.encode("utf-8")],
@@ -66,12 +66,12 @@ def encoder_with_ends(
 SIDE_FILES = ("special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def side_file(name: str | None, model: Model, filename: str) -> Path | None:
+def side_file(name: str | None, model: Opened, filename: str) -> Path | None:
     """A small file beside the `tokenizer.json` that `encoder` reads; None where there is none.
 
     Raises NetworkError where it cannot be had.
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return None
     if name is None:
         checkpoint = model.checkpoint
@@ -85,7 +85,7 @@ def side_file(name: str | None, model: Model, filename: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def token_id(name: str | None, model: Model, token: str) -> int | None:
+def token_id(name: str | None, model: Opened, token: str) -> int | None:
     """The id of a special token; None where the tokenizer does not have it, or is not there.
 
     Raises MalformedError where the tokenizer's file is damaged.
@@ -97,12 +97,12 @@ def token_id(name: str | None, model: Model, token: str) -> int | None:
     return found
 
 
-def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) -> str | None:
+def tokenizer_sha256(name: str | None, model: Opened, *, framed: bool = False) -> str | None:
     """Hash of the file that `encoder` reads; None for bytes, and where there is none to be had.
 
     framed: of the files too that say what stands around a text (`SIDE_FILES`).
     """
-    if name == "bytes":
+    if _is_bytes(name, model):
         return None
     with suppress(SpectrakitError, OSError):
         path = _named(name, model) if name is not None else _own(model)
@@ -115,7 +115,12 @@ def tokenizer_sha256(name: str | None, model: Model, *, framed: bool = False) ->
     return None
 
 
-def _encoding(name: str | None, model: Model) -> Callable[[str], Encoding]:
+def _is_bytes(name: str | None, model: Opened) -> bool:
+    """Whether every byte of a text is a token; `from_model` takes this as the model's own, too."""
+    return (model.checkpoint.tokenizer if name is None else name) == "bytes"
+
+
+def _encoding(name: str | None, model: Opened) -> Callable[[str], Encoding]:
     """A function from text to what the tokenizer makes of it; errors are those of `encoder`."""
     path = _named(name, model) if name is not None else _own(model)
     whose = f"the tokenizer {name or f'of {model.checkpoint.model_id}'}"
@@ -154,12 +159,14 @@ def _library_errors(what: str) -> Iterator[None]:
         raise MalformedError(f"{what}: {error}", hint=_advice()) from error
 
 
-def _advice() -> str:
+def _advice(*, in_memory: bool = False) -> str:
+    if in_memory:
+        return "sk.from_model(module, tokenizer=...), or token ids: tokens='ids.npy'"
     which = "(a Hub repository, a folder, a tokenizer.json, or bytes)"
     return f"{given(tokenizer='NAME')} {which}"
 
 
-def _named(name: str, model: Model) -> Path:
+def _named(name: str, model: Opened) -> Path:
     path = Path(name)
     if path.is_dir():
         path = path / _FILE
@@ -175,7 +182,7 @@ def _named(name: str, model: Model) -> Path:
     return found
 
 
-def _own(model: Model) -> Path:
+def _own(model: Opened) -> Path:
     checkpoint = model.checkpoint
     own = checkpoint.file_path(_FILE)
     if own is not None:
@@ -183,4 +190,4 @@ def _own(model: Model) -> Path:
     if checkpoint.tokenizer is not None:
         return _named(checkpoint.tokenizer, model)
     message = f"{checkpoint.model_id} comes without a {_FILE}"
-    raise UsageError(message, hint=_advice())
+    raise UsageError(message, hint=_advice(in_memory=checkpoint.origin == "memory"))

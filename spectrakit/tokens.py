@@ -25,7 +25,7 @@ from spectrakit.tokenization import encoder
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
-    from spectrakit.model import Model
+    from spectrakit.checkpoints.access import Opened
 
 #: Text of about this many characters is encoded at once, split where a line or a word ends.
 _BLOCK = 1 << 16
@@ -45,7 +45,7 @@ class TokenBatch:
 
 
 def token_batches(
-    options: TokenOptions, model: Model, vocabulary_size: int
+    options: TokenOptions, model: Opened, vocabulary_size: int
 ) -> Iterator[TokenBatch]:
     """The batches of at most `max_tokens` tokens.
 
@@ -63,7 +63,7 @@ def token_batches(
         yield padded(kept, vocabulary_size)
 
 
-def check_source(options: TokenOptions, model: Model) -> None:
+def check_source(options: TokenOptions, model: Opened) -> None:
     """Read the beginning of what is to be read, before a model is; not of standard input.
 
     Raises what `token_batches` raises where a file is not what it should be, and where there is no
@@ -97,7 +97,7 @@ def padded(rows: Sequence[np.ndarray], vocabulary_size: int) -> TokenBatch:
     return TokenBatch(ids, valid)
 
 
-def _rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
+def _rows(options: TokenOptions, model: Opened) -> Iterator[np.ndarray]:
     """The sequences, each with what stands around it."""
     if not (options.bos or options.chat_template):
         return _token_rows(options) if options.tokens is not None else _text_rows(options, model)
@@ -147,7 +147,7 @@ def _token_rows(options: TokenOptions) -> Iterator[np.ndarray]:
 # ---- tokens from text -----------------------------------------------------------------------
 
 
-def _text_rows(options: TokenOptions, model: Model) -> Iterator[np.ndarray]:
+def _text_rows(options: TokenOptions, model: Opened) -> Iterator[np.ndarray]:
     encode = encoder(options.tokenizer, model)
     ids = chain.from_iterable(encode(block) for block in text_blocks(options))
     empty = True

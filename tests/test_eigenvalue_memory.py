@@ -8,6 +8,8 @@ import pytest
 from spectrakit.analyses.memory.options import MemoryOptions
 from spectrakit.eigenvalue_memory import eigenvalue_memory, s4_memory
 from spectrakit.errors import UsageError
+from spectrakit.output import Destination
+from spectrakit.report.drawing import draw_charts
 from spectrakit.tables import read_run
 
 
@@ -70,9 +72,8 @@ def test_the_eigenvalues_are_there_with_their_conjugates():
 
 def test_a_run_is_written_with_its_picture(tmp_path):
     out = tmp_path / "run"
-    run = eigenvalue_memory(
-        ["lin"], 8, [], MemoryOptions(horizon=64), out=out, figures=True, command="x"
-    )
+    to = Destination(out, draw=draw_charts, command="x")
+    run = eigenvalue_memory(["lin"], 8, [], MemoryOptions(horizon=64), to=to)
     again = read_run(out)
     assert again.table("memory_function").equals(run.table("memory_function"))
     assert (out / "memory.png").read_bytes().startswith(b"\x89PNG")
@@ -82,8 +83,8 @@ def test_a_run_is_written_with_its_picture(tmp_path):
 
 def test_a_past_that_does_not_fit_is_a_reason_and_no_picture(tmp_path):
     options = MemoryOptions(horizon=1 << 26, past="horizon")
-    out = tmp_path / "run"
-    run = eigenvalue_memory(["s4d-lin"], 8, [1e-9], options, out=out, figures=True)
+    to = Destination(tmp_path / "run", draw=draw_charts)
+    run = eigenvalue_memory(["s4d-lin"], 8, [1e-9], options, to=to)
     (row,) = run.table("memory_summary").to_pylist()
     assert "do not fit in memory" in row["reason"]
     assert "the infinite past where poles decay" in row["reason"]
@@ -111,7 +112,7 @@ def test_a_past_that_is_longer_than_the_memory_costs_no_more_than_that():
 
 
 @pytest.mark.parametrize(("names", "size", "steps", "message"), [
-    (["s5"], 8, [0.1], "no set"),
+    (["s5"], 8, [0.1], "unknown set of eigenvalues 's5'"),
     (["lin"], 7, [], "even number"),
     (["lin"], 1 << 13, [], "at most"),
     (["s4d-lin"], 8, [], "steps > 0"),

@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 import spectrakit as sk
 from spectrakit.errors import OutputError, UnsupportedError, UsageError
 from spectrakit.extraction import extract, write_safetensors
-from spectrakit.progress import Silent
+from spectrakit.spec import RunSpec
 from spectrakit.token_options import TokenOptions
 from tests.support.mamba_ssm_files import write_mamba_ssm
 
 FEW = TokenOptions(batch_size=2, seq_len=20, max_tokens=40)
 
 
-def extracted(name, layers=None, **options):
+def extracted(name, layers=None, form="log-decay", **settings):
     with sk.open_checkpoint(name) as model:
-        return extract(model, layers, progress=Silent(), **options).tensors
+        return extract(model, layers, RunSpec(model=name, **settings), form=form).tensors
 
 
 def test_weights_mode_gives_decay_step_and_feedthrough(tiny_mamba_folder):

@@ -14,8 +14,8 @@ import spectrakit as sk
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.framing import framing
 from spectrakit.tables import read_run
-from spectrakit.tokenization import tokenizer_sha256
 from spectrakit.token_options import TokenOptions
+from spectrakit.tokenization import tokenizer_sha256
 from spectrakit.tokens import token_batches
 from tests.conftest import CHECKPOINTS
 

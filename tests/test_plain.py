@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectrakit.analyses.spectrum.chart import spectrum_figure
 from spectrakit.errors import UsageError
 from spectrakit.plain import path_part, plain
-from spectrakit.analyses.spectrum.chart import spectrum_figure
 from spectrakit.report.figures import render
+from tests.report.pictures import words
 from tests.report.synthetic import tiny
-from tests.report.test_charts import words
 
 ANY = st.text(st.characters(exclude_categories=()))  # surrogates too
 

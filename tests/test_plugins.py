@@ -137,7 +137,7 @@ BROKEN = {
         def register_prompt_sets(register):
             register(NoTask)
         """,
-        "is no prompt set: it lacks prompts",
+        "is not a valid prompt set: it lacks prompts",
     ),
     "no_name": (
         """

@@ -11,9 +11,9 @@ import spectrakit as sk
 from spectrakit.analyses.probe.options import ProbeOptions
 from spectrakit.errors import UsageError
 from spectrakit.progress import Silent
-from spectrakit.prompts import PromptRunner, branchings
 from spectrakit.prompt_sets import Prompt
 from spectrakit.prompt_sets.kv_retrieval import KeyValueRetrieval
+from spectrakit.prompts import PromptRunner, branchings
 
 
 def prompt(text, answer="!", others=()):

@@ -11,8 +11,8 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.errors import MalformedError
-from spectrakit.tokenization import encoder, encoder_with_ends
 from spectrakit.token_options import TokenOptions
+from spectrakit.tokenization import encoder, encoder_with_ends
 from spectrakit.tokens import token_batches
 from tests.conftest import CHECKPOINTS
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from spectrakit.options import Options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from torch import Tensor
 
     from spectrakit.architectures import Layer
     from spectrakit.architectures.base import MixerInput, MixerOutput, StatesSeen
     from spectrakit.dynamics import Recurrence
-    from spectrakit.prompts import PromptRunner
+    from spectrakit.prompt_sets import Prompt
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
@@ -59,8 +61,8 @@ class RecurrenceAnalysis(Analysis, Protocol):
         """Take in one layer's recurrence, in the order of the forward pass.
 
         Called once per layer in weights mode, and once per layer and batch in data mode (for each
-        gauge where its kind asks for "every"). Rows that need nothing of later batches may go to the
-        sink already.
+        gauge where its kind asks for "every"). Rows that need nothing of later batches may go to
+        the sink already.
 
         valid: (B, T) of bool, False on padding that no statistic may count; None in weights mode.
         """
@@ -103,6 +105,19 @@ class RerunAnalysis(Analysis, Protocol):
         """Run the batch again, as often as needed; called when its own pass has ended."""
 
 
+class RunsPrompts(Protocol):
+    """A model that prompts can be put to; see `spectrakit.prompts.PromptRunner`."""
+
+    def check_lengths(self, prompts: Sequence[Prompt], hint: Callable[[], str] = ...) -> None:
+        """Raise UsageError where a prompt and its answer are longer than the model can take."""
+
+    def last_states(self, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], list[Tensor]]]:
+        """The indices of some prompts, and their last tokens' states (B, E) at every depth."""
+
+    def choices(self, prompts: Sequence[Prompt]) -> list[bool | None] | None:
+        """Whether the model chooses each prompt's answer; None where that cannot be told."""
+
+
 class PromptAnalysis(Analysis, Protocol):
     """An analysis that asks the model prompts of its own, in data mode.
 
@@ -110,5 +125,5 @@ class PromptAnalysis(Analysis, Protocol):
     UsageError where its prompts are not such as the model can take.
     """
 
-    def see_prompts(self, runner: PromptRunner) -> None:
+    def see_prompts(self, runner: RunsPrompts) -> None:
         """Run them; called once, when the tokens of the text have been shown."""

@@ -11,11 +11,10 @@ from spectrakit.wording import given
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.analyses.base import Request, Rerun
+    from spectrakit.analyses.base import Request, Rerun, RunsPrompts
     from spectrakit.analyses.kind import AnalysisKind, Sight
     from spectrakit.architectures import Layer
     from spectrakit.dynamics import Gauge, Mode, Recurrence
-    from spectrakit.prompts import PromptRunner
     from spectrakit.registry import Registry
     from spectrakit.tables import Sink
 
@@ -122,13 +121,13 @@ class RunningAnalyses:
         for analysis in self._that_see("reruns"):
             analysis.see_rerun(rerun, valid)
 
-    def check_prompts(self, runner: PromptRunner) -> None:
+    def check_prompts(self, runner: RunsPrompts) -> None:
         """Let those that have prompts look at them, before the model is run on anything."""
         for analysis in self._that_see("prompts"):
             if hasattr(analysis, "check_prompts"):
                 analysis.check_prompts(runner)
 
-    def see_prompts(self, runner: PromptRunner) -> None:
+    def see_prompts(self, runner: RunsPrompts) -> None:
         """Run the prompts of those that have some."""
         for analysis in self._that_see("prompts"):
             analysis.see_prompts(runner)

@@ -13,7 +13,7 @@ from spectrakit.errors import MalformedError, UnsupportedError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.checkpoints import Checkpoint, TensorEntry
+    from spectrakit.checkpoints import TensorEntry, TensorSource
     from spectrakit.mixers import Mixer, Observation
 
 #: Types of a config's values, in words.
@@ -156,19 +156,32 @@ class Architecture(Protocol):
     #: Unique name among all plugins: "transformers-mamba".
     name: ClassVar[str]
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """Whether this is a checkpoint of the family, from its config and tensor names alone."""
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every sequence layer, those that cannot be read included.
 
         Raises MalformedError where the config and the weights disagree.
         """
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The model on `device`, its weights in `dtype`, ready to run.
 
         Raises UnsupportedError where the family, or this member of it, cannot be run here.
+        """
+
+
+class Adopting(Architecture, Protocol):
+    """An architecture that runs models in memory as they are; none need have this member."""
+
+    def adopt(self, checkpoint: TensorSource) -> RunnableModel:
+        """`checkpoint.module`, a model of transformers, ready to run where it is.
+
+        Paths of layers are those of its modules. It has to be as it was after every pass, for which
+        there is `spectrakit.architectures.undisturbed`, and its weights are never written into.
+
+        Raises UnsupportedError where the family, or this member of it, cannot be run so.
         """
 
 
@@ -184,7 +197,7 @@ class Configured(Protocol):
         """The keys and values."""
 
 
-def numbered_layers(checkpoint: Checkpoint, prefix: str) -> int:
+def numbered_layers(checkpoint: TensorSource, prefix: str) -> int:
     """How many layers `prefix`N. the weights hold, N counting from 0."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
     found = {int(match[1]) for name in checkpoint.tensors if (match := pattern.match(name))}
@@ -192,7 +205,7 @@ def numbered_layers(checkpoint: Checkpoint, prefix: str) -> int:
 
 
 def check_layer_count(
-    checkpoint: Checkpoint, prefix: str, expected: int, key: str, extra: int = 0
+    checkpoint: TensorSource, prefix: str, expected: int, key: str, extra: int = 0
 ) -> None:
     """Raise MalformedError unless the weights hold as many layers as the config says.
 
@@ -207,7 +220,7 @@ def check_layer_count(
         raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
 
 
-def check_parameters(checkpoint: Checkpoint, layer: Layer) -> None:
+def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:
     """Raise unless the layer's parameters are there, of the shape its config says, and floating.
 
     Of a quantised checkpoint only those that weights mode reads are checked: the rest is packed,

@@ -16,7 +16,7 @@ from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Architecture
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 
 def words(text: str) -> frozenset[str]:
@@ -108,9 +108,9 @@ OF_ANY_CONFIG = ConfigKeys(
 )
 
 
-def config_keys(architecture: Architecture, checkpoint: Checkpoint) -> ConfigKeys | None:
+def config_keys(architecture: Architecture, checkpoint: TensorSource) -> ConfigKeys | None:
     """What `architecture` declares of the keys of this config, with those of any; or None."""
-    declared: Callable[[Checkpoint], ConfigKeys] | None
+    declared: Callable[[TensorSource], ConfigKeys] | None
     declared = getattr(architecture, "config_keys", None)
     return None if declared is None else declared(checkpoint) | OF_ANY_CONFIG
 

@@ -20,7 +20,7 @@ from spectrakit.architectures.static_ssm import Found, Module, StaticSSM, check_
 from spectrakit.mixers import DSS
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers.dss import DSSVersion
 
 CARTESIAN_VERSION = Option("version", ("softmax", "clip", "clip-no-scale"))
@@ -42,7 +42,7 @@ class DiagonalStateSpaces(StaticSSM):
             or module.has("Lambda_log_neg_re", "Lambda_log_im")
         )
 
-    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:
+    def read(self, checkpoint: TensorSource, module: Module, parent: Module) -> Found:
         """The layer in `module`. Raises what `StaticSSM.read` does."""
         outputs, channels, states, _ = sizes(module.tensors["W"], 4)
         check_shape(module.tensors["log_dt"], (channels,), (channels, 2))
@@ -68,7 +68,7 @@ class DiagonalStateSpaces(StaticSSM):
         return Found(mixer, tensors, note)
 
 
-def _version(checkpoint: Checkpoint, module: Module) -> DSSVersion:
+def _version(checkpoint: TensorSource, module: Module) -> DSSVersion:
     if module.has("Lambda_log_im"):
         return "exp-re-im"
     option = CARTESIAN_VERSION if module.has("Lambda") else EXPONENTIAL_VERSION

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit._lazy import lazy_import
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from spectrakit.architectures.base import LayerSeen, StatesSeen
+    from spectrakit.architectures.transformers_model import Around
 else:
     torch = lazy_import("torch")
 
@@ -23,9 +24,16 @@ class EncoderModel(TransformersModel):
 
     bidirectional: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, layer_path: str) -> None:
-        """layer_path: the module of any layer inside a block."""
-        super().__init__(model, [], {})
+    def __init__(
+        self,
+        model: nn.Module,
+        layer_path: str,
+        *,
+        body: nn.Module | None = None,
+        around: Around = nullcontext,
+    ) -> None:
+        """layer_path: the module of any layer inside a block; for the others see its base class."""
+        super().__init__(model, [], {}, body=body, around=around)
         self._layer_path = layer_path
 
     def run(
@@ -39,6 +47,7 @@ class EncoderModel(TransformersModel):
         device = next(self.model.parameters()).device
         mask = None if valid is None else valid.to(device).long()
         with ExitStack() as stack:
+            stack.enter_context(self.around())
             if on_states is not None:
                 stack.enter_context(stream_watched(self.model, self._layer_path, on_states))
             self._forward(tokens.to(device), mask)
@@ -48,5 +57,5 @@ class EncoderModel(TransformersModel):
         return None
 
     def _body(self, tokens: Tensor, mask: Tensor | None) -> Any:  # noqa: ANN401
-        body: Any = self.model
+        body: Any = self.body
         return body(input_ids=tokens, attention_mask=mask)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Architecture
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 
 #: Whose equation is used.
@@ -55,7 +55,7 @@ def departures(architecture: Architecture) -> tuple[Departure, ...]:
     return found
 
 
-def equations_notes(architecture: Architecture, checkpoint: Checkpoint) -> tuple[str, ...]:
+def equations_notes(architecture: Architecture, checkpoint: TensorSource) -> tuple[str, ...]:
     """What a run of `checkpoint` has to say of whose equations it follows."""
     declared = departures(architecture)
     if not declared:

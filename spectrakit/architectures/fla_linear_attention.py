@@ -19,7 +19,7 @@ from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 _BLOCKS = "model.layers."
 _NEEDS_FLA = "its recurrence needs a forward pass, which only fla itself can run"
@@ -43,15 +43,15 @@ class FlaLinearAttention:
 
     name: ClassVar[str] = "fla-linear-attention"
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
         """Sizes alone: the decays of RetNet are known, and what is around them is not run."""
         return _KEYS
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By `model_type`."""
         return checkpoint.config.get("model_type") in ("retnet", "linear_attn")
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer. Raises MalformedError where config and weights disagree."""
         count = positive(checkpoint, "num_hidden_layers", 24)
         check_layer_count(checkpoint, _BLOCKS, count, "num_hidden_layers")
@@ -71,13 +71,13 @@ class FlaLinearAttention:
             for index in range(count)
         )
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
         """Raises UnsupportedError: transformers does not have these models."""
         message = f"{checkpoint.model_id}: models of fla cannot be run here"
         raise UnsupportedError(message, hint=given(mode="weights"))
 
 
-def _retention(checkpoint: Checkpoint, index: int) -> Layer:
+def _retention(checkpoint: TensorSource, index: int) -> Layer:
     width = positive(checkpoint, "hidden_size", 2048)
     heads = positive(checkpoint, "num_heads", 8)
     mixer = Retention(

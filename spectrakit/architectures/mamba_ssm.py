@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured, Layer, RunnableModel
     from spectrakit.architectures.initial_weights import Initial
     from spectrakit.architectures.mamba_ssm_model import Backbone
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 #: Classes of mixers that are read here, as `ssm_cfg.layer` names them.
@@ -68,15 +68,15 @@ class MambaSSM:
     name: ClassVar[str] = "mamba-ssm"
     initial_source: ClassVar[str] = "github.com/state-spaces/mamba"
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By the config's keys, the tensor names and the class of the mixers."""
         return layer_kind(checkpoint) in _KINDS
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
         """Those of the library's configs, and of its mixers' options."""
         return KEYS | _OPTIONS.inside("ssm_cfg")
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, attention layers of a hybrid among them.
 
         Raises MalformedError where config and weights disagree, UnsupportedError for an option of
@@ -84,7 +84,7 @@ class MambaSSM:
         """
         return mamba_ssm_layers(checkpoint, *_mixer(checkpoint))
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The equivalent transformers model, converted in memory; where there is none, our own.
 
         Raises UnsupportedError where a layer cannot be read, and so not be run.
@@ -100,11 +100,11 @@ class MambaSSM:
         taps = {layer.index: tap for layer in layers}
         return TransformersModel(model, layers, taps, self.config(checkpoint))
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The options of its layers."""
         return PartConfig(checkpoint.model_id, ssm_options(checkpoint))
 
-    def initial(self, checkpoint: Checkpoint) -> Initial | None:
+    def initial(self, checkpoint: TensorSource) -> Initial | None:
         """What the library draws all weights from; None of a model that transformers runs."""
         if _in_transformers(self.layers(checkpoint), backbone(checkpoint)):
             return None
@@ -127,13 +127,13 @@ def _transformers_name(name: str) -> str:
     return name.replace("backbone.embedding.", "backbone.embeddings.")
 
 
-def _mixer(checkpoint: Checkpoint) -> tuple[Mamba | Mamba2, Mapping[str, str]]:
+def _mixer(checkpoint: TensorSource) -> tuple[Mamba | Mamba2, Mapping[str, str]]:
     if layer_kind(checkpoint) == "Mamba2":
         return _mamba2(checkpoint), MAMBA2_NAMES
     return _mamba(checkpoint), MAMBA_NAMES
 
 
-def _mamba(checkpoint: Checkpoint) -> Mamba:
+def _mamba(checkpoint: TensorSource) -> Mamba:
     options = ssm_options(checkpoint)
     width = positive(checkpoint, "d_model")
     rank = options.get("dt_rank", "auto")
@@ -148,7 +148,7 @@ def _mamba(checkpoint: Checkpoint) -> Mamba:
     )
 
 
-def _mamba2(checkpoint: Checkpoint) -> Mamba2:
+def _mamba2(checkpoint: TensorSource) -> Mamba2:
     options = ssm_options(checkpoint)
     for option, supported in _ONLY.items():
         if options.get(option, supported) != supported:
@@ -173,12 +173,12 @@ def _mamba2(checkpoint: Checkpoint) -> Mamba2:
     )
 
 
-def _size(checkpoint: Checkpoint, key: str, default: int | None = None) -> int:
+def _size(checkpoint: TensorSource, key: str, default: int | None = None) -> int:
     return int(ssm_number(checkpoint, key, default))
 
 
 def _transformers_config(
-    checkpoint: Checkpoint, mixer: Mamba | Mamba2, around: Backbone
+    checkpoint: TensorSource, mixer: Mamba | Mamba2, around: Backbone
 ) -> Mapping[str, Any]:
     shared = {
         "vocab_size": around.vocabulary,

@@ -29,7 +29,7 @@ from spectrakit.errors import MalformedError
 from spectrakit.mixers.convolved_attention import ConvolvedAttention, Rotary
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 _ATTENTION_NAMES = {
@@ -57,7 +57,7 @@ KEYS = ConfigKeys(
 )
 
 
-def layer_kind(checkpoint: Checkpoint) -> str | None:
+def layer_kind(checkpoint: TensorSource) -> str | None:
     """`ssm_cfg.layer`, the class of its mixers; None where this is no file of the library."""
     config = checkpoint.config
     keys = "model_type" not in config and "d_model" in config and "n_layer" in config
@@ -68,13 +68,13 @@ def layer_kind(checkpoint: Checkpoint) -> str | None:
     return str(kind)
 
 
-def ssm_options(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def ssm_options(checkpoint: TensorSource) -> Mapping[str, Any]:
     """`ssm_cfg`, what differs from the mixer class's defaults."""
     options: Mapping[str, Any] = config_value(checkpoint, "ssm_cfg", dict, {})
     return options
 
 
-def ssm_number(checkpoint: Checkpoint, key: str, default: float | None = None) -> float:
+def ssm_number(checkpoint: TensorSource, key: str, default: float | None = None) -> float:
     """`ssm_cfg[key]`. Raises MalformedError where it is no positive number of sane size."""
     value = ssm_options(checkpoint).get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 31:
@@ -83,7 +83,7 @@ def ssm_number(checkpoint: Checkpoint, key: str, default: float | None = None) -
     return value
 
 
-def backbone(checkpoint: Checkpoint) -> Backbone:
+def backbone(checkpoint: TensorSource) -> Backbone:
     """What is around the mixers."""
     padding = positive(checkpoint, "pad_vocab_size_multiple", 8)
     mlp_width = config_value(checkpoint, "d_intermediate", int, 0)
@@ -97,7 +97,7 @@ def backbone(checkpoint: Checkpoint) -> Backbone:
 
 
 def mamba_ssm_layers(
-    checkpoint: Checkpoint, mixer: Mixer, names: Mapping[str, str]
+    checkpoint: TensorSource, mixer: Mixer, names: Mapping[str, str]
 ) -> tuple[Layer, ...]:
     """Every layer: `mixer`, or the attention of a hybrid.
 
@@ -123,7 +123,7 @@ def _layer(index: int, mixer: Mixer, names: Mapping[str, str]) -> Layer:
     return Layer(index, path, mixer.name, mixer, parameters)
 
 
-def _attention_layer(checkpoint: Checkpoint, index: int) -> Layer:
+def _attention_layer(checkpoint: TensorSource, index: int) -> Layer:
     options = _attention_options(checkpoint)
     path = f"{BLOCKS}{index}.mixer"
     if not options.get("causal", False):
@@ -133,7 +133,7 @@ def _attention_layer(checkpoint: Checkpoint, index: int) -> Layer:
     return _layer(index, _attention(checkpoint), _ATTENTION_NAMES)
 
 
-def _attention(checkpoint: Checkpoint) -> ConvolvedAttention:
+def _attention(checkpoint: TensorSource) -> ConvolvedAttention:
     options = _attention_options(checkpoint)
     source = PartConfig(checkpoint.model_id, options)
     width = positive(checkpoint, "d_model")
@@ -158,6 +158,6 @@ def _attention(checkpoint: Checkpoint) -> ConvolvedAttention:
     )
 
 
-def _attention_options(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _attention_options(checkpoint: TensorSource) -> Mapping[str, Any]:
     options: Mapping[str, Any] = config_value(checkpoint, "attn_cfg", dict, {})
     return options

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures.base import Configured
     from spectrakit.architectures.initial_weights import Draw, Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 _ONE = re.compile(r"norm[^.]*\.weight$|\.(D|B_bias|C_bias|mimo_z)$")
 _STEP_BIAS = re.compile(r"\.(dt_bias|dt_proj\.bias)$")
 _LEAVES_A_BRANCH = re.compile(r"\.(out_proj|fc2)\.weight$")
 
 
-def initial_mamba_ssm(checkpoint: Checkpoint) -> Initial:
+def initial_mamba_ssm(checkpoint: TensorSource) -> Initial:
     """Of the model in `checkpoint`.
 
     Raises MalformedError where an option of its config has no sense.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures.base import Layer
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Observation
 else:
     torch = lazy_import("torch")
@@ -163,7 +163,7 @@ def _scanned(observation: Observation, *, time_last: bool) -> Tensor:
 
 
 def load_mamba_ssm_model(
-    checkpoint: Checkpoint, layers: Sequence[Layer], backbone: Backbone, device: str, dtype: str
+    checkpoint: TensorSource, layers: Sequence[Layer], backbone: Backbone, device: str, dtype: str
 ) -> MambaSSMModel:
     """The model of `layers`, which have been checked, and what is around them.
 

@@ -14,7 +14,7 @@ from spectrakit.architectures.static_ssm import Found, Module, StaticSSM, sizes
 from spectrakit.mixers import LRU
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 
 class MinimalLRU(StaticSSM):
@@ -26,7 +26,7 @@ class MinimalLRU(StaticSSM):
         """By the parameters of the layer."""
         return module.has(*LRU.weights_roles)
 
-    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:  # noqa: ARG002
+    def read(self, checkpoint: TensorSource, module: Module, parent: Module) -> Found:  # noqa: ARG002
         """The layer in `module`. Raises MalformedError where its shapes do not fit each other."""
         states, width = sizes(module.tensors["B_re"], 2)
         mixer = LRU(width, states)

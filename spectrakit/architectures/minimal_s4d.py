@@ -16,7 +16,7 @@ from spectrakit.mixers import S4D
 from spectrakit.mixers.s4_parameters import S4Parameters
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 _NAMES = {"A_real": "log_A_real", "A_imag": "A_imag", "step": "log_dt", "C": "C"}
 
@@ -30,7 +30,7 @@ class MinimalS4D(StaticSSM):
         """By the kernel's parameters; a B besides would be another S4D."""
         return module.has(*_NAMES.values()) and not module.has("B")
 
-    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:  # noqa: ARG002
+    def read(self, checkpoint: TensorSource, module: Module, parent: Module) -> Found:  # noqa: ARG002
         """The layer in `module`. Raises MalformedError where its shapes do not fit each other."""
         tensors = {role: module.tensors[name] for role, name in _NAMES.items()}
         if "D" in parent.tensors:

@@ -9,7 +9,7 @@ from spectrakit.errors import UnsupportedError
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 #: Names that quantisers give to packed weights and to what unpacks them: bitsandbytes, GPTQ and
 #: AWQ, compressed-tensors, HQQ, and the scales of float8.
@@ -21,7 +21,7 @@ _EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"})
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
-def quantisation(checkpoint: Checkpoint) -> str | None:
+def quantisation(checkpoint: TensorSource) -> str | None:
     """How the weights are quantised, in words; None where they are plain floats."""
     for config in (checkpoint.config, checkpoint.config.get("text_config")):
         found = config.get("quantization_config") if isinstance(config, dict) else None
@@ -36,7 +36,7 @@ def quantisation(checkpoint: Checkpoint) -> str | None:
     return None
 
 
-def check_runnable(checkpoint: Checkpoint) -> None:
+def check_runnable(checkpoint: TensorSource) -> None:
     """Raise UnsupportedError where the weights are quantised."""
     found = quantisation(checkpoint)
     if found is not None:

@@ -77,6 +77,11 @@ def _from_a_second_model(
         norms={name for name in names if name.startswith(norms)},
     )
     fresh = _fresh(model, seed).state_dict()
+    if unknown := sorted(chosen - fresh.keys()):
+        message = (
+            f"{type(model).__name__} is not made with {unknown[0]}, so it has no initial value"
+        )
+        raise UnsupportedError(message, hint="merge adapters into the weights first")
     config = runnable.config or PartConfig(type(model).__name__, {})
     for layer in layers:
         fresh |= _as_published(layer, layers, config, fresh, seed)
@@ -163,7 +168,11 @@ def _fresh(model: nn.Module, seed: int) -> nn.Module:
     """The same model as training would start from; leaves torch's own random state alone."""
     with torch.random.fork_rng(devices=()), quiet_transformers():
         torch.manual_seed(seed)
-        fresh: nn.Module = type(model)(copy.deepcopy(model.config))
+        try:
+            fresh: nn.Module = type(model)(copy.deepcopy(model.config))
+        except TypeError as error:
+            message = f"{type(model).__name__} is not made from its config alone: {error}"
+            raise UnsupportedError(message, hint="leave --randomize out") from error
     return fresh
 
 

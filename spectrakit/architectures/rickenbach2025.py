@@ -62,7 +62,7 @@ def as_released(model: RunnableModel) -> TransformersModel:
         layers.append(replace(layer, path=block))
         inside = layer.path.removeprefix(f"{block}.")
         taps[layer.index] = Tap(ModuleSource(), partial(_reader(layer), inside))
-    return TransformersModel(model.model, layers, taps)
+    return TransformersModel(model.model, layers, taps, body=model.body, around=model.around)
 
 
 def _reader(layer: Layer) -> Callable[[str, Mixer, Seen], Observation]:

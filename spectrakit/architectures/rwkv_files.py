@@ -23,7 +23,7 @@ from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 _BLOCKS = "blocks."
@@ -45,23 +45,23 @@ class RWKVFiles:
         ),
     )
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
         """None: the tensors say everything."""
         return ConfigKeys()
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By the names of the first block's parameters; never where a `model_type` is named."""
         first = (f"{_path(0)}.time_decay", f"{_path(0)}.w0")
         return "model_type" not in checkpoint.config and any(
             name in checkpoint.tensors for name in first
         )
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """One per block. Raises MalformedError where shapes fit no version of RWKV."""
         count = numbered_layers(checkpoint, _BLOCKS)
         return tuple(_layer(checkpoint, index) for index in range(count))
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
         """Raises UnsupportedError: transformers reads none of these files."""
         message = (
             f"{checkpoint.model_id} is a state dict of the RWKV project and cannot be run here"
@@ -74,7 +74,7 @@ def _path(index: int) -> str:
     return f"{_BLOCKS}{index}.att"
 
 
-def _layer(checkpoint: Checkpoint, index: int) -> Layer:
+def _layer(checkpoint: TensorSource, index: int) -> Layer:
     path = _path(index)
     if f"{path}.time_aaaaa" in checkpoint.tensors:
         # With the names of RWKV-6, but other equations.
@@ -85,14 +85,14 @@ def _layer(checkpoint: Checkpoint, index: int) -> Layer:
     return layer
 
 
-def _mixer(checkpoint: Checkpoint, path: str) -> tuple[Mixer, str, str]:
+def _mixer(checkpoint: TensorSource, path: str) -> tuple[Mixer, str, str]:
     """The time mixing, the role of the parameter that A needs, and its name."""
     if f"{path}.w0" in checkpoint.tensors:
         return RWKV7(*shape_of(checkpoint, f"{path}.r_k", axes=2)), "decay_bias", "w0"
     return _mixer_before_7(checkpoint, path), "time_decay", "time_decay"
 
 
-def _mixer_before_7(checkpoint: Checkpoint, path: str) -> Mixer:
+def _mixer_before_7(checkpoint: TensorSource, path: str) -> Mixer:
     decay = shape_of(checkpoint, f"{path}.time_decay")
     if f"{path}.ln_x.weight" not in checkpoint.tensors:
         return RWKV4(*decay[-1:])
@@ -107,7 +107,7 @@ def _mixer_before_7(checkpoint: Checkpoint, path: str) -> Mixer:
     return RWKV5(heads, channels // heads, shared=len(decay) == 1)
 
 
-def shape_of(checkpoint: Checkpoint, name: str, axes: int | None = None) -> tuple[int, ...]:
+def shape_of(checkpoint: TensorSource, name: str, axes: int | None = None) -> tuple[int, ...]:
     """The shape of a tensor. Raises MalformedError where there is none, or not of so many axes."""
     entry = checkpoint.tensors.get(name)
     if entry is None or not entry.shape or (axes is not None and len(entry.shape) != axes):

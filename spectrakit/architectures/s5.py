@@ -18,7 +18,7 @@ from spectrakit.architectures.static_ssm import Found, Module, StaticSSM, check_
 from spectrakit.mixers import S5
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 DISCRETISATION = Option("discretization", ("zoh", "bilinear"))
 CONJUGATE_SYMMETRY = Option("conj_sym", (True, False))
@@ -37,7 +37,7 @@ class SimplifiedS5(StaticSSM):
             module.has("C") or module.has("C1", "C2")
         )
 
-    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:  # noqa: ARG002
+    def read(self, checkpoint: TensorSource, module: Module, parent: Module) -> Found:  # noqa: ARG002
         """The layer in `module`. Raises what `StaticSSM.read` does."""
         states, width, _ = sizes(module.tensors["B"], 3)
         one, two = (width, states, 2), (width, 2 * states, 2)

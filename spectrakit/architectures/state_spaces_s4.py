@@ -30,7 +30,7 @@ from spectrakit.mixers import S4, S4D
 from spectrakit.mixers.s4_parameters import S4Parameters, Transform
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint, TensorEntry
+    from spectrakit.checkpoints import TensorEntry, TensorSource
 
 _TRANSFORMS = ("exp", "none", "relu", "sigmoid", "softplus")
 DISCRETISATION = Option("disc", ("zoh", "bilinear", "dss"))
@@ -63,7 +63,7 @@ class StateSpacesS4(StaticSSM):
         """By the parameters of one of the versions."""
         return _is_version_4(module) or _is_earlier(module)
 
-    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:
+    def read(self, checkpoint: TensorSource, module: Module, parent: Module) -> Found:
         """The layer in `module`.
 
         Raises what `StaticSSM.read` does, and UnsupportedError for an S4 of real systems.
@@ -145,7 +145,7 @@ def _check_shapes(tensors: Mapping[str, TensorEntry]) -> None:
             check_shape(entry, *allowed[role])
 
 
-def _version_4(source: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> S4Parameters:
+def _version_4(source: TensorSource, shapes: Mapping[str, tuple[int, ...]]) -> S4Parameters:
     imaginary = (IMAGINARY_TRANSFORM,) if "A_imag" in shapes else ()
     asked = (REAL_TRANSFORM, *imaginary, STEP_TRANSFORM, SINH_STEP, BANDLIMIT)
     require(source, asked if "P" in shapes else (DISCRETISATION, *asked))
@@ -161,7 +161,7 @@ def _version_4(source: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> S4P
 
 
 def _earlier(
-    source: Checkpoint, module: Module, shapes: Mapping[str, tuple[int, ...]]
+    source: TensorSource, module: Module, shapes: Mapping[str, tuple[int, ...]]
 ) -> S4Parameters:
     if module.has("log_w_real"):
         return S4Parameters(shapes, real_transform="exp", sign=1)
@@ -183,7 +183,7 @@ def _offset(transform: Transform) -> Transform:
 
 
 def _mixer(
-    source: Checkpoint, parameters: S4Parameters, tensors: Mapping[str, TensorEntry]
+    source: TensorSource, parameters: S4Parameters, tensors: Mapping[str, TensorEntry]
 ) -> S4 | S4D:
     if "P" not in tensors:
         return S4D(parameters, DISCRETISATION.value(source), kernel_length(source))

@@ -23,7 +23,7 @@ from spectrakit.wording import given
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
     from spectrakit.architectures.options import Option
-    from spectrakit.checkpoints import Checkpoint, TensorEntry
+    from spectrakit.checkpoints import TensorEntry, TensorSource
     from spectrakit.mixers import Mixer
 
 
@@ -61,7 +61,7 @@ class StaticSSM(ABC):
         """Whether `module` holds the parameters of a layer of this family."""
 
     @abstractmethod
-    def read(self, checkpoint: Checkpoint, module: Module, parent: Module) -> Found:
+    def read(self, checkpoint: TensorSource, module: Module, parent: Module) -> Found:
         """The layer in `module`; `parent` is the module around its kernel.
 
         Raises MalformedError where its shapes contradict each other, UsageError where options that
@@ -71,23 +71,23 @@ class StaticSSM(ABC):
     #: Options of the layers, which their weights do not show.
     options: ClassVar[tuple[Option, ...]] = ()
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
         """The family's options: all else the shapes of its tensors say."""
         return ConfigKeys(
             frozenset(option.key for option in self.options) | _INITIAL, irrelevant=_SIZES
         )
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By the names of its tensors; never a checkpoint that names a `model_type`."""
         if "model_type" in checkpoint.config:
             return False
         return any(self.is_layer(module) for module in _modules(checkpoint).values())
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, in the natural order of their names. Raises what `read` raises."""
         return tuple(self._layers(checkpoint))
 
-    def _layers(self, checkpoint: Checkpoint) -> Iterator[Layer]:
+    def _layers(self, checkpoint: TensorSource) -> Iterator[Layer]:
         modules = _modules(checkpoint)
         found = [module for module in modules.values() if self.is_layer(module)]
         found.sort(key=lambda module: _natural(module.path))
@@ -108,7 +108,7 @@ class StaticSSM(ABC):
             check_parameters(checkpoint, layer)
             yield layer
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:  # noqa: ARG002
         """Raises UnsupportedError: what lies between the layers is every project's own code."""
         message = (
             f"{checkpoint.model_id} is a bare state dict, and what lies between its layers is not "
@@ -147,7 +147,7 @@ _SIZES = words(
 _SEPARATOR = re.compile(r"[./]")
 
 
-def _modules(checkpoint: Checkpoint) -> dict[str, Module]:
+def _modules(checkpoint: TensorSource) -> dict[str, Module]:
     """Every module that holds tensors, by its path."""
     modules: dict[str, dict[str, TensorEntry]] = {}
     for name, entry in checkpoint.tensors.items():

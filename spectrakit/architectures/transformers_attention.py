@@ -19,7 +19,7 @@ from spectrakit.architectures.transformers_family import Block, TransformersArch
 
 if TYPE_CHECKING:
     from spectrakit.architectures.taps import Tap
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class TransformersAttention(TransformersArchitecture):
     )
     fixed: ClassVar[Mapping[str, object]] = {"rotary": True}
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:
         """Everything is left to the library; Gemma's files have two names of the activation."""
         published = published_keys(self.config(checkpoint).config)
         if isinstance(checkpoint.config.get("text_config"), Mapping):

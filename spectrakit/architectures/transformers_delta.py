@@ -23,7 +23,7 @@ from spectrakit.mixers import GatedDeltaNet, KimiDelta, Observation
 from spectrakit.mixers.layers import unit_length
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 
@@ -120,7 +120,7 @@ class TransformersQwen35(TransformersQwen3Next):
     )
     default_blocks: ClassVar[int | None] = 32
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The language model's config."""
         return text_config(checkpoint, self.model_types[1])
 
@@ -150,7 +150,7 @@ class TransformersQwen4Exp(TransformersQwen35):
     attention: ClassVar[Tap] = SOFTMAX
 
 
-def text_config(checkpoint: Checkpoint, model_type: str) -> Configured:
+def text_config(checkpoint: TensorSource, model_type: str) -> Configured:
     """The config of the language model, with the `model_type` transformers has for it alone.
 
     A config without a `text_config` is that of the language model. Whether it shares the embedding

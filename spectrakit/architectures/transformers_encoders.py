@@ -7,20 +7,24 @@ heads, whatever of them its files hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.encoder_model import EncoderModel
+from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.transformers_family import (
     Block,
     TransformersArchitecture,
     UnreadPart,
+    model_around,
 )
 from spectrakit.architectures.transformers_model import load_transformers_model
+from spectrakit.architectures.undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured, RunnableModel
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 #: Prefix of the numbered blocks, by `model_type`; files of the bare model lack its first word.
 _BLOCKS = {
@@ -76,11 +80,11 @@ class TransformersEncoder(TransformersArchitecture):
         """
     )
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By `model_type`, unless it is set up to be a decoder."""
         return super().claims(checkpoint) and not checkpoint.config.get("is_decoder")
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:
         """Besides: what the classes do not look at, at the values they compute."""
         computed = _COMPUTED_ANYWAY.get(checkpoint.config["model_type"], ConfigKeys())
         return super().config_keys(checkpoint) | computed
@@ -91,11 +95,11 @@ class TransformersEncoder(TransformersArchitecture):
         bare = blocks.partition(".")[2]
         return bare, (blocks, bare)
 
-    def shows_states(self, checkpoint: Checkpoint) -> bool:
+    def shows_states(self, checkpoint: TensorSource) -> bool:
         """Whether the model can be run on tokens although none of its layers is read."""
         return checkpoint.config["model_type"] not in _OF_IMAGES
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The bare model of transformers."""
         config = self.config(checkpoint).config
         prefix = _BLOCKS[config["model_type"]].partition(".")[0] + "."
@@ -113,6 +117,18 @@ class TransformersEncoder(TransformersArchitecture):
 
         model = load_transformers_model(checkpoint, config, device, dtype, rename, bare=True)
         return EncoderModel(model, self.layers(checkpoint)[0].path)
+
+    def adopt(self, checkpoint: TensorSource) -> RunnableModel:
+        """An encoder in memory, which every pass leaves as it was; its heads are not run.
+
+        Raises UnsupportedError where its weights are quantised.
+        """
+        check_runnable(checkpoint)
+        model = checkpoint.module
+        assert model is not None  # noqa: S101  (it is what there is to adopt)
+        path = self.layers(checkpoint)[0].path
+        body = model_around(model, path)
+        return EncoderModel(model, path, body=body, around=partial(undisturbed, model))
 
     def count_key(self, config: Configured) -> str:
         """DistilBERT has its own."""

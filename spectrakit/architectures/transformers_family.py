@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from spectrakit.architectures.base import (
@@ -20,8 +22,11 @@ from spectrakit.architectures.base import (
     positive,
 )
 from spectrakit.architectures.config_keys import OF_ANY_CONFIG, ConfigKeys, words
+from spectrakit.architectures.module_tensors import unwrapped
+from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.transformers_config_keys import keys_of
 from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
+from spectrakit.architectures.undisturbed import undisturbed
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
     from spectrakit.architectures.equations import Departure
     from spectrakit.architectures.taps import Tap
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.architectures.transformers_model import Around
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 
@@ -40,8 +46,10 @@ class Part:
 
     path: its module inside the block ("mixer"). tap: how it is seen in the running model.
     names: tensor name inside the module, by role of the mixer's parameters. file_path: the module's
-    name in files, where they have another one. amend: makes transformers' module compute what the
-    published model does, where the two differ (`spectrakit.architectures.equations`).
+    name in files, where they have another one. loaded_names: the tensors' names in the model that
+    transformers makes of the files, where they are others. amend: makes transformers' module
+    compute what the published model does, where the two differ
+    (`spectrakit.architectures.equations`).
     """
 
     path: str
@@ -49,6 +57,7 @@ class Part:
     tap: Tap
     names: Mapping[str, str] = field(default_factory=dict)
     file_path: str | None = None
+    loaded_names: Mapping[str, str] | None = None
     amend: Callable[[nn.Module], None] | None = None
 
 
@@ -120,7 +129,7 @@ class TransformersArchitecture(ABC):
     def blocks(self, config: Configured) -> Sequence[Block]:
         """The sequence layers of every block, from the config."""
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The language model's config; that of a wrapper is in its `text_config`."""
         inner = checkpoint.config.get("text_config")
         if isinstance(inner, Mapping):
@@ -146,11 +155,11 @@ class TransformersArchitecture(ABC):
         """
         return None if name.startswith("mtp.") else name
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By `model_type`."""
         return checkpoint.config.get("model_type") in self.model_types
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:
         """What is read, what transformers reads, and what decides nothing."""
         inner = checkpoint.config.get("text_config")
         types = {checkpoint.config.get("model_type")}
@@ -163,39 +172,71 @@ class TransformersArchitecture(ABC):
             return keys
         return (keys | OF_ANY_CONFIG).inside("text_config") | OF_WRAPPERS
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every sequence layer. Raises MalformedError where config and weights disagree."""
         return tuple(layer for layer, _ in self._parts(checkpoint))
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The transformers model, each of its layers seen through its part's tap."""
         config = self.config(checkpoint)
         parts = self._parts(checkpoint)
         model = load_transformers_model(checkpoint, config.config, device, dtype, self.rename)
-        taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
+        self.settle(model, parts)
+        return self._watched(model, parts, config)
+
+    def adopt(self, checkpoint: TensorSource) -> RunnableModel:
+        """A model of transformers that is in memory, which every pass leaves as it was.
+
+        Raises UnsupportedError where its weights are quantised.
+        """
+        check_runnable(checkpoint)
+        model = checkpoint.module
+        assert model is not None  # noqa: S101  (it is what there is to adopt)
+        parts = self._parts(checkpoint)
+        around = partial(undisturbed, model, partial(self.settle, model, parts))
+        body = model_around(model, parts[0][0].path)
+        return self._watched(model, parts, self.config(checkpoint), body, around)
+
+    def settle(self, model: nn.Module, parts: Sequence[tuple[Layer, Part | UnreadPart]]) -> None:
+        """Have `model` compute what the published one does, by changing attributes alone."""
         for layer, part in parts:
             if isinstance(part, Part) and part.amend is not None:
                 part.amend(model.get_submodule(layer.path))
-        layers = [layer for layer, _ in parts]
-        return TransformersModel(model, layers, taps, config, rotary_at_most=self.rotary_at_most)
 
-    def _parts(self, checkpoint: Checkpoint) -> list[tuple[Layer, Part | UnreadPart]]:
+    def _watched(
+        self,
+        model: nn.Module,
+        parts: Sequence[tuple[Layer, Part | UnreadPart]],
+        config: Configured,
+        body: nn.Module | None = None,
+        around: Around = nullcontext,
+    ) -> RunnableModel:
+        layers = [layer for layer, _ in parts]
+        taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
+        blind = self.rotary_at_most
+        return TransformersModel(
+            model, layers, taps, config, rotary_at_most=blind, body=body, around=around
+        )
+
+    def _parts(self, checkpoint: TensorSource) -> list[tuple[Layer, Part | UnreadPart]]:
         config = self.config(checkpoint)
         module_prefix, file_prefixes = self.prefixes(config)
         prefix = _file_prefix(checkpoint, file_prefixes)
+        if checkpoint.module is not None:
+            module_prefix = prefix
         extra = config_value(config, "num_nextn_predict_layers", int, 0)
         check_layer_count(checkpoint, prefix, self.count(config), self.count_key(config), extra)
         parts: list[tuple[Layer, Part | UnreadPart]] = []
         for number, block in enumerate(self.blocks(config)):
             for part in block:
                 path = f"{module_prefix}{number}.{part.path}"
-                layer = _layer(len(parts), path, f"{prefix}{number}", part)
+                layer = _layer(checkpoint, len(parts), path, f"{prefix}{number}", part)
                 check_parameters(checkpoint, layer)
                 parts.append((layer, part))
         return parts
 
 
-def _file_prefix(checkpoint: Checkpoint, candidates: Sequence[str]) -> str:
+def _file_prefix(checkpoint: TensorSource, candidates: Sequence[str]) -> str:
     for prefix in candidates:
         if any(name.startswith(prefix) for name in checkpoint.tensors):
             return prefix
@@ -203,10 +244,31 @@ def _file_prefix(checkpoint: Checkpoint, candidates: Sequence[str]) -> str:
     raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
 
 
-def _layer(index: int, path: str, block_in_file: str, part: Part | UnreadPart) -> Layer:
+def _layer(
+    checkpoint: TensorSource, index: int, path: str, block_in_file: str, part: Part | UnreadPart
+) -> Layer:
     if isinstance(part, UnreadPart):
         return Layer(index, path, part.kind, reason=part.reason)
-    inside = f"{block_in_file}.{part.file_path or part.path}"
-    names = {role: f"{inside}.{name}" for role, name in part.names.items()}
+    inside, names = f"{block_in_file}.{part.file_path or part.path}", part.names
+    loaded = f"{block_in_file}.{part.path}"
+    if (
+        part.loaded_names
+        and f"{loaded}.{next(iter(part.loaded_names.values()))}" in checkpoint.tensors
+    ):
+        inside, names = loaded, part.loaded_names
+    parameters = {role: f"{inside}.{name}" for role, name in names.items()}
     elsewhere = None if inside == path else inside
-    return Layer(index, path, part.mixer.name, part.mixer, names, file_path=elsewhere)
+    return Layer(index, path, part.mixer.name, part.mixer, parameters, file_path=elsewhere)
+
+
+def model_around(model: nn.Module, layer_path: str) -> nn.Module:
+    """The innermost model of transformers in `model` that holds the layer: without any head."""
+    from transformers import PreTrainedModel
+
+    path = layer_path
+    while path:
+        path = path.rpartition(".")[0]
+        found = unwrapped(model.get_submodule(path))
+        if isinstance(found, PreTrainedModel):
+            return found
+    return model

@@ -32,7 +32,11 @@ from spectrakit.mixers import KimiDelta
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
+
+
+#: Where the parameters lie in the models that transformers makes of the files.
+LOADED_NAMES = {role: f"forget_gate.{name}" for role, name in DELTA_NAMES.items()}
 
 
 class TransformersKimiLinear(TransformersArchitecture):
@@ -75,7 +79,9 @@ class TransformersKimiLinear(TransformersArchitecture):
         bound = _kimi_lower_bound(config)
         mixer = KimiDelta(heads, width, width, rate_shape=(1, 1, heads, 1), lower_bound=bound)
         amend = None if bound is None else bounded_gate(mixer)
-        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, amend=amend)
+        delta = Part(
+            "self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, loaded_names=LOADED_NAMES, amend=amend
+        )
         attention = attention_part("self_attn", positive(config, "num_attention_heads", 32))
         usual = _kimi_layer_types(config, self.count(config))
         return blocks_by_type(config, usual, delta, attention)
@@ -187,7 +193,7 @@ class TransformersGlm5Next(TransformersArchitecture):
     )
     default_blocks: ClassVar[int | None] = 45
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The language model's config."""
         return text_config(checkpoint, self.model_types[1])
 
@@ -197,7 +203,7 @@ class TransformersGlm5Next(TransformersArchitecture):
         mixer = KimiDelta(
             heads, width, width, rate_shape=(heads,), lower_bound=_glm_lower_bound(config)
         )
-        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES)
+        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, loaded_names=LOADED_NAMES)
         usual = attention_in_every(4, self.count(config))
         attention = attention_part("self_attn", positive(config, "num_attention_heads", 64))
         return blocks_by_type(config, usual, delta, attention)
@@ -267,7 +273,7 @@ class TransformersBailingHybrid(TransformersArchitecture):
             rate_shape=(heads,),
             lower_bound=_negative(config, "kda_lower_bound", bound) if bounded else None,
         )
-        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, file_path="attention")
+        delta = Part("self_attn", mixer, KIMI_DELTA_RULE, DELTA_NAMES, "attention", LOADED_NAMES)
         usual = attention_in_every(positive(config, "layer_group_size", 6), self.count(config))
         return blocks_by_type(config, usual, delta, attention_part("self_attn", heads))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch.nn import functional
 
     from spectrakit.architectures.equations import Departure
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 else:
     torch = lazy_import("torch")
@@ -187,7 +187,7 @@ class TransformersMamba2(TransformersArchitecture):
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "layers.")
     default_blocks: ClassVar[int | None] = 64
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """In transformers' names, whichever library wrote it."""
         config = super().config(checkpoint)
         # What transformers wrote may say norm_before_gate = true as well, without effect there.

@@ -42,7 +42,7 @@ from spectrakit.mixers.mamba2 import Multipliers
 
 if TYPE_CHECKING:
     from spectrakit.architectures.equations import Departure
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 JAMBA_NAMES = MAMBA_NAMES | {
     "step_norm": "dt_layernorm.weight",
@@ -246,7 +246,7 @@ class TransformersNemotronH(TransformersArchitecture):
     file_prefixes: ClassVar[tuple[str, ...]] = (BLOCKS, "model.layers.", "layers.")
     rotary_at_most: ClassVar[bool] = True
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The config by its present keys: some files name them as older config classes did."""
         config = super().config(checkpoint)
         renamed = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.driven_mixers import mixers_watched
@@ -27,9 +27,13 @@ if TYPE_CHECKING:
         StatesSeen,
     )
     from spectrakit.architectures.taps import Source, Tap
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 else:
     torch = lazy_import("torch")
+
+
+#: Makes a context for a forward pass.
+Around: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class TransformersModel:
@@ -43,19 +47,26 @@ class TransformersModel:
         config: Configured | None = None,
         *,
         rotary_at_most: bool = False,
+        body: nn.Module | None = None,
+        around: Around = nullcontext,
     ) -> None:
         """`taps` are by layer index; layers without one are not watched.
 
         config: of the layers, for whoever draws their weights anew. rotary_at_most: whether
-        attention knows of positions by rotary embeddings alone, or not at all.
+        attention knows of positions by rotary embeddings alone, or not at all. body: what is run, a
+        module of `model` with all layers and no language head; None for its `base_model`. around: a
+        context for every pass.
         """
         self.model = model
+        base: nn.Module = model.base_model  # type: ignore[assignment]
+        self.body = base if body is None else body
+        self.around = around
         self.layers = tuple(layer for layer in layers if layer.index in taps)
         self.taps = taps
         self.config = config
         # A layer whose weights alone have a spectrum is no attention.
         recurrent = all(layer.mixer is not None and layer.mixer.weights_mode for layer in layers)
-        blind = rotary_at_most and not any(map(_is_rotary, model.modules()))
+        blind = rotary_at_most and not any(map(_is_rotary, self.body.modules()))
         self._limited = not (recurrent or blind)
 
     @property
@@ -85,6 +96,7 @@ class TransformersModel:
         mask = None if valid is None else valid.to(device).long()
         watch = LayerWatch(on_layer, mask)
         with ExitStack() as stack:
+            stack.enter_context(self.around())
             stack.enter_context(self._watched(watch))
             if on_states is not None:
                 stack.enter_context(stream_watched(self.model, self.layers[0].path, on_states))
@@ -106,6 +118,7 @@ class TransformersModel:
         """
         device = next(self.model.parameters()).device
         with (
+            self.around(),
             self._watched(LayerWatch(None, None)),  # for its faster scans; nobody looks
             mixers_watched(self.model, self.layers, on_input, on_output),
         ):
@@ -117,11 +130,12 @@ class TransformersModel:
         if head is None:
             return None
         device = next(self.model.parameters()).device
-        with self._watched(LayerWatch(None, None)):  # for its faster scans; nobody looks
-            hidden = self._forward(tokens.to(device)).last_hidden_state
-        rows = torch.arange(len(places), device=device)[:, None]
-        with torch.no_grad():
-            scores: Tensor = head(hidden[rows, places.to(device)])
+        with self.around():
+            with self._watched(LayerWatch(None, None)):  # for its faster scans; nobody looks
+                hidden = self._forward(tokens.to(device)).last_hidden_state
+            rows = torch.arange(len(places), device=device)[:, None]
+            with torch.no_grad():
+                scores: Tensor = head(hidden[rows, places.to(device)])
         return scores
 
     def _forward(self, tokens: Tensor, mask: Tensor | None = None) -> Any:  # noqa: ANN401
@@ -138,7 +152,7 @@ class TransformersModel:
                 raise UsageError(message, hint=given(dtype="float32")) from error
 
     def _body(self, tokens: Tensor, mask: Tensor | None) -> Any:  # noqa: ANN401
-        body: Any = self.model.base_model
+        body: Any = self.body
         return body(input_ids=tokens, attention_mask=mask, use_cache=False)
 
     @contextmanager
@@ -166,7 +180,7 @@ class TransformersModel:
         It says nothing where no position enters: a recurrence has no longest sequence.
         """
         for key in _POSITIONS if self._limited else ():
-            positions = getattr(self.model.config, key, None)
+            positions = getattr(self.body.config, key, None)
             if isinstance(positions, int) and positions > 0:
                 yield key, positions
 
@@ -194,7 +208,7 @@ def same_name(name: str) -> str | None:
 
 
 def load_transformers_model(
-    checkpoint: Checkpoint,
+    checkpoint: TensorSource,
     config: Mapping[str, Any],
     device: str,
     dtype: str = "float32",
@@ -291,7 +305,9 @@ def _is_token(token: object) -> bool:
     return isinstance(token, int) and not isinstance(token, bool) and token >= 0
 
 
-def _unknown_to_transformers(checkpoint: Checkpoint, config: Mapping[str, Any]) -> UnsupportedError:
+def _unknown_to_transformers(
+    checkpoint: TensorSource, config: Mapping[str, Any]
+) -> UnsupportedError:
     import transformers
 
     message = (
@@ -307,7 +323,7 @@ _NOT_FOR_MODELS = frozenset(
 )
 
 
-def _check_loading(checkpoint: Checkpoint, report: Mapping[str, Any]) -> None:
+def _check_loading(checkpoint: TensorSource, report: Mapping[str, Any]) -> None:
     for problem, says in (
         ("missing_keys", "the weights lack"),
         ("mismatched_keys", "the weights have another shape of"),

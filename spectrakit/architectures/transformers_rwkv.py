@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from spectrakit._lazy import lazy_import
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.config_keys import words
 from spectrakit.architectures.equations import Departure
@@ -15,12 +16,20 @@ from spectrakit.architectures.transformers_family import (
     Part,
     PartConfig,
     TransformersArchitecture,
+    UnreadPart,
+    model_around,
 )
 from spectrakit.mixers import RWKV4, Observation
 
 if TYPE_CHECKING:
-    from spectrakit.checkpoints import Checkpoint
+    import torch
+    from torch import nn
+
+    from spectrakit.architectures.base import Layer
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
+else:
+    torch = lazy_import("torch")
 
 
 def read_wkv(mixer: Mixer, seen: Seen) -> Observation:
@@ -65,7 +74,7 @@ class TransformersRWKV(TransformersArchitecture):
     file_prefixes: ClassVar[tuple[str, ...]] = ("rwkv.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The checkpoint's, without what is no part of the model.
 
         transformers divides the residual stream by two every `rescale_every` blocks, and the
@@ -75,6 +84,18 @@ class TransformersRWKV(TransformersArchitecture):
         config = {**checkpoint.config, "rescale_every": 0, "context_length": _ANY_LENGTH}
         config.pop("max_position_embeddings", None)  # another name of the length
         return PartConfig(checkpoint.model_id, config)
+
+    def settle(self, model: nn.Module, parts: Sequence[tuple[Layer, Part | UnreadPart]]) -> None:
+        """Undo the halving of a model in memory, with weights of our own for the time of a pass."""
+        super().settle(model, parts)
+        body: Any = model_around(model, parts[0][0].path)
+        period, body.config.rescale_every = body.config.rescale_every, 0
+        if not body.layers_are_rescaled or period == 0:
+            return
+        for number, block in enumerate(body.blocks):
+            for projection in (block.attention.output, block.feed_forward.value):
+                whole = projection.weight.detach() * 2 ** (number // period)
+                projection.weight = torch.nn.Parameter(whole, requires_grad=False)
 
     def blocks(self, config: Configured) -> Sequence[Block]:
         """One time mixing each."""

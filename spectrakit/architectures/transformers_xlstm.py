@@ -20,7 +20,7 @@ from spectrakit.mixers import MLSTM, Observation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 
@@ -69,7 +69,7 @@ class TransformersXLSTM(TransformersArchitecture):
     file_prefixes: ClassVar[tuple[str, ...]] = ("backbone.blocks.", "blocks.")
     default_blocks: ClassVar[int | None] = 32
 
-    def config(self, checkpoint: Checkpoint) -> Configured:
+    def config(self, checkpoint: TensorSource) -> Configured:
         """The checkpoint's; a sequence is taken whole, however long.
 
         transformers takes it in pieces of `max_inference_chunksize`, for memory's sake: the last

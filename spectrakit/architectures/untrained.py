@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import spectrakit.architectures.published_initial_static  # noqa: F401  (registers its layers)
 from spectrakit.architectures.initial_weights import Draw
@@ -20,12 +20,28 @@ from spectrakit.wording import given, named
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.architectures.base import Configured, Layer
+    from spectrakit.architectures.base import Architecture, Configured, Layer
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.model import Model
+    from spectrakit.checkpoints import Checkpoint
     from spectrakit.settings import Randomized
 
 logger = logging.getLogger("spectrakit")
+
+
+class Claimed(Protocol):
+    """A checkpoint with the architecture that reads it; a `Model` is one."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Of which no tensor is read."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """What may know how the model's own library draws its weights."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every sequence layer."""
 
 
 def initial_of(
@@ -51,7 +67,7 @@ def drawn_by_role(
 class Untrained:
     """The layers of `model` before training, from a seed, as weights mode reads them."""
 
-    def __init__(self, model: Model, seed: int) -> None:
+    def __init__(self, model: Claimed, seed: int) -> None:
         """Nothing is drawn yet. Raises what the architecture does where its options are wrong."""
         self._model = model
         self._seed = seed
@@ -81,19 +97,19 @@ class Untrained:
         return {present[role]: drawn[role] for role in layer.mixer.weights_roles}  # type: ignore[union-attr]
 
 
-def config_of(model: Model) -> Configured:
+def config_of(model: Claimed) -> Configured:
     """The config of the language model, as its architecture has it."""
     config = getattr(model.architecture, "config", None)
     found: Configured = model.checkpoint if config is None else config(model.checkpoint)
     return found
 
 
-def _own_library(model: Model) -> Initial | None:
+def _own_library(model: Claimed) -> Initial | None:
     initial = getattr(model.architecture, "initial", None)
     return None if initial is None else initial(model.checkpoint)
 
 
-def initial_record(model: Model, what: Randomized) -> dict[str, dict[str, Any]]:
+def initial_record(model: Claimed, what: Randomized) -> dict[str, dict[str, Any]]:
     """How each kind of layer that is drawn anew is drawn, for `run.json`.
 
     scheme: "published"; "library" where the model's own draws all of its weights; "class" where the
@@ -114,7 +130,7 @@ def initial_record(model: Model, what: Randomized) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _record(model: Model, layer: Layer, config: Configured, library: bool) -> dict[str, Any]:
+def _record(model: Claimed, layer: Layer, config: Configured, library: bool) -> dict[str, Any]:
     if library:
         return {"scheme": "library", "source": model.architecture.initial_source}  # type: ignore[attr-defined]
     initial = None if layer.mixer is None else initial_of(layer, model.layers, config)

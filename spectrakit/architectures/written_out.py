@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         StatesSeen,
     )
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Observation
     from spectrakit.mixers.base import WrittenOutMixer
 else:
@@ -166,7 +166,7 @@ class ForwardPass:
 
 
 def read_written_out(
-    checkpoint: Checkpoint,
+    checkpoint: TensorSource,
     layers: Sequence[Layer],
     around: Mapping[str, tuple[int, ...]],
     device: str,
@@ -200,7 +200,7 @@ def read_written_out(
 
 
 def _check(
-    checkpoint: Checkpoint,
+    checkpoint: TensorSource,
     layers: Sequence[Layer],
     around: Mapping[str, tuple[int, ...]],
     unused: Sequence[str],

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.checkpoints.checkpoint import Checkpoint, Origin
+from spectrakit.checkpoints.checkpoint import Checkpoint, Identity
 from spectrakit.checkpoints.fingerprint import LocalContent
 from spectrakit.checkpoints.shards import weight_files
 from spectrakit.checkpoints.stores import Store, parse_json
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
 
 #: What a model's hyperparameters are called; Mistral's own format has the second.
 CONFIGS = ("config.json", "params.json")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who a checkpoint is. A `revision` of None stands for the content's fingerprint."""
-
-    model_id: str
-    source: str
-    origin: Origin
-    revision: str | None = None
-    tokenizer: str | None = None
 
 
 def assemble(
@@ -51,15 +39,12 @@ def assemble(
         tensors = merge(weights, chosen)
         content = LocalContent(store, config_bytes, chosen.placed, tuple(weights))
         return Checkpoint(
-            model_id=identity.model_id,
-            source=identity.source,
-            origin=identity.origin,
-            revision=identity.revision or content,
+            identity,
+            content,
             config=config,
             store=store,
             weights=weights,
             tensors=tensors,
-            tokenizer=identity.tokenizer,
             progress=progress,
             localized=localized,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from spectrakit.checkpoints.byte_sources import Advance, Fetched, Span, coalesce
+from spectrakit.checkpoints.described import Described
 from spectrakit.checkpoints.fingerprint import WHOLE_BYTES, LocalContent
 from spectrakit.checkpoints.stores import Store, plain_name
 from spectrakit.errors import UsageError
@@ -21,54 +22,58 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
     from spectrakit.checkpoints.weights import WeightFile
 
-Origin = Literal["hub", "local", "catalog"]
+Origin = Literal["hub", "local", "catalog", "memory"]
 
 
-class Checkpoint:
+@dataclass(frozen=True)
+class Identity:
+    """Who a checkpoint is. A `revision` of None stands for the content's fingerprint."""
+
+    model_id: str
+    source: str
+    origin: Origin
+    revision: str | None = None
+    tokenizer: str | None = None
+
+
+class Checkpoint(Described):
     """Config, tensor index and lazily read tensors of one model. Close it, or use it with `with`.
 
     Opened by `open_checkpoint`; nothing but headers has been read then.
     """
 
-    model_id: str  #: Hub repository, catalog name, or the name of the local folder or file
     source: str  #: where it came from, for people
     origin: Origin
-    config: Mapping[str, Any]  #: of the files, with what `configure` put over it
-    given: Mapping[str, Any]  #: that alone
     files: tuple[CheckpointFile, ...]
     tensors: Mapping[str, TensorEntry]  #: by name, merged over the shards, tied names included
     tokenizer: str | None  #: the tokenizer that the catalog names for this model
+    module: None = None  #: see `TensorSource`
+    borrowed: bool = False  #: likewise
 
     def __init__(
         self,
+        identity: Identity,
+        content: LocalContent,
         *,
-        model_id: str,
-        source: str,
-        origin: Origin,
-        revision: str | LocalContent,
         config: Mapping[str, Any],
         store: Store,
         weights: Iterable[WeightFile],
         tensors: Mapping[str, TensorEntry],
-        tokenizer: str | None,
         progress: Progress,
         localized: Callable[[], Checkpoint] | None = None,
     ) -> None:
         """Use `open_checkpoint`."""
-        self.model_id = model_id
-        self.source = source
-        self.origin = origin
-        self._revision = revision
+        super().__init__(identity.model_id, config)
+        self.source = identity.source
+        self.origin = identity.origin
+        self._revision = identity.revision or content
         self._fingerprints: dict[frozenset[str] | None, str] = {}
-        self.config = config
-        self._config_of_files = config
         self.tensors = tensors
-        self.tokenizer = tokenizer
+        self.tokenizer = identity.tokenizer
         self._store = store
         self._weights = {weight_file.file.path: weight_file for weight_file in weights}
         self._progress = progress
         self._localized = localized
-        self.given = {}
         self.files = tuple(weight_file.file for weight_file in self._weights.values())
 
     def __enter__(self) -> Checkpoint:
@@ -125,25 +130,6 @@ class Checkpoint:
             else:
                 self._fingerprints[key] = content.part(self._contents(sorted(key)))
         return self._fingerprints[key]
-
-    @property
-    def overridden(self) -> Mapping[str, Any]:
-        """What `configure` put over the files' config and is not the same there."""
-        own = self._config_of_files
-        return {
-            key: value
-            for key, value in self.given.items()
-            if key not in own or json.dumps(own[key]) != json.dumps(value)
-        }
-
-    def configure(self, values: Mapping[str, Any]) -> None:
-        """Put `values` into the config, over the files' own: what the files do not say.
-
-        A key SECTION.KEY is that of a section, whose other keys stay.
-        """
-        self.given = {**self.given, **values}
-        for key, value in values.items():
-            self.config = _with(self.config, key, value)
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors `names`, bit for bit as stored: dtype, shape and strides.
@@ -229,12 +215,3 @@ class Checkpoint:
     def _spans(self, file: str, entries: Iterable[TensorEntry]) -> list[Span]:
         needs = self._weights[file].needs
         return coalesce(span for entry in entries for span in needs(entry))
-
-
-def _with(config: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
-    """`config` with `value` for `key`, which may be a dotted one."""
-    section, dot, inner = key.partition(".")
-    if not dot:
-        return {**config, key: value}
-    inside = config.get(section)
-    return {**config, section: _with(inside if isinstance(inside, dict) else {}, inner, value)}

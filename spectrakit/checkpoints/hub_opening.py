@@ -6,8 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spectrakit.checkpoints.assembling import CONFIGS, Identity, assemble
+from spectrakit.checkpoints.assembling import CONFIGS, assemble
 from spectrakit.checkpoints.byte_sources import Traffic
+from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_cache import CachedRepo, Snapshot, cache_root, is_offline, is_sha
 from spectrakit.checkpoints.shards import MissingShardError, NoWeightsError, weight_files
 from spectrakit.errors import NetworkError

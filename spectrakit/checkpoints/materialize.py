@@ -1,4 +1,7 @@
-"""Bytes to tensors. The only file of this room that uses torch, and imports it when called."""
+"""Bytes to tensors.
+
+Of this room only this file and `in_memory` use torch; both import it when called.
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,10 @@ def tensor_of(entry: TensorEntry, data: memoryview) -> torch.Tensor:
         # Formats do not promise alignment and vector instructions want it.
         flat = torch.frombuffer(bytearray(data), dtype=dtype)
     return flat.as_strided(entry.shape, entry.strides)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The safetensors name of a dtype; of one that has none, that of bytes of its size."""
+    name = str(dtype).removeprefix("torch.")
+    names = {torch_name: name for name, torch_name in _TORCH_NAMES.items()}
+    return names.get(name, f"U{8 * dtype.itemsize}")

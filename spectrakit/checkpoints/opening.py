@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit import catalog
-from spectrakit.checkpoints.assembling import Identity, assemble
+from spectrakit.checkpoints.assembling import assemble
+from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_opening import HubRequest, open_hub
 from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from spectrakit.checkpoints.pickle_globals import StoredTensor
 from spectrakit.errors import MalformedError, UnsupportedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: Under what key training programs keep the model beside optimizer, step and the like.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
@@ -18,23 +16,29 @@ _MAX_VISITS = 2_000_000
 _MAX_NAME = 4096
 
 
-def flatten(saved: object, name: str) -> dict[str, StoredTensor]:
-    """The model's tensors in the object `saved` of the file `name`.
+def _is_stored(value: object) -> bool:
+    return isinstance(value, StoredTensor)
+
+
+def flatten(
+    saved: object, name: str, is_tensor: Callable[[object], bool] = _is_stored
+) -> dict[str, Any]:
+    """The model's tensors in the object `saved` of the file `name`, what `is_tensor` is true of.
 
     A wrapper (`{"state_dict": ..., "epoch": 3}`) is taken off; nested dicts become dotted names;
     numbers, strings and lists beside the tensors are left out. Raises `UnsupportedError` when there
     is no tensor under a name, and `MalformedError` when two get the same name.
     """
-    if isinstance(saved, StoredTensor):
+    if is_tensor(saved):
         raise UnsupportedError(f"{name} holds one tensor, not a state dict")
     for _ in range(_MAX_DEPTH):
         inner = _unwrapped(saved)
         if inner is None:
             break
         saved = inner
-    flat: dict[str, StoredTensor] = {}
+    flat: dict[str, Any] = {}
     visits = iter(range(_MAX_VISITS))
-    for tensor_name, tensor in _walk(saved, "", visits, name):
+    for tensor_name, tensor in _walk(saved, "", visits, name, is_tensor):
         if tensor_name in flat:
             raise MalformedError(f"{name} has two tensors named {tensor_name!r}")
         flat[tensor_name] = tensor
@@ -54,24 +58,29 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _unwrapped(saved: object) -> dict[Any, Any] | None:
-    if not isinstance(saved, dict):
+def _unwrapped(saved: object) -> Mapping[Any, Any] | None:
+    if not isinstance(saved, Mapping):
         return None
     for key in _WRAPPERS:
         inner = saved.get(key)
-        if isinstance(inner, dict) and inner:
+        if isinstance(inner, Mapping) and inner:
             return inner
     return None
 
 
 def _walk(
-    value: object, prefix: str, visits: Iterator[int], name: str, depth: int = 0
-) -> Iterator[tuple[str, StoredTensor]]:
+    value: object,
+    prefix: str,
+    visits: Iterator[int],
+    name: str,
+    is_tensor: Callable[[object], bool],
+    depth: int = 0,
+) -> Iterator[tuple[str, Any]]:
     if next(visits, None) is None:
         raise MalformedError(f"{name}: its dicts hold each other over {_MAX_VISITS:,} times")
-    if isinstance(value, StoredTensor):
+    if is_tensor(value):
         yield prefix, value
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         if depth > _MAX_DEPTH:
             raise MalformedError(f"{name}: its dicts are nested more than {_MAX_DEPTH} deep")
         for key, item in value.items():
@@ -80,4 +89,4 @@ def _walk(
                 raise MalformedError(f"{name}: it has a tensor named {inner!r}, which is no text")
             if len(inner) > _MAX_NAME:
                 raise MalformedError(f"{name}: a name in it has {len(inner):,} characters")
-            yield from _walk(item, inner, visits, name, depth + 1)
+            yield from _walk(item, inner, visits, name, is_tensor, depth + 1)

@@ -13,16 +13,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spectrakit import __version__
+from spectrakit._version import __version__
 from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, options, plugins
 from spectrakit.cli.console import show_notes, tell
 from spectrakit.cli.declared import some, with_settings
-from spectrakit.errors import SpectrakitError
+from spectrakit.errors import INTERRUPTED, SpectrakitError, exit_codes
 from spectrakit.options import settings
 from spectrakit.spec import RunSpec
 from spectrakit.wording import speaking_flags
 
-_INTERRUPTED, _TERMINATED = 130, 143
+_TERMINATED = 143
 #: typer's own ways out of a command: leaving, and every class that a bad parameter belongs to.
 _WAYS_OUT: tuple[type[BaseException], ...] = (
     typer.Exit,
@@ -46,7 +46,7 @@ class _Group(TyperGroup):
         except SpectrakitError as error:
             self._fail(f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            self._fail(_INTERRUPTED_LINE, _INTERRUPTED)
+            self._fail(_INTERRUPTED_LINE, INTERRUPTED)
         except MemoryError:
             self._fail("error: out of memory\n  try: a smaller --batch-size or --seq-len", 1)
         except BrokenPipeError:
@@ -83,14 +83,14 @@ def _version(asked: bool) -> None:
 
 def build_app() -> typer.Typer:
     """The application with spectrakit's own commands and those of plugins."""
+    codes = (f"{code} {means}" for code, means in exit_codes().items())
     app = typer.Typer(
         cls=_Group,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Eigenvalue spectra and memory of sequence models, read from pretrained checkpoints.",
-        epilog="Exit codes: 0 ok, 1 analysis failed, 2 usage, 3 unsupported model, 4 unsafe or "
-        "malformed input, 5 batch finished with failures, 6 network, 130 interrupted.",
+        epilog=f"Exit codes: {', '.join(codes)}.",
     )
 
     @app.callback()
@@ -154,4 +154,4 @@ def main() -> None:
         build_app()()
     except KeyboardInterrupt:  # before a command began
         sys.stderr.write(f"{_INTERRUPTED_LINE}\n")
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)

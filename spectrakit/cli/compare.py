@@ -51,10 +51,10 @@ def compare(
 
     Example: spectrakit compare spectrakit-runs/trained spectrakit-runs/random
     """
+    from spectrakit.checkpoints.access import HubAccess
     from spectrakit.comparison import compare as compare_runs
     from spectrakit.comparison.run_settings import other_settings
     from spectrakit.comparison.view import comparison_report
-    from spectrakit.model import HubAccess
     from spectrakit.report.drawing import draw_comparison
     from spectrakit.spec import RunSpec
     from spectrakit.spec_files import with_keywords

@@ -85,7 +85,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     kind: Any = Literal[setting.choices] if setting.choices else setting.type
     flag = f"--{setting.keyword.replace('_', '-')}"
     if setting.many:
-        kind, default = str, ",".join(map(str, default))
+        kind, default = str, ",".join(map(str, default)) or rule.unset
     elif kind is bool and rule.negated:
         flag = f"{flag}/--no-{flag[2:]}"
     shown: Any = True
@@ -107,6 +107,8 @@ def _value(setting: Setting, value: Any) -> Any:  # noqa: ANN401  (of the settin
     if not setting.many:
         return value
     words = [word.strip() for word in str(value).split(",") if word.strip()]
+    if words == [setting.rule.unset]:
+        return ()
     if not words:
         raise UsageError(f"--{setting.keyword.replace('_', '-')} {value!r} names nothing")
     return tuple(words if setting.choices or setting.type is str else map(setting.type, words))

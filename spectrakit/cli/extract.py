@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from spectrakit import __version__
+from spectrakit._version import __version__
 from spectrakit.cli import options
 from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
 from spectrakit.cli.declared import Chosen, called, some

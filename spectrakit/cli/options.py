@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spectrakit.errors import UsageError
-from spectrakit.options import option, settings
+from spectrakit.options import Help, option, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,11 +45,10 @@ class Access:
 
     cache_dir: Path | None = option(None, "Cache folder of the Hub.")
     token: str | None = option(None, "Access token; better: HF_TOKEN or `hf auth login`.")
-    offline: bool = option(False, "Use the cache only.", negated=False)
+    offline: bool = option(False, Help("Use the cache only.", negated=False))
     full_download: bool = option(
         False,
-        "Download whole files into the cache instead of the tensors needed.",
-        negated=False,
+        Help("Download whole files into the cache instead of the tensors needed.", negated=False),
     )
 
 
@@ -57,12 +56,12 @@ class Access:
 class Output:
     """Where a result goes, and how it is shown."""
 
-    out: Path | None = option(None, "Run folder.", unset="spectrakit-runs/MODEL/SHA/MODE")
+    out: Path | None = option(None, Help("Run folder.", unset="spectrakit-runs/MODEL/SHA/MODE"))
     overwrite: bool = option(
-        False, "Replace what --out holds of another model or settings.", negated=False
+        False, Help("Replace what --out holds of another model or settings.", negated=False)
     )
     figures: bool = option(True, "Draw the pictures too.")
-    json: bool = option(False, "Print one JSON document instead of tables.", negated=False)
+    json: bool = option(False, Help("Print one JSON document instead of tables.", negated=False))
 
 
 ACCESS, OUTPUT = settings(Access), settings(Output)

@@ -25,12 +25,12 @@ from spectrakit.tables.distribution import finest_distribution
 from spectrakit.tables.gauges import shared_gauges
 from spectrakit.tables.sinks import Tee
 from spectrakit.tables.summaries import summaries_in_gauges
-from spectrakit.tables.summary_numbers import Number, SummaryTable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spectrakit.tables import Run, Sink
+    from spectrakit.tables.summary_numbers import Number, SummaryTable
 
 Row: TypeAlias = dict[str, Any]
 

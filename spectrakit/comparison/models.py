@@ -18,18 +18,20 @@ from spectrakit.analyses.finite_states import check_finite
 from spectrakit.analyses.massive.options import MassiveOptions
 from spectrakit.analyses.massive.rows import MassiveFound
 from spectrakit.analyses.similarity.estimates import estimates
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.analyses.similarity.options import SimilarityOptions
 from spectrakit.analyses.similarity.rows import similarity_rows
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.analyses.similarity.tokens import SimilarityTokens
 from spectrakit.architectures.residual_stream import depths_of
-from spectrakit.checkpoints import name_of
+from spectrakit.checkpoints import TensorsInMemory, name_of
+from spectrakit.checkpoints.access import HubAccess
 from spectrakit.comparison.aligned_text import AlignedPassage, Encode, aligned_passages
 from spectrakit.errors import UsageError
-from spectrakit.forward import loaded, padding_mask, resolve_device
+from spectrakit.forward import loaded, padding_mask, placed
 from spectrakit.framing import framing
 from spectrakit.memory_limits import check_states
-from spectrakit.model import HubAccess, Model, open_checkpoint
+from spectrakit.model import Model, open_checkpoint
 from spectrakit.planning import randomized_revision
 from spectrakit.progress import Progress, Silent
 from spectrakit.representations.massive import Massive
@@ -125,6 +127,9 @@ class RunsModels:
 
 def _reopened(run: Run, hub: HubAccess) -> Model:
     manifest = run.manifest
+    if manifest.source == TensorsInMemory.source:
+        message = f"{manifest.model_id} was in memory when it was analysed, and is not opened again"
+        raise UsageError(message, hint="save_pretrained, and spectrakit analyze of that folder")
     model = open_checkpoint(
         name_of(manifest.source),
         cache_dir=hub.cache_dir,
@@ -166,9 +171,8 @@ def compare_models(
         raise UsageError("two models are compared on a text itself, without chat templates")
     progress = progress or Silent()
     options, seed = spec.options_of(SimilarityOptions), spec.seed
-    device = resolve_device(spec.device)
     runnable = [
-        loaded(model, device, spec.dtype, way.randomize, way.seed)
+        loaded(model, *placed(model, spec), way.randomize, way.seed)
         for model, way in zip(models, ways, strict=True)
     ]
     generator = torch.Generator().manual_seed(seed)
@@ -209,7 +213,7 @@ def _rows(
     first, second = (len(own) for own in widths)
     own, theirs = (index.ravel() for index in np.indices((first, second)))
     pairs = own, theirs + first  # the features of both stand in one row
-    estimators = tuple(name for name in options.estimators if name != "procrustes")
+    estimators = tuple(name for name in options.estimators if not BY_NAME[name].adjacent)
     chosen = replace(options, estimators=estimators)
     coordinates = [
         of.kept(width) for of, own_widths in zip(found, widths, strict=True) for width in own_widths

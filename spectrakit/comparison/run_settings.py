@@ -41,9 +41,9 @@ def _settings(run: Run) -> dict[str, object]:
             continue
         content = manifest.contents.get(name.rpartition(".")[2])
         if value is None and name == "tokenizer":  # each model's own, and not its content
-            value = "the model's own"  # noqa: PLW2901
+            value = "the model's own"
         elif isinstance(value, str) and content is not None:
-            value = f"{Path(value).name} ({content[:8]})"  # noqa: PLW2901
+            value = f"{Path(value).name} ({content[:8]})"
         found[name] = value
     return found
 

@@ -1,4 +1,4 @@
-"""What the charts of this room have in common: sizes, colours, how numbers reach a chart."""
+"""What all charts have in common: sizes, colours, how numbers reach a chart."""
 
 from __future__ import annotations
 

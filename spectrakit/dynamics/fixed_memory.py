@@ -80,7 +80,8 @@ def fixed_memory(
     or "horizon" for all.
 
     Raises NoMemoryFunctionError where B decides and is not known, or a finite past is too long to
-    be held; FloatingPointError where an eigenvalue is NaN or infinite.
+    be held; FloatingPointError where an eigenvalue is NaN or infinite; UnknownOperatorError where
+    `poles_of` has no implementation for the operator.
     """
     write = recurrence.input_map
     if write is not None and not isinstance(write, ConstantInput):

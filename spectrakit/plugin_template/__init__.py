@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
-from spectrakit import __version__
+from spectrakit._version import __version__
 from spectrakit.errors import OutputError, UsageError
 from spectrakit.hookspecs import SPEC_VERSION
 from spectrakit.wording import per_door

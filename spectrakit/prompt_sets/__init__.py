@@ -1,4 +1,4 @@
-"""Prompt sets: what a model is asked to find in a prompt, and where it stands there. No model is here."""
+"""Prompt sets: what a model is asked to find in a prompt, and where in the prompt it stands."""
 
 from __future__ import annotations
 

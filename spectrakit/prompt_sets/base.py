@@ -1,4 +1,4 @@
-"""What every prompt set offers: prompts of which one item holds the answer, here and there among others.
+"""What every prompt set offers: prompts of several items, one of which holds the answer.
 
 A source is one set of items with one of them asked for. It makes a prompt for every gold position:
 the same items, the one that holds the answer (gold) moved. So each source has every position once,

@@ -1,1 +1,1 @@
-"""How hidden states are alike, and how they travel: functions of tensors, and sums that merge."""
+"""How hidden states are alike, and how they travel: functions of tensors, and sums over a text."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.representations.feature_limits import FeatureLimits
@@ -114,16 +114,6 @@ class DelayRegression:
                 chosen = usual[here]
                 self._put(fold, Samples.of(kept[here][chosen], targets[here][chosen]))
         self._sequences += len(kept)
-
-    def merge(self, other: Self) -> None:
-        """Take in what `other` saw of other sequences.
-
-        The limits of features stay those each of the two has found in what it saw first.
-        """
-        for fold, theirs in enumerate(other._folds):
-            if theirs is not None:
-                self._put(fold, theirs)
-        self._sequences += other._sequences
 
     def _put(self, fold: int, added: Samples) -> None:
         before = self._folds[fold]

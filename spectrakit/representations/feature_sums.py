@@ -7,11 +7,10 @@
     sum_i r_i q_i          = s^T M t - a.s - b.t + sum k_i l_i
     sum_i r_i              = |s|^2 - sum k_i
 
-These are polynomials in the features, so the sums of two shards about one centre add up, and sums
-about another centre follow from them. The centre is a median of the first tokens: without it the
-differences above lose the digits that a large mean takes. Everything is in float64. A token R times
-as long as the others has k_i l_i of R^4, and what is left after the differences is of R^2: far
-tokens are kept apart, with their pairs written out,
+The centre is a median of the first tokens: without it the differences above lose the digits that a
+large mean takes. Everything is in float64. A token R times as long as the others has k_i l_i of
+R^4, and what is left after the differences is of R^2: far tokens are kept apart, with their pairs
+written out,
 
     sum_{j != e} K_ej L_ej = x_e^T M y_e + ...        r_e = x_e.s + ...        e a far token
 
@@ -103,54 +102,6 @@ class FeatureSums:
         self._quartics = zeros(sets, sets, dtype=torch.float64)
         kept = [torch.promote_types(own.dtype, torch.float32) for own in features]
         self._rounding = max(torch.finfo(dtype).eps for dtype in kept)
-
-    def merge(self, other: FeatureSums) -> None:
-        """Take in what `other` added up over other tokens; `other` moves to this one's centre."""
-        if other.n == 0:
-            return
-        if self.n == 0:
-            self.__dict__.update(other.__dict__)
-            return
-        other._move_to(self._centres)
-        self.n += other.n
-        pairs = zip(self._far, other._far, strict=True)
-        self._far = [torch.cat([own, theirs]) for own, theirs in pairs]
-        self._squares += other._squares
-        self._quartics += other._quartics
-        self._energy += other._energy
-        self._rounding = max(self._rounding, other._rounding)
-        for mine, others in (
-            *zip(self._sums, other._sums, strict=True),
-            *zip(self._weighted, other._weighted, strict=True),
-            *((own, other._products[pair]) for pair, own in self._products.items()),
-        ):
-            mine += others
-
-    def _move_to(self, centres: Sequence[Tensor]) -> None:
-        """The sums about other centres: x_a becomes x_a - d_a, and k_a k_a - 2 d_a.x_a + D_a."""
-        sums, products, weighted = self._sums, self._products, self._weighted
-        n = self.n - len(self._far[0])
-        d = [new - old for new, old in zip(centres, self._centres, strict=True)]
-        D = torch.stack([own.square().sum() for own in d])
-        along = torch.stack([own @ s for own, s in zip(d, sums, strict=True)])
-        # d_a . w_ab
-        by_weight = torch.stack([own @ w for own, w in zip(d, weighted, strict=True)])
-        squares = self._squares - 2 * along + n * D
-        quartics = self._quartics - 2 * (by_weight + by_weight.mT)
-        quartics += torch.outer(self._squares - 2 * along, D) + torch.outer(D, squares)
-        for a, s in enumerate(sums):
-            weighted[a] += torch.outer(s, D) - torch.outer(d[a], squares)
-        for (a, b), M in products.items():
-            weighted[a][:, b] -= 2 * (M @ d[b])
-            quartics[a, b] += 4 * (d[a] @ M @ d[b])
-            if a != b:
-                weighted[b][:, a] -= 2 * (d[a] @ M)
-                quartics[b, a] += 4 * (d[a] @ M @ d[b])
-            M -= torch.outer(sums[a], d[b]) + torch.outer(d[a], sums[b] - n * d[b])
-        for own, s in zip(d, sums, strict=True):
-            s -= n * own
-        self._squares, self._quartics = squares, quartics
-        self._centres = list(centres)
 
     def pair_sums(self, more: Sequence[Tensor] | None = None) -> PairSums:
         """The sums that HSIC_1 is made of; `more`: tokens to count besides, S tensors (m, E)."""

@@ -99,18 +99,6 @@ class LinearHSIC:
             self._summed().add(features)
         self.sample.add(features, priorities)
 
-    def merge(self, other: LinearHSIC) -> None:
-        """Take in what `other` saw of the same sets on other tokens."""
-        self.massive.merge(other.massive)
-        if other._keeping is None:
-            return
-        if self._keeping is None:
-            self.__dict__.update(other.__dict__ | {"massive": self.massive})
-            return
-        if self._overflows(other.sample.offered):
-            self._summed().merge(other._summed())
-        self.sample.merge(other.sample)
-
     def _overflows(self, more: int) -> bool:
         """Whether sums are to be taken once so many `more` tokens have come."""
         assert self._keeping is not None  # noqa: S101  (a first batch was added)

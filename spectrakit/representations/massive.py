@@ -7,7 +7,7 @@ v_c variance and q_c mean square of coordinate c, over the tokens that are not m
 tokens of the same sequence, d over coordinates. (Sun et al. 2024, arXiv 2402.17762, who look at
 single entries.) What is massive at one depth is left out at all of them, so that depths have the
 same tokens and coordinates. Each sequence is judged by itself, which makes what is found the same
-however a text is cut into batches and shards.
+however a text is cut into batches.
 
 k = 20: in SmolLM2-135M on WikiText-2 massive tokens have 32 to 194 times the median norm and the
 others up to 13; 5 to 11 of 576 coordinates lie above it at the inner depths. Normal noise,

@@ -1,10 +1,10 @@
-"""Means over sequences, weighted by their tokens, with a standard error; merged without loss.
+"""Means over sequences, weighted by their tokens, with a standard error; added up without loss.
 
     mean = sum_b w_b x_b / sum_b w_b        error^2 = sum_b w_b (x_b - mean)^2 / (sum_b w_b (S - 1))
 
 x_b is the mean of sequence b over its w_b tokens; S sequences. The error treats sequences as
 independent, not tokens. Sums of squares are kept around the mean (Chan, Golub & LeVeque 1983), so
-that neither many batches nor the order in which they are merged costs digits.
+that neither many batches nor their order cost digits.
 """
 
 from __future__ import annotations
@@ -36,10 +36,6 @@ class SequenceMeans:
         mean = _over((weights * values).sum(0), weight)
         scatter = (weights * (values - mean) ** 2).sum(0)
         self._take_in(weight, mean, scatter, (weights > 0).sum(0))
-
-    def merge(self, other: SequenceMeans) -> None:
-        """Take in what `other` did."""
-        self._take_in(other.weight, other._mean, other._scatter, other.sequences)
 
     @property
     def mean(self) -> np.ndarray:

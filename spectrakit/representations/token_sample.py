@@ -1,9 +1,8 @@
-"""A random sample of a text's tokens that is the same however the text is cut into shards.
+"""A random sample of a text's tokens that is the same however the text is cut into batches.
 
 Every token has a priority: a hash of its sequence and of its place in it. The sample is the tokens
-of lowest priority ("bottom-k"), so the sample of two shards is the lowest of their two samples, and
-no order of merging, batch size or number of workers changes it. A sample as large as the text is
-the text, in the order of priorities.
+of lowest priority ("bottom-k"), so neither the size of batches nor their order changes it. A sample
+as large as the text is the text, in the order of priorities.
 
 B sequences, T tokens, E width, S feature sets.
 """
@@ -106,15 +105,6 @@ class TokenSample:
         leaving = torch.nonzero(~stays).flatten()
         free = torch.arange(held, held + entering - len(leaving), device=lowest.device)
         return torch.cat([leaving, free])
-
-    def merge(self, other: TokenSample) -> None:
-        """Take in what `other` was offered of other tokens."""
-        if other._priorities is None:
-            return
-        held = len(other)
-        offered = self.offered + other.offered
-        self.add([kept[:held] for kept in other._kept], other._priorities[:held])
-        self.offered = offered
 
     def features(self, at_most: int | None = None) -> list[Tensor]:
         """The features of the tokens of lowest priority: S tensors (n, E), in their order.

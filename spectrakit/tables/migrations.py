@@ -25,7 +25,7 @@ _REMARKS = ("equations", "unknown_config_keys", "initial")
 
 
 def migrated(record: Mapping[str, Any], current: int) -> dict[str, Any]:
-    """A manifest's keys and values as version `current` has them; those that do are as they were."""
+    """A manifest's keys and values as version `current` has them; a current one is as it was."""
     found = dict(record)
     options = found.pop("options", None)
     if not isinstance(options, Mapping):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import Checkpoint, TensorsInMemory
 else:
     torch = lazy_import("torch")
 
@@ -34,7 +34,7 @@ def with_another_row(tensor: Tensor) -> Tensor:
 def changed(
     opened: Path,
     folder: Path,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | TensorsInMemory,
     name: str,
     change: Callable[[Tensor], Tensor],
 ) -> Path:
@@ -53,7 +53,7 @@ def changed(
     return copy
 
 
-def truncated(opened: Path, folder: Path, checkpoint: Checkpoint) -> Path:
+def truncated(opened: Path, folder: Path, checkpoint: Checkpoint | TensorsInMemory) -> Path:
     """A copy of `opened` in `folder`, whose largest weight file ends too early."""
     largest = max(checkpoint.files, key=lambda file: file.size)
     copy, file = _copied(opened, folder, largest.path)

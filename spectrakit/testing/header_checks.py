@@ -88,6 +88,24 @@ def wrong_shapes_are_refused(bench: CheckpointBench) -> None:
     _refused(f"{name} of a wrong shape", lambda: _list_layers(misshapen))
 
 
+def is_the_same_in_memory(bench: CheckpointBench) -> None:
+    """Its tensors and its config, given in memory, make the same layers and recurrences."""
+    files = bench.model
+    tensors = files.checkpoint.read(files.checkpoint.tensors)
+    try:
+        held = sk.from_state_dict(tensors, config=files.checkpoint.config)
+        require_equal("layers", held.layers, files.layers)
+    except SpectrakitError as error:
+        message = f"it is not read from memory: {error.message}"
+        raise CheckFailed(message) from error
+    for layer in files.layers:
+        if layer.in_weights:
+            found, expected = (
+                model.recurrence(layer.index).eigenvalues().log_modulus for model in (held, files)
+            )
+            require(found.equal(expected), f"layer {layer.index} has other eigenvalues in memory")
+
+
 def weights_mode_writes_what_it_promises(bench: CheckpointBench) -> None:
     """`analyze --mode weights` writes a spectrum of every layer that says it has one."""
     promised = [layer.index for layer in bench.model.layers if layer.in_weights]
@@ -132,5 +150,6 @@ HEADER_CHECKS = (
     nan_is_refused,
     truncated_weights_are_refused,
     wrong_shapes_are_refused,
+    is_the_same_in_memory,
     weights_mode_writes_what_it_promises,
 )

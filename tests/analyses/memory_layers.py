@@ -16,7 +16,7 @@ MANIFEST = Manifest(model_id="m", revision="r", mode="data")
 
 def tables(*seen, **options):
     sink = MemorySink(MANIFEST)
-    seen_by(Memory(sink, Request(memory=MemoryOptions(**options))), *seen).finish()
+    seen_by(Memory(sink, Request(MemoryOptions(**options))), *seen).finish()
     run = sink.run
     return [
         run.table(name).to_pylist() if name in run.tables else []

@@ -14,7 +14,6 @@ import spectrakit as sk
 from spectrakit import catalog
 from spectrakit.analyses.adding import adding
 from spectrakit.analyses.broken_tokens import first_broken_token
-from spectrakit.analyses.empirical_memory.options import EmpiricalMemoryOptions
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     Contraction,
@@ -117,7 +116,7 @@ def test_a_black_box_that_is_handed_no_numbers_names_the_token(
     with pytest.raises(AnalysisError, match=rf"^{vectors} is NaN.*: sequence 0, token 2\n"):
         sk.analyze(
             str(with_a_broken_letter / "m"), analyses="empirical_memory", source=source,
-            mode="data", empirical_memory=EmpiricalMemoryOptions(drive=drive),
+            mode="data", drive=drive,
         )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def leaky_model(embedded):
 
 def measured(drive="model", batches=4):
     sink = MemorySink(MANIFEST)
-    request = Request(empirical_memory=EmpiricalMemoryOptions(drive))
+    request = Request(EmpiricalMemoryOptions(drive))
     analysis = EmpiricalMemory(sink, request)
     generator = torch.Generator().manual_seed(0)
     for _ in range(batches):
@@ -136,5 +136,5 @@ def test_a_mamba_remembers_what_its_convolution_holds():
 
 
 def test_what_cannot_be_driven_is_refused():
-    with pytest.raises(UsageError, match="cannot be driven"):
+    with pytest.raises(UsageError, match="unknown drive 'head'"):
         EmpiricalMemoryOptions("head")

@@ -13,8 +13,8 @@ from spectrakit.analyses.spectrum.query_factor import QueryFactor
 from spectrakit.comparison import compare_runs
 from spectrakit.dynamics import Recurrence, ScalarDecay
 from spectrakit.errors import UsageError
-from spectrakit.tables.summaries import layer_summaries, summaries_in_gauges
 from spectrakit.tables import MemorySink
+from spectrakit.tables.summaries import layer_summaries, summaries_in_gauges
 from spectrakit.token_options import TokenOptions
 
 ANALYSES = ("spectrum", "lyapunov", "kernel")
@@ -144,9 +144,9 @@ def test_one_gauge_alone_can_be_asked_for(folders, runs, gauge):
 
 
 def test_a_gauge_that_there_is_not_is_refused(folders):
-    with pytest.raises(UsageError, match="is no gauge") as caught:
+    with pytest.raises(UsageError, match="unknown gauge 'nu'") as caught:
         run_of(folders, "a", gauge="nu")
-    assert caught.value.hint == "dsf or retained or unnormalised"
+    assert caught.value.hint == "one of: dsf, retained, unnormalised"
 
 
 def test_a_layer_without_the_gauge_that_is_asked_for_keeps_its_own():
@@ -198,8 +198,8 @@ def test_gauges_are_not_subtracted_from_each_other(folders):
             assert (row["difference"], row["reason"]) == (None, "other-gauge")
 
 
-def test_sums_of_the_factor_merge_and_leave_out_what_has_none():
-    """Two tokens that read nothing before them; halves of the tokens give what all give."""
+def test_sums_of_the_factor_leave_out_what_has_none():
+    """Two tokens that read nothing before them; two batches give what one does."""
     generator = torch.Generator().manual_seed(0)
     odds = 3 * torch.randn(2, 10, 2, generator=generator, dtype=torch.float64)
     odds[:, 4, 1] = math.inf
@@ -214,11 +214,10 @@ def test_sums_of_the_factor_merge_and_leave_out_what_has_none():
 
     whole = QueryFactor(2)
     whole.add(recurrence(slice(None)), valid)
-    one, other = QueryFactor(2), QueryFactor(2)
-    one.add(recurrence(slice(0, 1)), valid[:1])
-    other.add(recurrence(slice(1, 2)), valid[1:])
-    one.merge(other)
-    found, halves = whole.columns(), one.columns()
+    batches = QueryFactor(2)
+    batches.add(recurrence(slice(0, 1)), valid[:1])
+    batches.add(recurrence(slice(1, 2)), valid[1:])
+    found, halves = whole.columns(), batches.columns()
     assert found["count"].tolist() == [32, 17, 15]
     assert found["left_out"].tolist() == [2, 0, 2]
     for name, values in found.items():

@@ -10,6 +10,8 @@ import torch
 
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.lyapunov.analysis import Lyapunov
+from spectrakit.analyses.lyapunov.tables import LYAPUNOV
+from spectrakit.analyses.spectrum.options import SpectrumOptions
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     DeltaRule,
@@ -21,7 +23,6 @@ from spectrakit.dynamics import (
     ShiftRegister,
 )
 from spectrakit.errors import AnalysisError, UsageError
-from spectrakit.analyses.lyapunov.tables import LYAPUNOV
 from spectrakit.tables import Manifest, MemorySink
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")
@@ -129,26 +130,6 @@ def test_what_comes_before_a_start_is_no_part_of_the_product_after_it():
     assert abs(whole[0]["exponent"] - found[0]["exponent"]) > 1e-3
 
 
-def test_batches_merged_across_workers_are_one_run():
-    torch.manual_seed(0)
-    parts = [(layer, recurrence(delta(1, 9)), every(1, 9)) for layer in (0, 1, 0, 1, 0)]
-    sinks = [MemorySink(MANIFEST) for _ in range(3)]
-    one, worker, other = (Lyapunov(sink, Request()) for sink in sinks)
-    seen_by(one, *parts).finish()
-    seen_by(worker, *parts[:1])
-    seen_by(other, *parts[1:])
-    worker.merge(other)
-    worker.finish()
-    whole, merged = (sink.run.table("lyapunov").to_pandas() for sink in sinks[:2])
-    assert merged["layer"].tolist() == [0] * 6 + [1] * 6
-    assert set(merged["tokens"]) == {24, 16}
-    np.testing.assert_allclose(merged.pop("exponent"), whole.pop("exponent"), rtol=1e-12)
-    np.testing.assert_allclose(
-        merged.pop("timescale_steps"), whole.pop("timescale_steps"), rtol=1e-12
-    )
-    assert merged.equals(whole)
-
-
 def test_an_operator_that_does_not_vary_is_written_once():
     operator = DiagonalDecay(torch.tensor([[-0.2, -0.1]]), torch.tensor([[0.0, 1.0]]))
     static = recurrence(operator, "static", "channel")
@@ -189,7 +170,7 @@ def test_no_token_at_all_is_an_error():
 
 def test_there_are_no_continuous_exponents():
     with pytest.raises(UsageError, match="products over tokens"):
-        Lyapunov(MemorySink(MANIFEST), Request(("continuous",)))
+        Lyapunov(MemorySink(MANIFEST), Request(SpectrumOptions("continuous")))
 
 
 def test_every_column_is_filled_or_may_be_empty():

@@ -10,9 +10,9 @@ import torch
 
 from spectrakit import analyze
 from spectrakit.analyses.memory.options import MemoryOptions
+from spectrakit.analyses.memory.tables import MEMORY_FUNCTION, MEMORY_SUMMARY
 from spectrakit.dynamics import ConstantInput, DiagonalDecay, ScalarDecay
 from spectrakit.errors import UsageError
-from spectrakit.analyses.memory.tables import MEMORY_FUNCTION, MEMORY_SUMMARY
 from spectrakit.token_options import TokenOptions
 from tests.analyses.memory_layers import RATES, delta, every, mamba_layer, recurrence, tables
 

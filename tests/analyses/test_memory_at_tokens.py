@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from spectrakit.analyses.base import Request
-from spectrakit.analyses.memory.analysis import Memory
 from spectrakit.dynamics import OuterProduct, ScalarDecay, SeparableDecay
 from spectrakit.dynamics.observed_memory import observed_memory
 from spectrakit.errors import AnalysisError
-from spectrakit.tables import MemorySink
-from tests.analyses.memory_layers import MANIFEST, delta, every, recurrence, seen_by, tables
+from tests.analyses.memory_layers import delta, every, recurrence, tables
 
 
 def test_a_time_varying_layer_is_observed_at_tokens():
@@ -92,24 +89,6 @@ def test_some_of_many_channels_are_looked_at():
     large = recurrence(ScalarDecay(-step, 128), write=OuterProduct(torch.randn(1, 12, 1, 128)))
     _, summaries = tables((0, large, every(1, 12)), precisions=())
     assert [row["head"] for row in summaries] == [None, 0, 39]
-
-
-def test_batches_merged_across_workers_are_one_run():
-    parts = [(layer, delta(seed=seed), every(2, 30)) for seed, layer in enumerate((0, 1, 0, 1, 0))]
-    sinks = [MemorySink(MANIFEST) for _ in range(3)]
-    one, worker, other = (Memory(sink, Request()) for sink in sinks)
-    seen_by(one, *parts).finish()
-    seen_by(worker, *parts[3:])
-    seen_by(other, *parts[:3])
-    worker.merge(other)
-    worker.finish()
-    for name in ("memory_function", "memory_summary"):
-        whole, merged = (sink.run.table(name).to_pandas() for sink in sinks[:2])
-        for column in whole.columns:
-            if whole[column].dtype == float:
-                np.testing.assert_allclose(merged[column], whole[column], rtol=1e-12)
-            else:
-                assert merged[column].equals(whole[column])
 
 
 def test_a_nan_names_its_layer_and_token():

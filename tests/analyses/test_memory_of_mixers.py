@@ -41,7 +41,7 @@ class Batch:
 
 def started():
     sink = MemorySink(MANIFEST)
-    return EmpiricalMemory(sink, Request(empirical_memory=MIXERS)), sink
+    return EmpiricalMemory(sink, Request(MIXERS)), sink
 
 
 def see(analysis, mixers, batches=4, seed=0):
@@ -120,18 +120,6 @@ def test_a_mixer_is_driven_around_what_the_model_hands_it():
     assert spread.item() == pytest.approx(WIDTH, rel=0.05)  # a variance of one a feature
 
 
-def test_merged_it_is_the_same_as_seen_in_one():
-    (one, sink), (other, _) = started(), started()
-    mixer = lambda x: delayed(x, 2)  # noqa: E731
-    see(one, [mixer], batches=2)
-    see(other, [mixer], batches=2, seed=1)
-    one.merge(other)
-    one.finish()
-    rows = sink.run.table("empirical_memory").to_pylist()
-    assert rows[0]["samples"] == 2 * 2 * 8 * (256 - max(curve(rows)))
-    assert curve(rows)[2] == pytest.approx(1, abs=1e-3)  # what is handed differs a little
-
-
 def test_outputs_that_are_no_numbers_are_refused():
     with pytest.raises(AnalysisError, match="mixer of layer 0 gives, driven alone, is Inf"):
         measured(lambda x: x / 0)
@@ -144,7 +132,7 @@ def of_file(tmp_path, tensors, config=None, **options):
     file = tmp_path / "model.safetensors"
     save_file(tensors, file)
     with sk.open_checkpoint(str(file), config=config) as model:
-        found = sk.analyze(model, analyses="empirical_memory", empirical_memory=MIXERS, **options)
+        found = sk.analyze(model, analyses="empirical_memory", options=[MIXERS], **options)
         recurrences = [model.recurrence(layer.index) for layer in model.layers]
     return found, recurrences
 
@@ -217,9 +205,7 @@ def test_fewer_outputs_than_states_show_what_their_response_spans(tmp_path):
 
 
 def test_weights_that_leave_b_and_c_open_are_a_reason():
-    run = sk.analyze(
-        "tiny-mamba", analyses="empirical_memory", empirical_memory=MIXERS, mode="weights"
-    )
+    run = sk.analyze("tiny-mamba", analyses="empirical_memory", options=[MIXERS], mode="weights")
     rows = run.table("empirical_memory").to_pylist()
     assert [row["layer"] for row in rows] == [0, 1, 2]
     assert {row["reason"] for row in rows} == {"unknown-b-or-c"}
@@ -238,7 +224,7 @@ def test_weights_have_no_stream_to_drive(tmp_path):
 @pytest.mark.parametrize("model", ["tiny-mamba", "tiny-mamba2"])
 def test_a_mamba_mixer_remembers_what_its_convolution_holds(model):
     source = TokenOptions(max_tokens=8192, seq_len=256, batch_size=8)
-    run = sk.analyze(model, analyses="empirical_memory", empirical_memory=MIXERS, source=source)
+    run = sk.analyze(model, analyses="empirical_memory", options=[MIXERS], source=source)
     rows = run.table("empirical_memory").to_pylist()
     assert {row["layer"] for row in rows} == {0, 1, 2}
     for layer in range(3):
@@ -248,7 +234,7 @@ def test_a_mamba_mixer_remembers_what_its_convolution_holds(model):
 
 
 def test_a_model_that_runs_is_run_without_being_asked_to():
-    run = sk.analyze("tiny-llama", analyses="empirical_memory", empirical_memory=MIXERS)
+    run = sk.analyze("tiny-llama", analyses="empirical_memory", options=[MIXERS])
     rows = run.table("empirical_memory").to_pylist()
     assert run.manifest.mode == "data"
     assert all(curve(rows, layer)[1] > threshold(rows, layer) for layer in range(3))
@@ -259,7 +245,7 @@ def test_a_model_that_does_not_show_its_mixers_is_refused(monkeypatch):
 
     monkeypatch.delattr(TransformersModel, "run_mixers")
     with pytest.raises(UnsupportedError, match="TransformersModel does not show its mixers alone"):
-        sk.analyze("tiny-mamba", analyses="empirical_memory", empirical_memory=MIXERS)
+        sk.analyze("tiny-mamba", analyses="empirical_memory", options=[MIXERS])
 
 
 def test_whole_blocks_in_place_of_layers_are_no_mixers():
@@ -267,6 +253,6 @@ def test_whole_blocks_in_place_of_layers_are_no_mixers():
         sk.analyze(
             "tiny-llama",
             analyses="empirical_memory",
-            empirical_memory=MIXERS,
+            options=[MIXERS],
             compat="rickenbach2025",
         )

@@ -11,10 +11,10 @@ import torch
 from spectrakit import analyze
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.perturbation.analysis import LAGS, Perturbation
-from spectrakit.analyses.propagation.options import PropagationOptions
+from spectrakit.analyses.perturbation.options import PerturbationOptions
+from spectrakit.analyses.perturbation.tables import PERTURBATION
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.analyses.perturbation.tables import PERTURBATION
 from spectrakit.token_options import TokenOptions
 from tests.tables.samples import ROOT
 
@@ -51,8 +51,7 @@ def run(analysis, start, block=leaky, blocks=2, valid=None):
 
 
 def new(seed=0, size=1e-3):
-    request = Request(seed=seed, propagation=PropagationOptions(perturbation=size))
-    return Perturbation(MemorySink(MANIFEST), request)
+    return Perturbation(MemorySink(MANIFEST), Request(PerturbationOptions(size), seed=seed))
 
 
 def finished(analysis):
@@ -127,16 +126,17 @@ def test_the_seed_chooses_the_direction():
     assert not np.allclose(one["gain"], other["gain"], rtol=1e-3)
 
 
-def test_merged_shards_are_one_run():
+def test_batches_may_come_in_any_order():
     parts = [start(seed=seed, tokens=9 + seed) for seed in range(3)]
-    whole, merged = new(), new()
+    one, other = new(), new()
     for part in parts:
-        run(whole, part, torch.sin)
-        merged.merge(run(new(), part, torch.sin))
-    whole, merged = finished(whole), finished(merged)
+        run(one, part, torch.sin)
+    for part in reversed(parts):
+        run(other, part, torch.sin)
+    one, other = finished(one), finished(other)
     for column in ("gain", "standard_error", "relative_gain", "relative_standard_error"):
-        np.testing.assert_allclose(merged.pop(column), whole.pop(column), rtol=1e-12, atol=1e-15)
-    assert merged.equals(whole)
+        np.testing.assert_allclose(other.pop(column), one.pop(column), rtol=1e-12, atol=1e-15)
+    assert other.equals(one)
 
 
 def test_a_state_of_zero_cannot_be_changed_by_a_share_of_itself():
@@ -150,6 +150,14 @@ def test_half_precision_is_refused():
     with pytest.raises(UsageError, match="lost in their rounding") as info:
         run(new(), start().bfloat16())
     assert info.value.hint == "dtype='float32'"
+
+
+@pytest.mark.parametrize(
+    ("size", "bound"), [(0.0, "above 0"), (2.0, "at most 1"), (math.nan, "above 0")]
+)
+def test_sizes_that_mean_nothing(size, bound):
+    with pytest.raises(UsageError, match=f"perturbation_size must be {bound}, not {size:g}"):
+        PerturbationOptions(size)
 
 
 def test_a_nan_names_its_block():

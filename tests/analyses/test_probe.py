@@ -20,6 +20,7 @@ from spectrakit.prompts import PromptRunner
 from spectrakit.tables import Manifest, MemorySink
 
 MANIFEST = Manifest(model_id="m", revision="r", mode="data")
+MIB = 1 << 20
 FEW = ProbeOptions(prompts=120, pairs=4, folds=3)
 
 
@@ -84,7 +85,7 @@ def running(model, batch_size=7):
 
 
 def new(options=FEW, seed=0):
-    return Probe(MemorySink(MANIFEST), Request(seed=seed, probe=options))
+    return Probe(MemorySink(MANIFEST), Request(options, seed=seed))
 
 
 def finished(analysis):
@@ -184,39 +185,21 @@ def test_where_others_have_no_answers_the_model_has_no_choice(tmp_path):
     path = tmp_path / "f.jsonl"
     path.write_text("".join(json.dumps(question(number)) + "\n" for number in range(12)))
     options = ProbeOptions("multi-doc-qa", path)
-    run = sk.analyze("tiny-llama", analyses="probe", probe=options)
+    run = sk.analyze("tiny-llama", analyses="probe", options=[options])
     found = run.table("probe").to_pandas()
     assert set(found["target"]) == {"gold_position"}
     assert (found["model_reason"] == "no_candidates").all()
     assert found["accuracy"].notna().all()
-    assert run.manifest.options["prompt_set"] == "multi-doc-qa"
-    assert run.manifest.options["prompt_file"] == "f.jsonl"
-    assert len(run.manifest.options["prompt_file_sha256"]) == 64
+    assert run.manifest.settings()["probe.prompt_set"] == "multi-doc-qa"
+    assert run.manifest.settings()["probe.prompt_file"] == str(path)
+    assert len(run.manifest.contents["prompt_file"]) == 64
 
 
 def test_states_that_do_not_fit_are_projected():
-    options = ProbeOptions(prompts=120, pairs=4, folds=3, memory_bytes=120 * 4 * 4 * 30)
+    options = ProbeOptions(prompts=120, pairs=4, folds=3, memory_mib=120 * 4 * 4 * 30 / MIB)
     found = finished(run(options=options))
     assert (found["features"] == 30).all()
     assert pooled(found, "gold_position")["accuracy"][2] > 0.9
-
-
-def test_merging_is_seeing_the_prompts_of_both():
-    first, second = run(seed=0), run(seed=1)
-    first.merge(second)
-    found = finished(first)
-    assert pooled(found, "gold_position")["prompts"][2] == 240
-    assert pooled(found, "gold_position")["sources"][2] == 60
-    assert pooled(found, "gold_position")["accuracy"][2] == 1
-    assert pooled(found, "gold_position")["model_accuracy"][2] == 0.5
-
-
-def test_merging_the_same_prompts_makes_no_new_sources():
-    first, second = run(), run()
-    first.merge(second)
-    found = finished(first)
-    assert pooled(found, "answer_start")["sources"][1] == 30
-    assert pooled(found, "answer_start")["accuracy"][1] < 0.25
 
 
 def test_one_seed_gives_one_table(table):
@@ -253,10 +236,10 @@ def test_what_cannot_be_asked(options, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"pairs": 1}, "nothing to choose from"),
-        ({"prompts": 0}, "prompts of probing must be at least 1"),
-        ({"positions": 1}, "positions of probing must be at least 2"),
-        ({"folds": 1}, "folds of probing must be at least 2"),
+        ({"pairs": 1}, "pairs must be at least 2, not 1"),
+        ({"prompts": 0}, "prompts must be at least 1"),
+        ({"positions": 1}, "probe_positions must be at least 2"),
+        ({"folds": 1}, "probe_folds must be at least 2"),
     ],
 )
 def test_options_that_mean_nothing(options, says):
@@ -266,7 +249,7 @@ def test_options_that_mean_nothing(options, says):
 
 def test_too_little_memory():
     with pytest.raises(UsageError, match="1,000 B are too little for 120 states at each of 4"):
-        run(options=ProbeOptions(prompts=120, pairs=4, memory_bytes=1000))
+        run(options=ProbeOptions(prompts=120, pairs=4, memory_mib=1000 / MIB))
 
 
 def test_needs_a_forward_pass():
@@ -278,7 +261,7 @@ def test_needs_a_forward_pass():
 
 def test_a_trained_transformer_in_full():
     options = ProbeOptions(prompts=27, pairs=3, folds=3)
-    run = sk.analyze("tiny-llama", analyses="probe", probe=options)
+    run = sk.analyze("tiny-llama", analyses="probe", options=[options])
     found = run.table("probe").to_pandas()
     assert len(found) == 2 * 4 * (1 + 3)
     assert found["accuracy"].notna().all()

@@ -37,7 +37,7 @@ def length(pairs):
 
 def check(pairs, most_tokens):
     runner = PromptRunner(Short(most_tokens), str.encode, 2, Silent())
-    Probe(MemorySink(MANIFEST), Request(probe=options(pairs))).check_prompts(runner)
+    Probe(MemorySink(MANIFEST), Request(options(pairs))).check_prompts(runner)
 
 
 @pytest.mark.parametrize("spare", [-1, 0])

@@ -12,7 +12,7 @@ import pytest
 
 from spectrakit import api, builtin
 from spectrakit.analyses.kind import AnalysisKind, Chart, ComparisonChart
-from spectrakit.analyses.registration import RESERVED, AnalysisRegistry
+from spectrakit.analysis_registry import RESERVED, AnalysisRegistry
 from spectrakit.cli.app import build_app
 from spectrakit.options import Options, option
 from spectrakit.plugins import Plugins

@@ -173,5 +173,5 @@ def test_nominal_layers_are_not_in_the_paper(name):
 
 
 def test_other_names_are_refused(tiny_mamba_folder):
-    with pytest.raises(UsageError, match="no analysis to be compatible with"):
+    with pytest.raises(UsageError, match="unknown compat 'someone2030'"):
         sk.analyze(str(tiny_mamba_folder), compat="someone2030")

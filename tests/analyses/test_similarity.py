@@ -1,4 +1,4 @@
-"""The similarity analysis: which tokens it counts, what its rows say, and how shards merge."""
+"""The similarity analysis: which tokens it counts, and what its rows say."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import spectrakit as sk
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.similarity.analysis import Similarity
 from spectrakit.analyses.similarity.options import ESTIMATORS, SimilarityOptions
+from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.errors import AnalysisError, UsageError
 from spectrakit.representations.procrustes import procrustes_distance
-from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.tables import Manifest, MemorySink
 from spectrakit.token_options import TokenOptions
 from tests.representations.feature_sets import direct_cka, gram
 
 ONLY_CKA = SimilarityOptions(("cka",))
+MIB = 1 << 20
 
 
 def states(batch=3, tokens=40, widths=(12, 12, 12, 12), seed=0, dtype=torch.float64):
@@ -38,7 +39,7 @@ def states(batch=3, tokens=40, widths=(12, 12, 12, 12), seed=0, dtype=torch.floa
 def seen(*batches, options=ONLY_CKA, seed=0):
     analysis = Similarity(
         MemorySink(Manifest(model_id="m", revision="r", mode="data")),
-        Request(similarity=options, seed=seed),
+        Request(options, seed=seed),
     )
     for at_depths, valid in batches:
         for depth, here in enumerate(at_depths):
@@ -111,36 +112,20 @@ def test_first_tokens_may_be_left_out():
     "options",
     [
         SimilarityOptions(ESTIMATORS, permutations=2, sample_tokens=100, group_tokens=50),
-        SimilarityOptions(
-            ESTIMATORS, sample_tokens=300, memory_bytes=160_000
-        ),  # a sample, and no sums
+        SimilarityOptions(ESTIMATORS, 160_000 / MIB, sample_tokens=300),  # a sample, and no sums
         SimilarityOptions(ESTIMATORS, sample_tokens=64),  # sums
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_workers_merge_in_any_order(options, dtype):
+def test_batches_may_come_in_any_order(options, dtype):
     batches = [states(batch=seed + 1, seed=seed, dtype=dtype) for seed in range(3)]
-    found = []
-    for order in permutations(range(3)):
-        workers = [seen(batches[index], options=options) for index in order]
-        for worker in workers[1:]:
-            workers[0].merge(worker)
-        found.append(table(workers[0]))
+    found = [table(seen(*order, options=options)) for order in permutations(batches)]
     for other in found[1:]:
         for name in ("value", "null_mean", "null_std"):
             np.testing.assert_allclose(other[name], found[0][name], rtol=0, atol=1e-12)
         assert other.drop(columns=["value", "null_mean", "null_std", "null_z"]).equals(
             found[0].drop(columns=["value", "null_mean", "null_std", "null_z"])
         )
-
-
-def test_workers_merged_are_one_run():
-    batches = [states(seed=seed) for seed in range(4)]
-    options = SimilarityOptions(ESTIMATORS, sample_tokens=64, group_tokens=30)
-    whole = table(seen(*batches, options=options))
-    worker = seen(*batches[:1], options=options)
-    worker.merge(seen(*batches[1:], options=options))
-    np.testing.assert_allclose(table(worker)["value"], whole["value"], rtol=0, atol=1e-12)
 
 
 def test_every_estimator_has_its_pairs_and_its_numbers():
@@ -228,7 +213,7 @@ def test_a_nan_is_named_by_its_block_and_token():
 
 def test_too_little_memory_is_refused_with_the_numbers():
     with pytest.raises(UsageError, match="at 4 depths: 64 tokens of 384 bytes need 32,768") as info:
-        seen(states(), options=replace(ONLY_CKA, memory_bytes=20_000))
+        seen(states(), options=replace(ONLY_CKA, memory_mib=20_000 / MIB))
     assert "similarity_memory" in info.value.hint
 
 
@@ -241,11 +226,11 @@ def test_no_states_at_all_is_an_error():
     ("changed", "message"),
     [
         ({"estimators": ("cca",)}, "unknown estimators 'cca'"),
-        ({"estimators": ()}, "no estimators"),
-        ({"group_tokens": 3}, "group tokens of similarity: 4 at least"),
-        ({"neighbours": 0}, "neighbours of similarity: 1 at least"),
+        ({"estimators": ()}, "estimators must be one value or several"),
+        ({"group_tokens": 3}, "similarity_group_tokens must be at least 4, not 3"),
+        ({"neighbours": 0}, "similarity_neighbours must be at least 1, not 0"),
         ({"permutations": 1}, "two permutations"),
-        ({"bandwidth": 0.0}, "bandwidth"),
+        ({"bandwidth": 0.0}, "similarity_bandwidth must be above 0"),
     ],
 )
 def test_options_that_mean_nothing(changed, message):

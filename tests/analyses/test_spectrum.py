@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from spectrakit.analyses.base import Request
 from spectrakit.analyses.spectrum.analysis import Spectrum
+from spectrakit.analyses.spectrum.options import SpectrumOptions
 from spectrakit.architectures import Layer
 from spectrakit.dynamics import (
     DiagonalDecay,
@@ -41,10 +42,10 @@ def recurrence(operator, mode="nominal", head_axis="channel", width=1, generator
     )
 
 
-def analysed(*seen, domains=("discrete",)):
+def analysed(*seen, domain="discrete"):
     """The tables after showing (layer, recurrence, valid) triples to one analysis."""
     sink = MemorySink(MANIFEST)
-    analysis = Spectrum(sink, Request(domains))
+    analysis = Spectrum(sink, Request(SpectrumOptions(domain)))
     for layer, rec, valid in seen:
         analysis.see(Layer(layer, f"layers.{layer}", "test"), rec, valid)
     analysis.finish()
@@ -271,32 +272,13 @@ def test_complex_data_mode_has_exact_phase_shares():
     assert [summary[name] for name in PHASE_SHARES] == [0, 0, 0.5, 0, 0.5]
 
 
-def test_batches_merged_across_workers_are_one_run():
-    torch.manual_seed(0)
-    rate = torch.rand(5, 3)
-    layer = Layer(0, "layers.0", "test")
-    pieces = [torch.rand(1, 20, 5) for _ in range(3)]
-    valid = torch.ones(1, 20, dtype=torch.bool)
-    sinks = [MemorySink(MANIFEST) for _ in range(4)]
-    one, *workers = (Spectrum(sink, Request()) for sink in sinks)
-    for worker, piece in zip(workers, pieces, strict=True):
-        one.see(layer, recurrence(SeparableDecay(piece, rate), "data"), valid)
-        worker.see(layer, recurrence(SeparableDecay(piece, rate), "data"), valid)
-    workers[0].merge(workers[1])
-    workers[0].merge(workers[2])
-    one.finish()
-    workers[0].finish()
-    for name in sinks[0].run.tables:
-        assert sinks[0].run.table(name).equals(sinks[1].run.table(name))
-
-
 @pytest.mark.parametrize("mode", ["nominal", "data"])
 def test_continuous_rows_have_no_modulus_and_no_steps(mode):
     step = torch.rand(1, 4, 2) if mode == "data" else torch.rand(2)
     rate = torch.tensor([[0.8], [2.0]])
     valid = torch.ones(1, 4, dtype=torch.bool) if mode == "data" else None
     rec = recurrence(SeparableDecay(step, rate), mode, generator=-rate)
-    tables = analysed((0, rec, valid), domains=("continuous",))
+    tables = analysed((0, rec, valid), domain="continuous")
     (summary,) = tables["spectrum_summary"]
     assert summary["spectral_abscissa"] == pytest.approx(-0.8)
     assert summary["stable"]
@@ -311,7 +293,7 @@ def test_a_continuous_eigenvalue_outside_the_unit_circle_is_stable():
     """viXra 2509.0116 reports a spectral radius of 1.078; of a continuous A it says nothing."""
     rate = torch.tensor([[1.078]])
     rec = recurrence(SeparableDecay(torch.tensor([0.05]), rate), generator=-rate)
-    tables = analysed((0, rec, None), domains=("discrete", "continuous"))
+    tables = analysed((0, rec, None), domain="both")
     by_domain = {row["domain"]: row for row in tables["spectrum_summary"]}
     assert by_domain["continuous"]["stable"]
     assert by_domain["discrete"]["stable"]
@@ -324,7 +306,7 @@ def test_a_continuous_eigenvalue_outside_the_unit_circle_is_stable():
 ], ids=lambda mixer: mixer.name)  # fmt: skip
 def test_multiplicities_add_up_to_the_state(mixer):
     p = {role: torch.rand(shape) for role, shape in mixer.shapes().items()}
-    tables = analysed((0, mixer.from_weights(p), None), domains=("discrete", "continuous"))
+    tables = analysed((0, mixer.from_weights(p), None), domain="both")
     for domain in ("discrete", "continuous"):
         rows = [r for r in tables["spectrum"] if r["domain"] == domain]
         width = getattr(mixer, "head_width", 1)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import spectrakit as sk
+from docs import config_keys as config_keys_file
 from spectrakit.architectures import transformers_config_keys
 from spectrakit.architectures.config_keys import (
     OF_ANY_CONFIG,
@@ -144,9 +145,9 @@ def test_the_classes_own_configs_are_known(model_type):
 
 @pytest.mark.slow
 def test_the_table_is_that_of_the_installed_transformers():
-    stored = json.loads(transformers_config_keys._FILE.read_text())
-    now = json.loads(transformers_config_keys.render())
-    how = "run `python -m spectrakit.architectures.transformers_config_keys --write`"
+    stored = json.loads(transformers_config_keys.FILE.read_text())
+    now = json.loads(config_keys_file.render())
+    how = "run `python docs/config_keys.py --write`"
     assert {t: stored["model_types"][t] for t in _TYPES} == {
         t: now["model_types"][t] for t in _TYPES
     }, how

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from scipy import stats
 
 import spectrakit as sk
+from spectrakit.architectures.reading import weights_recurrence
 from spectrakit.architectures.untrained import Untrained
 from spectrakit.errors import UsageError
 from tests.support import state_dicts
@@ -51,7 +52,7 @@ def recurrence(folder, make, config=None, seed=0):
         (layer,) = model.layers
         tensors = Untrained(model, seed).tensors(layer)
         p = {role: tensors[layer.parameters[role]].double() for role in layer.mixer.weights_roles}
-        return model.weights_recurrence(layer, tensors), p
+        return weights_recurrence(model.checkpoint, layer, tensors), p
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -283,8 +284,8 @@ def test_lrus_ring(config, low, high, phase, tmp_path):
     [
         ("s4", {"init": "fout"}, "init is legs"),
         ("s4d", {"init": "diag-inv2"}, "init is diag-lin or diag-inv or diag-quad"),
-        ("s5", {"blocks": 3}, "--config blocks=1"),
-        ("lru", {"r_min": 2.0}, "--config r_min=0.9"),
+        ("s5", {"blocks": 3}, "config={'blocks': 1}"),
+        ("lru", {"r_min": 2.0}, "config={'r_min': 0.9"),
     ],
 )
 def test_beginnings_that_are_not_known_are_refused(name, config, hint, tmp_path):
@@ -303,7 +304,7 @@ def test_what_a_band_limit_takes_out_is_drawn_as_well(tmp_path):
     with opened(tmp_path, make, config | {"bandlimit": 1e-9}) as model:
         (layer,) = model.layers
         tensors = Untrained(model, 0).tensors(layer)
-        assert not model.weights_recurrence(layer, tensors).output_map.weight.any()
+        assert not weights_recurrence(model.checkpoint, layer, tensors).output_map.weight.any()
         free = replace(layer.mixer.parameters, bandlimit=None)
         p = {role: tensors[name] for role, name in layer.parameters.items()}
         assert free.output(p).abs().min() > 0

@@ -165,7 +165,7 @@ def missing(weights):
         (["no such model"], 2, "'no such model' is neither a file, a folder"),
         (["./nowhere"], 2, "nowhere"),
         (["tiny-mamba", "--mode", "dat"], 2, "dat"),
-        (["tiny-mamba", "--analyses", "spectra"], 2, "no analysis 'spectra'"),
+        (["tiny-mamba", "--analyses", "spectra"], 2, "unknown analysis 'spectra'"),
         (["tiny-mamba", "--mode", "weights", "--text", "x"], 2, "weights mode reads no text"),
         (["tiny-mamba", "--text", "none.txt"], 2, "cannot read the text none.txt"),
         (["tiny-mamba", "--tokenizer", "bytes"], 2, "--tokenizer is for data mode"),

@@ -34,7 +34,9 @@ def test_takes_a_file_of_the_public_format(command, tmp_path):
     ]
     path = tmp_path / "kv.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    done = command(*PROBE, "--prompt-set", "kv-retrieval", "--prompt-file", path, "--json", "--no-figures")
+    done = command(
+        *PROBE, "--prompt-set", "kv-retrieval", "--prompt-file", path, "--json", "--no-figures"
+    )
     assert done.code == 0, done.err
     assert set(json.loads(done.out)["tables"]) == {"layers", "probe"}
 
@@ -51,7 +53,10 @@ def test_beside_other_analyses(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--analyses", "spectrum", "--prompt-set", "kv-retrieval"), "--prompt-set is for the analysis probe"),
+        (
+            ("--analyses", "spectrum", "--prompt-set", "kv-retrieval"),
+            "--prompt-set is for the analysis probe",
+        ),
         (("--analyses", "spectrum", "--pairs", "3"), "--pairs is for the analysis probe"),
         (("--analyses", "probe", "--prompt-set", "kv"), "unknown prompt set 'kv'"),
         (("--analyses", "probe", "--prompt-set", "multi-doc-qa"), "try: --prompt-file"),

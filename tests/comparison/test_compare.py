@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import spectrakit as sk
-from spectrakit.comparison import compare_runs, write_comparison
+from spectrakit.comparison import compare, compare_runs
+from spectrakit.comparison.chart import comparison_figure
 from spectrakit.comparison.pairing import layer_pairs
 from spectrakit.errors import UsageError
-from spectrakit.comparison.chart import comparison_figure
 from spectrakit.report.figures import render
 from spectrakit.tables import MemorySink
 from spectrakit.token_options import TokenOptions
@@ -141,7 +141,8 @@ def test_other_versions_of_the_tables_are_refused():
 
 def test_other_texts_are_refused():
     run = layered(1)
-    runs = [changed(run, options={"text_sha256": text}) for text in ("a", "b")]
+    spec = {"source": {"text": "book.txt"}}
+    runs = [changed(run, mode="data", spec=spec, contents={"text": text}) for text in ("a", "b")]
     with pytest.raises(UsageError, match="were run on different texts") as error:
         compared(*runs)
     assert "the same text" in error.value.hint
@@ -181,6 +182,6 @@ def test_a_folder_without_a_run_is_refused(command, tmp_path):
 
 def test_the_picture_shows_every_run(tmp_path):
     runs = [layered(1, 2), layered(3), layered(5, 6, 7)]
-    written = write_comparison(runs, tmp_path / "run")
+    written = compare(runs, tmp_path / "run")
     svg = render(comparison_figure(runs, written), "svg").decode()
     assert all(f"{number}. " in svg for number in (1, 2, 3))

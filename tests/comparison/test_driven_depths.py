@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 from spectrakit.comparison import compare_runs
 from spectrakit.comparison.run_settings import other_settings
 from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
 
 
-def driven(values):
+def driven(drive, values):
     """A run where `values` are read at delay 0, by depth where the signal enters and is read."""
-    sink = MemorySink(Manifest(model_id="model", revision="a", mode="data"))
+    spec = {"options": {"empirical_memory": {"drive": drive}}}
+    sink = MemorySink(Manifest(model_id="model", revision="a", mode="data", spec=spec))
     layer = {"layer": 0, "path": "0", "kind": "mamba", "status": "analysed", "bytes_read": 0}
     sink.append(LAYERS, LAYERS.table(layer, rows=1))
     columns = {
@@ -25,12 +26,12 @@ def driven(values):
 def blocks(*values):
     """A run of --drive blocks: every block is read where the signal enters, and behind."""
     behind = {(block, block + 1): value for block, value in enumerate(values)}
-    return driven({(block, block): 1.0 for block in range(len(values))} | behind)
+    return driven("blocks", {(block, block): 1.0 for block in range(len(values))} | behind)
 
 
 def model(*values):
     """A run of --drive model."""
-    return driven({(0, depth): value for depth, value in enumerate(values)})
+    return driven("model", {(0, depth): value for depth, value in enumerate(values)})
 
 
 def differences(*runs):
@@ -71,4 +72,4 @@ def test_a_driven_model_is_not_compared_with_driven_blocks():
     runs = model(1.0, 0.9, 0.5, 0.25), blocks(0.9, 0.5, 0.25)
     assert differences(*runs) == []
     assert differences(*reversed(runs)) == []
-    assert other_settings(*runs) == "drive model and blocks"
+    assert other_settings(*runs) == "empirical_memory.drive model and blocks"

@@ -7,12 +7,12 @@ import math
 import pytest
 
 import spectrakit as sk
-from spectrakit.comparison import compare_runs
-from spectrakit.analyses.kernel.tables import DECAY_KERNEL, DECAY_KERNEL_SUMMARY
-from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.analyses.lyapunov.tables import LYAPUNOV
 from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
+from spectrakit.analyses.kernel.tables import DECAY_KERNEL, DECAY_KERNEL_SUMMARY
+from spectrakit.analyses.lyapunov.tables import LYAPUNOV
 from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.comparison import compare_runs
+from spectrakit.tables import LAYERS, Manifest, MemorySink
 from spectrakit.token_options import TokenOptions
 
 LABELS = {"layer": 0, "mode": "data", "gauge": "unnormalised"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 import spectrakit as sk
+from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
+from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.comparison import compare_runs
 from spectrakit.comparison.run_settings import other_settings
 from spectrakit.tables import LAYERS, Manifest, MemorySink
 from spectrakit.tables.comparison_schemas import REASONS, UNLIKE
-from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
-from spectrakit.analyses.probe.tables import PROBE
-from spectrakit.analyses.propagation.tables import PROPAGATION
 from spectrakit.token_options import TokenOptions
 
 LAYER = {"layer": 0, "path": "0", "kind": "mamba", "status": "analysed", "bytes_read": 0}
@@ -31,7 +31,7 @@ def remembers(seq_len=None, **changed):
         "layer": 0, "mode": "data", "past": "sequence", "precision": "exact", "systems": 1,
         "horizon": 64, "delay_50": 8,
     }  # fmt: skip
-    return run_of(MEMORY_SUMMARY, columns | changed, options={"seq_len": seq_len})
+    return run_of(MEMORY_SUMMARY, columns | changed, spec={"source": {"seq_len": seq_len}})
 
 
 def tells(items):
@@ -110,16 +110,17 @@ def test_every_reason_has_its_meaning():
     assert set(UNLIKE) < set(REASONS)
 
 
-def set_to(mode="data", **options):
-    manifest = Manifest(model_id="model", revision="a", mode=mode, options=options)
+def set_to(mode="data", source=None, **spec):
+    spec |= {"source": source or {}}
+    manifest = Manifest(model_id="model", revision="a", mode=mode, spec=spec)
     return MemorySink(manifest).run
 
 
 def test_settings_that_differ_are_named():
-    first = set_to(seq_len=64, randomize=None, config={}, batch_size=4)
-    other = set_to(seq_len=128, randomize="all", config={"d_state": 4}, batch_size=8)
+    first = set_to(config={}, randomize=None, source={"seq_len": 64, "batch_size": 4})
+    other = set_to(config={"d_state": 4}, randomize="all", source={"seq_len": 128, "batch_size": 8})
     assert other_settings(first, other) == (
-        "seq-len 64 and 128; randomize none and all; config none and d_state=4"
+        "config none and d_state=4; randomize none and all; seq_len 64 and 128"
     )
     assert other_settings(first, first) == ""
     assert other_settings(first, set_to(mode="weights")) == "mode data and weights"

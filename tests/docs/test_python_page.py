@@ -1,4 +1,4 @@
-"""docs/python-api.md: every public name, and every argument of the two functions."""
+"""docs/python-api.md: every public name, and every argument of its functions."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def test_lists_the_public_name(name):
     ("function", "after"),
     [
         (spectrakit.open_checkpoint, "`open_checkpoint` are those of the command line:"),
+        (spectrakit.from_model, "Nothing is copied but what"),
         (spectrakit.analyze, "for row in summary.select"),
     ],
-    ids=["open_checkpoint", "analyze"],
+    ids=["open_checkpoint", "from_model", "analyze"],
 )
 def test_lists_its_arguments_with_their_defaults(function, after):
     defaults = {

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from safetensors.numpy import save_file
 
-from spectrakit.comparison.compare import write_comparison
+from spectrakit.comparison import compare
 from spectrakit.tables import read_run
 from tests.oracles.checking import near, oracle
 from tests.oracles.definitions import QUANTILES
@@ -39,7 +39,7 @@ def comparison(first, other):
     """Of two runs, given as functions without arguments."""
     runs = first(), other()
     out = scratch("comparison")
-    write_comparison([read_run(run.folder) for run in runs], out)
+    compare([read_run(run.folder) for run in runs], out)
     return RunFolder(out), *runs
 
 

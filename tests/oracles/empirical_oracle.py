@@ -53,7 +53,7 @@ def driven_lru(seed):
         str(file),
         analyses=("empirical_memory",),
         mode="weights",
-        empirical_memory=MIXERS,
+        options=[MIXERS],
         seed=seed,
     )
     exact = {name: value.astype(float) for name, value in tensors.items()}
@@ -152,9 +152,7 @@ def _stream(report):
 
 
 def _unknown(report):
-    found = run(
-        "tiny-mamba", analyses=("empirical_memory",), mode="weights", empirical_memory=MIXERS
-    )
+    found = run("tiny-mamba", analyses=("empirical_memory",), mode="weights", options=[MIXERS])
     report.compare(
         found,
         "empirical_memory",

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 import spectrakit as sk
 from spectrakit.analyses.memory.options import MemoryOptions
+from spectrakit.analyses.spectrum.options import SpectrumOptions
 from tests.oracles import eigenvalues
 from tests.oracles.runs import RunFolder, scratch
 
@@ -65,9 +66,12 @@ MAKERS = {
     "lru": (lru, eigenvalues.of_lru, {}),
 }
 
+#: Options of the analyses that have some here.
+TOLD = {"spectrum": SpectrumOptions("both"), "memory": MemoryOptions(curves=True)}
+
 
 @cache
-def made_run(family, seed=0, sizes=(), analyses=("spectrum", "lyapunov", "memory"), **options):
+def made_run(family, seed=0, sizes=(), analyses=("spectrum", "lyapunov", "memory")):
     """Two random layers of a family in weights mode; `told` has tensors and eigenvalues.
 
     sizes: pairs of a name and a number, for the layers' maker.
@@ -90,10 +94,8 @@ def made_run(family, seed=0, sizes=(), analyses=("spectrum", "lyapunov", "memory
         sk.analyze(
             opened,
             analyses=analyses,
-            domains=("discrete", "continuous"),
-            memory=MemoryOptions(curves=True),
+            options=[TOLD[name] for name in analyses if name in TOLD],
             out=out,
-            **options,
         )
     found = [of(exact, f"layers.{index}.") for index in range(2)]
     return RunFolder(out, {"file": file, "tensors": exact, "layers": found, "kind": family})

@@ -93,8 +93,7 @@ def planted_run(length=48):
         folder,
         rows,
         ("similarity", "propagation"),
-        similarity=SimilarityOptions(estimators=ESTIMATORS),
-        propagation=PropagationOptions(rank_tokens=20),
+        options=[SimilarityOptions(estimators=ESTIMATORS), PropagationOptions(rank_tokens=20)],
     )
     model = Model(folder)
     run.told |= {"model": model, "passes": [run_model(model, ids) for ids in rows]}

@@ -106,7 +106,7 @@ def _run(name, *, alike):
     options = ProbeOptions(
         prompt_file=prompt_file(alike), prompts=SOURCES * POSITIONS, pairs=2, positions=POSITIONS
     )
-    return run(str(CHECKPOINTS / name), analyses=("probe",), mode="data", probe=options)
+    return run(str(CHECKPOINTS / name), analyses=("probe",), mode="data", options=[options])
 
 
 def _common(found, prompts, right):

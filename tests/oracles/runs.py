@@ -115,7 +115,7 @@ def run(name, told=None, **options):
 @cache
 def weights_run(name, analyses=("spectrum", "lyapunov", "memory")):
     """A bundled checkpoint in weights mode, in both domains."""
-    return run(name, analyses=analyses, mode="weights", domains=("discrete", "continuous"))
+    return run(name, analyses=analyses, mode="weights", domain="both")
 
 
 def data_run(folder, rows, analyses, **options):
@@ -130,6 +130,12 @@ ANALYSES = (
     "spectrum", "lyapunov", "kernel", "memory", "similarity", "propagation", "perturbation",
 )  # fmt: skip
 ESTIMATORS = ("cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes")
+#: Options of the analyses that have some here.
+TOLD = {
+    "memory": MemoryOptions(positions=1, heads=2),
+    "similarity": SimilarityOptions(estimators=ESTIMATORS),
+    "propagation": PropagationOptions(rank_tokens=20),
+}
 
 
 @cache
@@ -140,9 +146,7 @@ def observed_run(name, count=5, length=48, start=0, analyses=ANALYSES):
         CHECKPOINTS / name,
         rows,
         analyses,
-        memory=MemoryOptions(positions=1, heads=2),
-        similarity=SimilarityOptions(estimators=ESTIMATORS),
-        propagation=PropagationOptions(rank_tokens=20),
+        options=[TOLD[name] for name in analyses if name in TOLD],
     )
     found.told |= {"model": model(name), "passes": [run_model(model(name), ids) for ids in rows]}
     return found

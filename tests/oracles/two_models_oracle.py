@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from spectrakit.analyses.similarity.options import SimilarityOptions
-from spectrakit.comparison.compare import write_comparison
-from spectrakit.comparison.models import compare_runs_models
-from spectrakit.model import HubAccess
+from spectrakit.comparison import compare
+from spectrakit.comparison.models import RunsModels
+from spectrakit.spec import RunSpec
 from spectrakit.tables import read_run
 from spectrakit.token_options import TokenOptions
 from tests.oracles.checking import near, oracle
@@ -29,12 +29,9 @@ def both():
     text.write_bytes(ids.astype(np.uint8).tobytes())
     source = TokenOptions(text=str(text), seq_len=LENGTH, batch_size=2)
     options = SimilarityOptions(estimators=("cka",))
-
-    def compare(number, first, other, sink):
-        compare_runs_models(number, first, other, source, options, sink, HubAccess())
-
+    alike = RunsModels(RunSpec(model="", source=source, options=(options,)))
     runs = [observed_run(name) for name in ("tiny-mamba", "tiny-llama")]
-    write_comparison([read_run(run.folder) for run in runs], out, similarity=compare)
+    compare([read_run(run.folder) for run in runs], out, similarity=alike)
     return RunFolder(out), runs, ids.reshape(COUNT, LENGTH)
 
 

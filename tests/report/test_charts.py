@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from spectrakit.errors import AnalysisError
 from spectrakit.analyses.spectrum.chart import spectrum_figure
+from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render, render_all
 from spectrakit.tables.manifest import Recorded
+from tests.report.pictures import rows_of, words
 from tests.report.synthetic import EVERY, SyntheticRun, mamba
 from tests.tables.samples import ROOT
 
@@ -23,18 +22,6 @@ ODD = {
     "all far outside": [-5.0, -6.0],
     "beyond floating point": [-800.0, 0.1],
 }
-
-
-def rows_of(chart):
-    """The rows of each data set in a chart."""
-    return {name: json.loads(rows) for name, rows in chart.to_dict()["datasets"].items()}
-
-
-def words(svg):
-    """The lines of text in a picture; several lines of one text are parts of it."""
-    space = "{http://www.w3.org/2000/svg}"
-    root = ET.fromstring(svg)
-    return [part.text for tag in ("text", "tspan") for part in root.iter(space + tag) if part.text]
 
 
 @pytest.mark.parametrize("name", EVERY)

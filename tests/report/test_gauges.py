@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from spectrakit.comparison import compare_runs
 from spectrakit.analyses.spectrum.chart import spectrum_figure
-from spectrakit.comparison.view import comparison_report
+from spectrakit.comparison import compare_runs
 from spectrakit.comparison.chart import comparison_figure
+from spectrakit.comparison.view import comparison_report
+from spectrakit.report.terminal import run_report
+from spectrakit.tables import MemorySink
 from spectrakit.tables.distribution import distribution
 from spectrakit.tables.gauges import shared_gauges, shown_gauge
 from spectrakit.tables.summaries import layer_summaries
-from spectrakit.analyses.spectrum.view import spectrum_report
-from spectrakit.tables import MemorySink
 from tests.report.synthetic import SyntheticRun
 
 SLOW, FAST = np.full(50, 0.01), np.full(30, 1.0)
@@ -48,7 +48,7 @@ def test_retained_is_shown_where_both_are_there(order):
     assert (row["gauge"], row["count"]) == ("retained", 50)
     assert distribution(run, "discrete").count.sum() == 50
     assert distribution(run, "discrete", gauge="dsf").count.sum() == 30
-    text = text_of(spectrum_report(run))
+    text = text_of(run_report(run))
     assert "gauge: retained; also in the tables: dsf" in text
     assert "λ is the share of what a token reads that comes from before it" in text
     assert " 100 " in text.splitlines()[2]  # the median of e^-.01
@@ -60,7 +60,7 @@ def test_retained_is_shown_where_both_are_there(order):
 def test_a_run_from_before_is_shown_in_dsf_and_says_what_that_is():
     run = attention(("dsf", FAST))
     assert [row["gauge"] for row in layer_summaries(run)] == ["dsf"]
-    text = text_of(spectrum_report(run))
+    text = text_of(run_report(run))
     assert "gauge: dsf\n" in text
     assert "not for comparing models" in text
     assert "gauge dsf" in spectrum_figure(run).to_dict()["title"]["subtitle"][0]
@@ -72,9 +72,9 @@ def test_layers_without_the_gauge_that_was_asked_for_are_named():
     made.layer(SLOW, mode="data", gauge="retained", kind="softmax_attention")
     made.layer(SLOW, mode="data", gauge="unnormalised")
     run = made.run
-    options = {"gauge": "retained"}
-    run = dataclasses.replace(run, manifest=dataclasses.replace(run.manifest, options=options))
-    text = text_of(spectrum_report(run))
+    spec = {"gauge": "retained"}
+    run = dataclasses.replace(run, manifest=dataclasses.replace(run.manifest, spec=spec))
+    text = text_of(run_report(run))
     assert "gauge: retained, unnormalised" in text
     assert "not in gauge retained, which they do not have: layers 0, 2 (unnormalised)" in text
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from spectrakit.analyses.spectrum.view import spectrum_report
+from spectrakit.report.terminal import run_report
 from spectrakit.tables import LAYERS, SPECTRUM_SUMMARY, Manifest, MemorySink
 from tests.report.synthetic import EVERY, SyntheticRun, hybrid, mamba
 
 
 def shown(run, width=80, **console):
     console = Console(width=width, file=io.StringIO(), **console)
-    console.print(spectrum_report(run))
+    console.print(run_report(run))
     return console.file.getvalue()
 
 

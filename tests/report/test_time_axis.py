@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.tables.distribution import Distribution
 from spectrakit.display.time_axis import time_axis
+from spectrakit.tables.distribution import Distribution
 
 RATES = st.floats(-1e3, 1e12, allow_subnormal=False) | st.just(np.inf) | st.just(0.0)
 

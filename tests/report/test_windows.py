@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spectrakit.tables.distribution import Distribution
 from spectrakit.analyses.spectrum.windows import disc_window, half_plane_window
+from spectrakit.tables.distribution import Distribution
 
 PHASES = st.floats(-np.pi, np.pi)
 

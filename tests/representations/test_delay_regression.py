@@ -74,22 +74,6 @@ def test_a_delay_line_is_recovered_exactly():
     assert float(found[8:].abs().max()) < 0.05
 
 
-def test_merging_is_seeing_all_of_it():
-    decays = torch.tensor([0.9, 0.3], dtype=torch.float64)
-    parts = [white(4, 500, seed) for seed in range(3)]
-    together = DelayRegression(DELAYS)
-    for inputs in parts:
-        together.add(diagonal_states(decays, inputs), inputs)
-    shards = [DelayRegression(DELAYS, seed) for seed in range(3)]
-    for shard, inputs in zip(shards, parts, strict=True):
-        shard.add(diagonal_states(decays, inputs), inputs)
-    merged = shards[2]
-    merged.merge(shards[0])
-    merged.merge(shards[1])
-    found, expected = merged.recovered(), together.recovered()
-    torch.testing.assert_close(found.value, expected.value, rtol=0, atol=1e-12)
-
-
 def test_too_few_samples_are_said():
     regression = DelayRegression((0, 1))
     with pytest.raises(TooFewSamplesError, match="0 sequences, which are too few to part in 3"):

@@ -60,17 +60,16 @@ def assert_close(found, expected):
 @pytest.mark.parametrize("both", [True, False])
 @pytest.mark.parametrize("widths", WIDTHS)
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_linear_cka_by_tiles_sums_and_shards(ratio, widths, both):
+def test_linear_cka_by_tiles_sums_and_batches(ratio, widths, both):
     features = with_huge_tokens(ratio, widths, both=both)
     expected = in_extended_precision(features)
     tiles = pair_sums(features, edge=64)
     assert_close(cka_of(tiles.hsic(), tiles.n).value, expected)
-    whole, shard, other = FeatureSums(), FeatureSums(), FeatureSums()
+    whole, in_batches = FeatureSums(), FeatureSums()
     whole.add(features)
-    shard.add([own[:90] for own in features])
-    other.add([own[90:] for own in features])
-    shard.merge(other)
-    for sums in (whole.pair_sums(), shard.pair_sums()):
+    in_batches.add([own[:90] for own in features])
+    in_batches.add([own[90:] for own in features])
+    for sums in (whole.pair_sums(), in_batches.pair_sums()):
         assert sums.n == 200
         assert_close(cka_of(sums.hsic(), 200).value, expected)
 

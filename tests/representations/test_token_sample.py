@@ -1,4 +1,4 @@
-"""A random sample of tokens that does not depend on shards or batches."""
+"""A random sample of tokens that does not depend on the batches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ def drawn(sequences=8, tokens=50, width=6, seed=0):
 
 def offered(capacity, states, priorities):
     sample = TokenSample(capacity)
+    offer(sample, states, priorities)
+    return sample
+
+
+def offer(sample, states, priorities):
     flat = states.flatten(0, 1)
     sample.add([flat, 2 * flat[:, :3]], priorities.flatten())
-    return sample
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -55,20 +59,19 @@ def test_the_sample_has_the_lowest_priorities_in_their_order():
     assert torch.equal(second, 2 * first[:, :3])
 
 
-def test_shards_in_any_order_have_one_sample():
+def test_batches_in_any_order_have_one_sample():
     states, valid = drawn()
     priorities = token_priorities(states, valid, 0)
     whole = offered(101, states, priorities)
     expected = whole.features()
     cuts = [slice(0, 1), slice(1, 4), slice(4, 8)]
     for order in permutations(cuts):
-        merged = TokenSample(101)
+        sample = TokenSample(101)
         for cut in order:
-            merged.merge(offered(101, states[cut], priorities[cut]))
-        merged.merge(TokenSample(101))
-        assert merged.offered == whole.offered == 400
-        assert not merged.whole
-        for mine, other in zip(merged.features(), expected, strict=True):
+            offer(sample, states[cut], priorities[cut])
+        assert sample.offered == whole.offered == 400
+        assert not sample.whole
+        for mine, other in zip(sample.features(), expected, strict=True):
             assert torch.equal(mine, other)
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spectrakit.builtin import TABLES
 from tables_page import main, render
+
+from spectrakit.builtin import TABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 

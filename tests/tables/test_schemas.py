@@ -6,8 +6,8 @@ import sys
 import pyarrow as pa
 import pytest
 
-from spectrakit.tables import IDENTITY, SPECTRUM_SUMMARY
 from spectrakit.builtin import TABLES
+from spectrakit.tables import IDENTITY, SPECTRUM_SUMMARY
 from spectrakit.tables.schemas import MODULUS_SHARES, PHASE_SHARES, bound_name, quantile_names
 from tests.tables.samples import ROOT
 

@@ -162,6 +162,10 @@ MUTANTS = {
         CHECKPOINT, "wrong_shapes_are_refused", "architecture.py",
         "    check_parameters(checkpoint, layer)\n", "",
     ),
+    "a claim that looks at files": (
+        CHECKPOINT, "is_the_same_in_memory", "architecture.py", CLAIM,
+        f"{CLAIM} and len(checkpoint.files) > 0",
+    ),
     "another mode than it says": (
         CHECKPOINT, "weights_mode_writes_what_it_promises", "mixer.py",
         'log_decay, mode="nominal"', 'log_decay, mode="data"',

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
     from spectrakit.architectures.config_keys import ConfigKeys
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
     from spectrakit_fla.families import Family
 
@@ -40,15 +40,15 @@ class FlaCheckpoints:
     override: ClassVar[bool] = True
     initial_source: ClassVar[str] = "github.com/fla-org/flash-linear-attention"
 
-    def config_keys(self, checkpoint: Checkpoint) -> ConfigKeys:  # noqa: ARG002
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
         """Those of all families."""
         return KEYS
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By `model_type`."""
         return _family(checkpoint) is not None
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, softmax attention of a hybrid among them.
 
         Raises MalformedError where config and weights disagree, UnsupportedError where an option
@@ -64,7 +64,7 @@ class FlaCheckpoints:
             check_parameters(checkpoint, layer)
         return layers
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The model, run by its mixers' equations.
 
         Raises MalformedError where the weights are not those of the config.
@@ -78,18 +78,18 @@ class FlaCheckpoints:
         )
         return family.model(layers, weights, checkpoint, family.initial(checkpoint))
 
-    def initial(self, checkpoint: Checkpoint) -> Initial:
+    def initial(self, checkpoint: TensorSource) -> Initial:
         """What fla draws all weights from."""
         family = _family(checkpoint)
         assert family is not None  # noqa: S101  (it was claimed)
         return family.initial(checkpoint)
 
 
-def _family(checkpoint: Checkpoint) -> Family | None:
+def _family(checkpoint: TensorSource) -> Family | None:
     return next((family for family in FAMILIES if family.claims(checkpoint)), None)
 
 
-def _layers(checkpoint: Checkpoint, family: Family, count: int) -> Iterator[Layer]:
+def _layers(checkpoint: TensorSource, family: Family, count: int) -> Iterator[Layer]:
     softmax = hybrid_attention(checkpoint, count)
     names = family.names(checkpoint)
     for number in range(count):

@@ -28,7 +28,7 @@ from spectrakit_fla.model import FlaModel
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Configured
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers.base import WrittenOutMixer
 
 
@@ -55,7 +55,7 @@ class Family:
     mark: str | None = None
     initial: Callable[[Configured], Initial] = initial
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By `model_type`, and the mark if there is one."""
         if checkpoint.config.get("model_type") != self.model_type:
             return False

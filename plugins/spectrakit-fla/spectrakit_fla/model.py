@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch.nn import functional
 
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Observation
 else:
     functional = lazy_import("torch.nn.functional")
@@ -56,7 +56,7 @@ class FlaModel(WrittenOutModel):
         self.norm_epsilon: float = config_value(config, "norm_eps", float, 1e-6)
 
     @classmethod
-    def around(cls, checkpoint: Checkpoint, layers: int) -> dict[str, tuple[int, ...]]:
+    def around(cls, checkpoint: TensorSource, layers: int) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor outside the mixers of so many `layers`, by its name.
 
         Raises MalformedError where the config's sizes are none.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures.initial_weights import Initial
     from spectrakit.architectures.written_out import ForwardPass
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 else:
     functional = lazy_import("torch.nn.functional")
 
@@ -67,7 +67,7 @@ class RWKVModel(FlaModel):
         """The channel mixing of x (B, T, E) with the weights below `ffn`."""
 
     @classmethod
-    def around(cls, checkpoint: Checkpoint, layers: int) -> dict[str, tuple[int, ...]]:
+    def around(cls, checkpoint: TensorSource, layers: int) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor outside the mixers of so many `layers`, by its name.
 
         Raises MalformedError where the config's sizes are none.

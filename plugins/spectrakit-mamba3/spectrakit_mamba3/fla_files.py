@@ -24,7 +24,7 @@ from spectrakit_mamba3.model import load_mamba3_model
 if TYPE_CHECKING:
     from spectrakit.architectures import RunnableModel
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit_mamba3.mixer import Mamba3
 
 _BLOCKS = "backbone.layers."
@@ -37,11 +37,11 @@ class FlaMamba3:
     name: ClassVar[str] = "fla-mamba3"
     initial_source: ClassVar[str] = "github.com/fla-org/flash-linear-attention"
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By `model_type`."""
         return checkpoint.config.get("model_type") == "mamba3"
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer.
 
         Raises UsageError where `a_form` is not given, MalformedError where config and weights
@@ -61,7 +61,7 @@ class FlaMamba3:
         )
         return tuple(_layer(checkpoint, index, mixer) for index in range(count))
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The model, run by its mixers' equations.
 
         Raises UnsupportedError where a layer cannot be run.
@@ -79,21 +79,21 @@ class FlaMamba3:
         layers, initial = self.layers(checkpoint), self.initial(checkpoint)
         return load_mamba3_model(checkpoint, layers, backbone, initial, device, dtype)
 
-    def initial(self, checkpoint: Checkpoint) -> Initial:
+    def initial(self, checkpoint: TensorSource) -> Initial:
         """What fla draws all weights from."""
         return initial_fla_mamba3(checkpoint)
 
 
-def _width(checkpoint: Checkpoint) -> int:
+def _width(checkpoint: TensorSource) -> int:
     return positive(checkpoint, "hidden_size", 2048)
 
 
-def _norm_epsilon(checkpoint: Checkpoint) -> float:
+def _norm_epsilon(checkpoint: TensorSource) -> float:
     epsilon: float = config_value(checkpoint, "norm_eps", float, 1e-5)
     return epsilon
 
 
-def _layer(checkpoint: Checkpoint, index: int, mixer: Mamba3) -> Layer:
+def _layer(checkpoint: TensorSource, index: int, mixer: Mamba3) -> Layer:
     path = f"{_BLOCKS}{index}.mixer"
     names = {role: f"{path}.{name}" for role, name in NAMES.items()}
     layer = Layer(index, path, mixer.name, mixer, names)

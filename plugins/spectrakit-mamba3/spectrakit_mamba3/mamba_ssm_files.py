@@ -25,7 +25,7 @@ from spectrakit_mamba3.model import load_mamba3_model
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer, RunnableModel
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 
 
 class MambaSSMMamba3:
@@ -34,11 +34,11 @@ class MambaSSMMamba3:
     name: ClassVar[str] = "mamba-ssm-mamba3"
     initial_source: ClassVar[str] = "github.com/state-spaces/mamba"
 
-    def claims(self, checkpoint: Checkpoint) -> bool:
+    def claims(self, checkpoint: TensorSource) -> bool:
         """By the config's keys, the tensor names and the class of the mixers."""
         return layer_kind(checkpoint) == "Mamba3"
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, attention layers of a hybrid among them.
 
         Raises UsageError where `a_form` is not given, MalformedError where config and weights
@@ -56,7 +56,7 @@ class MambaSSMMamba3:
         layers = mamba_ssm_layers(checkpoint, mixer, NAMES)
         return tuple(as_far_as_read(layer) for layer in layers)
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The model, run by its mixers' equations.
 
         Raises UnsupportedError where a layer cannot be run.
@@ -65,6 +65,6 @@ class MambaSSMMamba3:
         around, initial = backbone(checkpoint), self.initial(checkpoint)
         return load_mamba3_model(checkpoint, layers, around, initial, device, dtype)
 
-    def initial(self, checkpoint: Checkpoint) -> Initial:
+    def initial(self, checkpoint: TensorSource) -> Initial:
         """What the library draws all weights from."""
         return initial_mamba_ssm(checkpoint)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures import Layer
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Observation
 
 #: Roles that both libraries keep in float32.
@@ -52,7 +52,7 @@ class Mamba3Model(MambaSSMModel):
 
 
 def load_mamba3_model(
-    checkpoint: Checkpoint,
+    checkpoint: TensorSource,
     layers: Sequence[Layer],
     backbone: Backbone,
     initial: Initial,

@@ -24,7 +24,7 @@ from spectrakit_rwkv.time_mixing7 import TimeMixing7
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Layer, RunnableModel
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
 
@@ -34,14 +34,14 @@ class RunnableRWKVFiles(RWKVFiles):
     override: ClassVar[bool] = True
     initial_source: ClassVar[str] = "github.com/BlinkDL/RWKV-LM"
 
-    def layers(self, checkpoint: Checkpoint) -> tuple[Layer, ...]:
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """One per block; not to be run where it lacks a parameter of its version.
 
         Raises MalformedError where shapes fit no version of RWKV.
         """
         return tuple(_runnable(checkpoint, layer) for layer in super().layers(checkpoint))
 
-    def load(self, checkpoint: Checkpoint, device: str, dtype: str = "float32") -> RunnableModel:
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The model, written out.
 
         Raises UnsupportedError where a layer cannot be run, MalformedError where there are other
@@ -56,7 +56,7 @@ class RunnableRWKVFiles(RWKVFiles):
                 raise UnsupportedError(message, hint=given(mode="weights"))
         return load_rwkv_model(checkpoint, layers, device, dtype)
 
-    def initial(self, checkpoint: Checkpoint) -> Initial:
+    def initial(self, checkpoint: TensorSource) -> Initial:
         """What the project's training code draws all weights from."""
         from spectrakit_rwkv.initial import initial
 
@@ -67,7 +67,7 @@ class RunnableRWKVFiles(RWKVFiles):
 class _TimeMixing:
     """The tensors of one `blocks.N.att`."""
 
-    checkpoint: Checkpoint
+    checkpoint: TensorSource
     layer: Layer
 
     def has(self, name: str) -> bool:
@@ -80,7 +80,7 @@ class _TimeMixing:
 _Names: TypeAlias = Mapping[str, str]
 
 
-def _runnable(checkpoint: Checkpoint, layer: Layer) -> Layer:
+def _runnable(checkpoint: TensorSource, layer: Layer) -> Layer:
     """`layer`, with all of its parameters."""
     if layer.mixer is None:
         return layer

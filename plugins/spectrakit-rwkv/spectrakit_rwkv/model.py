@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch.nn import functional
 
     from spectrakit.architectures.base import Layer
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
 else:
     functional = lazy_import("torch.nn.functional")
 
@@ -82,7 +82,7 @@ def _block(layer: Layer) -> str:
 
 
 def load_rwkv_model(
-    checkpoint: Checkpoint, layers: Sequence[Layer], device: str, dtype: str
+    checkpoint: TensorSource, layers: Sequence[Layer], device: str, dtype: str
 ) -> RWKVModel:
     """The model of `layers`, which have been checked, and what is around them.
 
@@ -103,7 +103,7 @@ def load_rwkv_model(
     )
 
 
-def _around(checkpoint: Checkpoint, layers: Sequence[Layer]) -> Mapping[str, tuple[int, ...]]:
+def _around(checkpoint: TensorSource, layers: Sequence[Layer]) -> Mapping[str, tuple[int, ...]]:
     """The shape of every tensor outside the time mixings, by its name in the file."""
     vocabulary, width = shape_of(checkpoint, _EMBEDDING, axes=2)
     shapes: dict[str, tuple[int, ...]] = {_EMBEDDING: (vocabulary, width)}

@@ -1,8 +1,8 @@
 """What a model, or each block or mixer of it, remembers of its input: measured as a black box.
 
 The model runs again on every batch, with a white signal u_t in place of its residual stream or of
-what its mixers are handed, in vectors like those of the text (`spectrakit.analyses.empirical_memory.white_drive`).
-Then u_{t-tau} is read back, linearly, from the residual stream behind or from the mixers' outputs
+what its mixers are handed, in vectors like those of the text (`white_drive`). Then u_{t-tau} is
+read back, linearly, from the residual stream behind or from the mixers' outputs
 (`spectrakit.representations.delay_regression`).
 
     drive="model"    the embeddings are driven, and read back at every depth

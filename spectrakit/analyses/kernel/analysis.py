@@ -172,14 +172,6 @@ class _LayerKernel:
         # Where padding reads nothing at all there is a sink alone; it stands for no output.
         self._sunk += torch.einsum("br,brh->h", weights, share.nan_to_num()).cpu().numpy()
 
-    def merge(self, other: _LayerKernel) -> None:
-        """Add another's sums."""
-        self._first.merge(other._first)
-        self._others.merge(other._others)
-        self._outputs += other._outputs
-        self._sunk += other._sunk
-        self._has_first |= other._has_first
-
     def write(self, sink: Sink) -> None:
         """The mean over heads (head null), and each head; with and without the first token."""
         if not self._outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spectrakit.options import Options, option
+from spectrakit.options import Help, Options, option
 
 #: k, of tokens and of coordinates: see `spectrakit.representations.massive`.
 LIMIT = 20.0
@@ -21,16 +21,20 @@ class MassiveOptions(Options):
 
     tokens: float = option(
         LIMIT,
-        "Similarity and propagation leave out tokens whose norm is above this times the median "
-        "norm; inf leaves out none.",
-        metavar="RATIO",
+        Help(
+            "Similarity and propagation leave out tokens whose norm is above this times the median "
+            "norm; inf leaves out none.",
+            metavar="RATIO",
+        ),
         above=1,
     )
     coordinates: float = option(
         LIMIT,
-        "Similarity and flow leave out coordinates whose variance or mean square is above this "
-        "times the median; inf leaves out none.",
-        metavar="RATIO",
+        Help(
+            "Similarity and flow leave out coordinates whose variance or mean square is above this "
+            "times the median; inf leaves out none.",
+            metavar="RATIO",
+        ),
         above=1,
     )
 

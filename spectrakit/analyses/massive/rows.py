@@ -47,18 +47,6 @@ class MassiveFound:
         self._judged += int(found.judged.sum())
         self.sequences += len(position)
 
-    def merge(self, other: MassiveFound) -> None:
-        """Take in what `other` found in other sequences, which are numbered after these."""
-        if other.sequences == 0:
-            return
-        self._limits = other._limits
-        self._tokens += [r | {"sequence": r["sequence"] + self.sequences} for r in other._tokens]
-        self._add_sums(other._sums)
-        for width, votes in other._votes.items():
-            self._vote(width, votes)
-        self._judged += other._judged
-        self.sequences += other.sequences
-
     def kept(self, width: int) -> Tensor:
         """The coordinates that are massive in fewer than half of the sequences: (E,) of bool."""
         votes = self._votes.get(width, torch.zeros(width, dtype=torch.long))

@@ -165,11 +165,6 @@ class _Observed:
         for reading, memory in found.items():
             self._of(reading).add(memory)
 
-    def merge(self, other: _Observed) -> None:
-        """Take in what `other` observed of the same layer."""
-        for reading, sums in other._sums.items():
-            self._of(reading).merge(sums)
-
     def _of(self, reading: Reading) -> MemorySamples:
         return self._sums.setdefault(reading, MemorySamples(len(self.heads), self._delays))
 

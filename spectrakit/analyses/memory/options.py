@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 from spectrakit.errors import UsageError
-from spectrakit.options import Options, option
+from spectrakit.options import Help, Options, option
 from spectrakit.wording import given, named
 
 #: Types of a stored state; see `spectrakit.dynamics.rounded_memory`.
@@ -47,7 +47,10 @@ class MemoryOptions(Options):
     )
     precisions: tuple[Precision, ...] = option(
         ("bfloat16", "float16", "float32"),
-        "Types of a stored state in which memory is computed, besides exactly.",
+        Help(
+            "Types of a stored state in which memory is computed, besides exactly; or none.",
+            unset="none",
+        ),
     )
     positions: int = option(
         2, "Tokens of a sequence at which an observed memory is taken.", at_least=1

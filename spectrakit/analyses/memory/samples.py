@@ -1,4 +1,4 @@
-"""Sums over the tokens at which a layer's memory was observed: what merges across batches."""
+"""Sums over the tokens at which a layer's memory was observed, over all batches."""
 
 from __future__ import annotations
 
@@ -54,18 +54,6 @@ class MemorySamples:
         self._longest = max(self._longest, length)
         self.tokens += 1
 
-    def merge(self, other: MemorySamples) -> None:
-        """Add another's sums."""
-        self.samples += other.samples
-        self._memory += other._memory
-        self._pairs += other._pairs
-        self._below += other._below
-        self._within += other._within
-        self._rank += other._rank
-        self._moment += other._moment
-        self._longest = max(self._longest, other._longest)
-        self.tokens += other.tokens
-
     def mean(self) -> MemoryFunction:
         """Over the tokens, at the delays that any of them has had."""
         seen = int(np.count_nonzero(self.samples))
@@ -96,12 +84,6 @@ class KeyRanks:
         self._ranks += ranks
         self._keys += keys
         self.tokens += 1
-
-    def merge(self, other: KeyRanks) -> None:
-        """Add another's sums."""
-        self._ranks += other._ranks
-        self._keys += other._keys
-        self.tokens += other.tokens
 
     def means(self) -> tuple[list[float], float]:
         """The mean rank of each head, and the mean number of keys."""

@@ -5,9 +5,9 @@
     relative gain                        that, over ||h_l[s + k]|| / ||h_0[s]||
 
 arXiv 2510.06640 speaks of stability without a formula that is known; this is ours. s is the middle
-token of each sequence, d a random direction: the same ones in every batch, so that merged shards
-are what one pass is. Every batch is run a second time. In float32, changes below about 1e-7 of a
-state are rounding: a relative gain below 1e-7 / size says no more than that.
+token of each sequence, d a random direction: the same ones in every batch, so that the size
+of batches changes nothing. Every batch is run a second time. In float32, changes below about 1e-7
+of a state are rounding: a relative gain below 1e-7 / size says no more than that.
 """
 
 from __future__ import annotations

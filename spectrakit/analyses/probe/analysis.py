@@ -1,10 +1,11 @@
-"""The `probe` analysis: what a linear classifier can tell, at each depth, of what a prompt set asks for.
+"""The `probe` analysis: what a linear classifier can tell, at each depth, of what prompts ask for.
 
-A prompt set (`spectrakit.prompt_sets`) makes prompts, each with the item that holds the answer at one of
-several positions. From the residual stream at the prompt's last token, a probe per depth tells that
-position, as in Lu et al. 2024 (arXiv 2406.14673); prompt sets may have other targets too. Beside it
-stands the model's own choice among the answers of all items (`PromptRunner.choices`). arXiv
-2510.06640 probes both layer by layer; its classifier and splits are not known.
+A prompt set (`spectrakit.prompt_sets`) makes prompts, each with the item that holds the answer at
+one of several positions. From the residual stream at the prompt's last token, a probe per depth
+tells that position, as in Lu et al. 2024 (arXiv 2406.14673); prompt sets may have other targets
+too. Beside it stands the model's own choice among the answers of all items
+(`PromptRunner.choices`). arXiv 2510.06640 probes both layer by layer; its classifier and splits are
+not known.
 
 The last token is the only one that has read both the items and the question: in a causal model, the
 state at a passage's own end cannot know whether it will be asked for. For kv-retrieval, nothing but
@@ -27,8 +28,7 @@ from spectrakit.representations.probing import cannot_probe, probe
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
-    from spectrakit.analyses.base import Request
-    from spectrakit.prompts import PromptRunner
+    from spectrakit.analyses.base import Request, RunsPrompts
     from spectrakit.tables import Sink
 
 
@@ -47,11 +47,11 @@ class Probe:
         self._states = PromptStates(len(self._prompts), options.memory_bytes, request.seed)
         self._chosen: list[bool | None] | None = None
 
-    def check_prompts(self, runner: PromptRunner) -> None:
+    def check_prompts(self, runner: RunsPrompts) -> None:
         """Raise UsageError where a prompt is longer than the model can take."""
         check_lengths(runner, self._prompts, self._options, self._seed)
 
-    def see_prompts(self, runner: PromptRunner) -> None:
+    def see_prompts(self, runner: RunsPrompts) -> None:
         """Run the model on the prompts.
 
         Raises AnalysisError where a state is NaN or Inf, UsageError where a prompt is longer than

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from spectrakit.options import Options, option
+from spectrakit.options import Help, Options, option
 
 
 @dataclass(frozen=True)
 class ProbeOptions(Options):
-    """prompt_set: by name. prompt_file: records the prompts are made of, where the set does not make
-    its own. prompts: at most, in all. pairs: items of a prompt (pairs, passages); None for all that
-    a file's records have, or else the set's own number. positions: of the item that is asked for,
-    at most.
+    """prompt_set: by name. prompt_file: records the prompts are made of, where the set does not
+    make its own. prompts: at most, in all. pairs: items of a prompt (pairs, passages); None for all
+    that a file's records have, or else the set's own number. positions: of the item that is asked
+    for, at most.
 
     folds: of sources; each is held out once. memory_mib: the most that states may take; they are
     projected at random where they would take more.
@@ -29,17 +29,21 @@ class ProbeOptions(Options):
     )
     prompt_file: Path | None = option(
         None,
-        "Records the prompts are made of, as in the files of lost-in-the-middle.",
+        Help(
+            "Records the prompts are made of, as in the files of lost-in-the-middle.",
+            unset="generated, where the set can",
+        ),
         flag="prompt_file",
-        unset="generated, where the set can",
     )
     prompts: int = option(200, "Prompts, at most.", flag="prompts", at_least=1)
     pairs: int | None = option(
         None,
-        "Items of a prompt: pairs of key and value, or passages.",
+        Help(
+            "Items of a prompt: pairs of key and value, or passages.",
+            unset="10, or all of a file's",
+        ),
         flag="pairs",
         at_least=2,
-        unset="10, or all of a file's",
     )
     positions: int = option(5, "Positions of the item that is asked for, at most.", at_least=2)
     folds: int = option(5, "Folds of cross-validation.", at_least=2)

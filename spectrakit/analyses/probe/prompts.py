@@ -16,9 +16,9 @@ from spectrakit.wording import given, named
 if TYPE_CHECKING:
     import numpy as np
 
+    from spectrakit.analyses.base import RunsPrompts
     from spectrakit.analyses.probe.options import ProbeOptions
     from spectrakit.prompt_sets import Prompt
-    from spectrakit.prompts import PromptRunner
 else:
     np = lazy_import("numpy")
 
@@ -49,14 +49,14 @@ def prompts_asked(options: ProbeOptions, seed: int) -> list[Prompt]:
 
 
 def check_lengths(
-    runner: PromptRunner, prompts: Sequence[Prompt], options: ProbeOptions, seed: int
+    runner: RunsPrompts, prompts: Sequence[Prompt], options: ProbeOptions, seed: int
 ) -> None:
     """Raise UsageError where a prompt is longer than the model takes; says how many items fit."""
     items = max(prompt.items for prompt in prompts)
     runner.check_lengths(prompts, hint=lambda: _advice(runner, items, options, seed))
 
 
-def _advice(runner: PromptRunner, items: int, options: ProbeOptions, seed: int) -> str:
+def _advice(runner: RunsPrompts, items: int, options: ProbeOptions, seed: int) -> str:
     """The most items below `items` whose prompts fit: counted, not estimated from one length.
 
     Lengths grow with the items, so the range is halved; each try is a run that could be made.
@@ -73,7 +73,7 @@ def _advice(runner: PromptRunner, items: int, options: ProbeOptions, seed: int) 
     return given(pairs=fits)
 
 
-def _fit(runner: PromptRunner, options: ProbeOptions, seed: int) -> bool:
+def _fit(runner: RunsPrompts, options: ProbeOptions, seed: int) -> bool:
     try:
         runner.check_lengths(prompts_asked(options, seed))
     except UsageError:  # too long, or none that the set could make

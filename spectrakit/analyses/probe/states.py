@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.finite_states import check_finite
-from spectrakit.errors import AnalysisError, UsageError
+from spectrakit.errors import UsageError
 from spectrakit.representations.random_projection import projection
 from spectrakit.wording import named
 
@@ -49,12 +49,6 @@ class PromptStates:
                 wide = wide @ self._projection
             self._kept[depth][indices] = wide.numpy()
         self._seen += len(indices)
-
-    def merge(self, other: PromptStates) -> None:
-        """Add the states of other prompts. Raises AnalysisError where they have other features."""
-        if [at.shape[1] for at in self._kept] != [at.shape[1] for at in other._kept]:
-            raise AnalysisError("these states are not of the same depths and features")
-        self._kept = [np.concatenate(pair) for pair in zip(self._kept, other._kept, strict=True)]
 
     @property
     def depths(self) -> Sequence[np.ndarray]:

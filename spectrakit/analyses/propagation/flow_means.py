@@ -62,13 +62,6 @@ class FlowMeans:
         self._of_tokens.clear()
         self._of_sequences.clear()
 
-    def merge(self, other: FlowMeans) -> None:
-        """Take in what `other` did of the same model."""
-        for group, means in other._means.items():
-            self._first_depth[group] = other._first_depth[group]
-            own = self._means.setdefault(group, SequenceMeans(means.weight.shape))
-            own.merge(means)
-
     def __iter__(self) -> Iterator[tuple[Of, tuple[str, ...], int, SequenceMeans]]:
         """What of, names of metrics, the first depth of the means' first axis, the means."""
         for (of, names), means in self._means.items():

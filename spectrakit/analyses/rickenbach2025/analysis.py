@@ -90,12 +90,6 @@ class _Percentages:
         self._sums = self._sums + percent
         self._squares = self._squares + percent**2
 
-    def merge(self, other: _Percentages) -> None:
-        """Add another's sums."""
-        self.sequences += other.sequences
-        self._sums = self._sums + other._sums
-        self._squares = self._squares + other._squares
-
     def write(self, layer: int, sink: Sink) -> None:
         """One row per head and bin."""
         mean = self._sums / self.sequences

@@ -108,7 +108,7 @@ class Similarity:
             raise AnalysisError(message, hint=given(mode="data"))
         kept = [self._massive.kept(width) for width in self._widths]
         for estimate in estimates(self._options, self._seed, self._tokens, kept):
-            pairs = depth_pairs(len(self._widths), adjacent=estimate.adjacent)
+            pairs = depth_pairs(len(self._widths), adjacent=estimate.declared.adjacent)
             rows = similarity_rows(estimate, self._widths, pairs, self._options)
             self.sink.append(SIMILARITY, SIMILARITY.table(rows))
         massive = self._massive.rows("similarity")

@@ -10,10 +10,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.massive.lines import is_usual, left_out
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.display.chart_style import (
     BAR,
@@ -27,6 +29,7 @@ from spectrakit.errors import AnalysisError
 if TYPE_CHECKING:
     import altair as alt
 
+    from spectrakit.analyses.similarity.options import Estimator
     from spectrakit.tables import Run
     from spectrakit.tables.summaries import Row
 else:
@@ -39,12 +42,6 @@ _WHOLE = 2 * SIDE + _GAP + 30
 _STRIP = 110
 _READ = ["depth", "other_depth", "estimator", "value", "tokens", "tokens_seen", "token_set",
          "coordinates", "width", "reason"]  # fmt: skip
-_CKA = {
-    "cka": "Linear CKA, unbiased",
-    "cka_minibatch": "Linear CKA, unbiased, of groups of tokens",
-    "cka_rbf": "CKA with a Gaussian kernel, unbiased",
-}
-_KNN = {"mutual_knn": "Common nearest neighbours"}
 
 
 def similarity_figure(run: Run) -> alt.VConcatChart:
@@ -62,17 +59,27 @@ def similarity_figure(run: Run) -> alt.VConcatChart:
         raise AnalysisError(f"{run.manifest.model_id} has no similarities to draw")
     depths = max(row["other_depth"] for row in rows) + 1
     of = {row["estimator"]: [r for r in rows if r["estimator"] == row["estimator"]] for row in rows}
-    squares = []
-    for titles in (_CKA, _KNN):
-        for name in [name for name in titles if name in of][:1]:
-            title = f"{titles[name]}: {_of_tokens(of[name])}"
-            squares.append(_square(of[name], title, depths))
+    squares = [
+        _square(of[name], f"{BY_NAME[name].title}: {_of_tokens(of[name])}", depths)
+        for name in _drawn(of)
+    ]
     parts: list[alt.Chart | alt.HConcatChart | alt.LayerChart] = []
     if squares:
         parts.append(alt.hconcat(*squares, spacing=_GAP))
-    if "procrustes" in of:
-        parts.append(_strip(of["procrustes"], depths, len(squares)))
+    for name, own in BY_NAME.items():
+        if own.adjacent and name in of:
+            title = f"{own.title}: {_of_tokens(of[name])}"
+            parts.append(_strip(of[name], title, depths, len(squares)))
     return alt.vconcat(*parts, spacing=24, **run_style(run, _subtitle(run, rows)))
+
+
+def _drawn(found: Collection[str]) -> list[Estimator]:
+    """Of the estimators of each square, the first that was found."""
+    first: dict[str, Estimator] = {}
+    for name, own in BY_NAME.items():
+        if own.square is not None and name in found:
+            first.setdefault(own.square, name)
+    return list(first.values())
 
 
 def _subtitle(run: Run, rows: list[Row]) -> list[str]:
@@ -107,13 +114,12 @@ def _square(rows: list[Row], title: str, depths: int) -> alt.LayerChart:
     return heat_map(cells, title, side, side)
 
 
-def _strip(rows: list[Row], depths: int, squares: int) -> alt.Chart:
+def _strip(rows: list[Row], title: str, depths: int, squares: int) -> alt.Chart:
     """The distance from each depth to the next, between the two."""
     steps = [
         {"x0": row["depth"] + 0.1, "x1": row["other_depth"] - 0.1, "value": row["value"], "zero": 0}
         for row in _valued(rows)
     ]
-    title = f"Orthogonal Procrustes distance to the next depth: {_of_tokens(rows)}"
     highest = max((step["value"] for step in steps), default=0.0)
     chart: alt.Chart = (
         alt.Chart(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.massive.lines import is_usual
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.comparison.chart import run_label
 from spectrakit.display.chart_style import figure_style
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     from spectrakit.tables.summaries import Row
 else:
     alt = lazy_import("altair")
-
-_TITLES = {
-    "cka": "linear CKA",
-    "cka_minibatch": "linear CKA of groups",
-    "cka_rbf": "CKA, Gaussian",
-    "mutual_knn": "common nearest neighbours",
-}
 
 
 def models_figure(runs: Sequence[Run], comparison: Run) -> alt.VConcatChart:
@@ -58,7 +52,7 @@ def _of_run(rows: list[Row], first: str, other: str) -> alt.HConcatChart:
             if row["value"] is not None
         ]
         tokens = chosen[0]["tokens"]
-        charts.append(heat_map(cells, f"{_TITLES[estimator]}: {tokens:,} tokens", x, y))
+        charts.append(heat_map(cells, f"{BY_NAME[estimator].short}: {tokens:,} tokens", x, y))
     return alt.hconcat(*charts, spacing=40)
 
 

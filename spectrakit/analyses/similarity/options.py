@@ -9,6 +9,7 @@ from spectrakit.errors import UsageError
 from spectrakit.options import Options, option
 from spectrakit.wording import named
 
+#: Each is declared in `spectrakit.analyses.similarity.estimators`.
 Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
@@ -61,8 +62,8 @@ class SimilarityOptions(Options):
         """Raises UsageError for what means nothing."""
         super().__post_init__()
         if self.permutations == 1:
-            message = f"a null needs two permutations at least, or none: {named('similarity_permutations')} is 1"
-            raise UsageError(message)
+            name = named("similarity_permutations")
+            raise UsageError(f"a null needs two permutations at least, or none: {name} is 1")
 
     @property
     def memory_bytes(self) -> int:

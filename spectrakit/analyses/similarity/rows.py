@@ -40,7 +40,8 @@ def similarity_rows(
         "coordinates": estimate.view.coordinates,
         "width": width[first],
         "other_width": width[second],
-        **_parameters(estimate, options),
+        # What the estimator was told.
+        **{name: getattr(options, name) for name in estimate.declared.written},
     }
 
 
@@ -50,19 +51,6 @@ def depth_pairs(depths: int, *, adjacent: bool) -> tuple[np.ndarray, np.ndarray]
         return np.arange(depths - 1), np.arange(1, depths)
     first, second = np.triu_indices(depths)
     return first, second
-
-
-def _parameters(estimate: Estimate, options: SimilarityOptions) -> dict[str, object]:
-    """What the estimator was told."""
-    if estimate.estimator == "cka_minibatch":
-        return {"group_tokens": options.group_tokens}
-    if estimate.estimator == "cka_rbf":
-        return {"bandwidth": options.bandwidth}
-    if estimate.estimator == "mutual_knn":
-        return {"neighbours": options.neighbours}
-    if estimate.estimator == "procrustes":
-        return {"permutations": options.permutations}
-    return {}
 
 
 def _values(estimate: Estimate, first: np.ndarray, second: np.ndarray) -> dict[str, object]:

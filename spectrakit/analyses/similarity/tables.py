@@ -6,6 +6,7 @@ Nothing is computed here; see `spectrakit.representations` for the formulas.
 from __future__ import annotations
 
 from spectrakit.analyses.massive.tables import COORDINATES, token_set_column
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.tables.columns import Column, TableSchema
 
 REASONS = {
@@ -17,12 +18,7 @@ REASONS = {
 }
 """Why a value, or its null, is missing."""
 
-_ESTIMATORS = (
-    "cka (linear, unbiased, over all the tokens counted here); cka_minibatch (the same from groups "
-    "of tokens: arXiv 2010.15327); cka_rbf (unbiased, Gaussian kernel); mutual_knn (share of "
-    "common nearest neighbours by cosine, in [0, 1]); procrustes (distance in [0, sqrt 2] of "
-    "features scaled to norm 1, after the best rotation; neighbouring depths only)"
-)
+_ESTIMATORS = "; ".join(f"{name} ({own.meaning})" for name, own in BY_NAME.items())
 _REASONS = "; ".join(f"{code}: {meaning}" for code, meaning in REASONS.items())
 
 

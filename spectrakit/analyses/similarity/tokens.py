@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from spectrakit.representations.linear_hsic import LinearHSIC
 from spectrakit.representations.minibatch import MinibatchCKA
@@ -50,12 +50,6 @@ class SimilarityTokens:
         self._linear.add(ordinary, priorities[~massive])
         if ordinary is not features:
             self._linear.massive.add([own[massive] for own in features], priorities[massive])
-
-    def merge(self, other: Self) -> None:
-        """Take in what `other` saw of the same sets on other tokens."""
-        self._linear.merge(other._linear)
-        self._ordinary.merge(other._ordinary)
-        self._every.merge(other._every)
 
     @property
     def seen(self) -> int:

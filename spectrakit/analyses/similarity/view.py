@@ -8,6 +8,7 @@ from rich.text import Text
 
 from spectrakit.analyses.massive.lines import is_usual, massive_lines
 from spectrakit.analyses.propagation.tables import PROPAGATION
+from spectrakit.analyses.similarity.estimators import BY_NAME
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.display.plain_tables import depth_table
 
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
     from spectrakit.tables import Run
     from spectrakit.tables.summaries import Row
 
+#: By estimator, what it is called in a heading.
+_HEADINGS: dict[str, str] = {
+    name: own.heading[0] for name, own in BY_NAME.items() if own.heading is not None
+}
+_SHOWN = [own.heading[1] for own in BY_NAME.values() if own.heading is not None]
 _SIMILAR = (
-    "CKA and common nearest neighbours (kNN) of a depth with the next, and with the last, without "
+    f"{' and '.join(_SHOWN)} of a depth with the next, and with the last, without "
     "massive tokens and coordinates"
 )
 
@@ -39,12 +45,12 @@ def view(run: Run) -> list[RenderableType]:
 def _similar(rows: Iterable[Row]) -> dict[str, dict[int, float]]:
     """Likeness to the next depth and to the last."""
     found: dict[str, dict[int, float]] = {}
-    rows = [row for row in rows if row["estimator"] in ("cka", "mutual_knn") and is_usual(row)]
+    rows = [row for row in rows if row["estimator"] in _HEADINGS and is_usual(row)]
     last = max((row["other_depth"] for row in rows), default=0)
     for row in rows:
         if row["value"] is None or row["depth"] == row["other_depth"]:
             continue
-        name = "CKA" if row["estimator"] == "cka" else "kNN"
+        name = _HEADINGS[row["estimator"]]
         if row["other_depth"] == row["depth"] + 1:
             found.setdefault(f"{name} to next", {})[row["depth"]] = row["value"]
         if row["other_depth"] == last:

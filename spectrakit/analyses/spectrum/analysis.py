@@ -190,12 +190,6 @@ class _LayerSketch:
             phases = None if phases is None else self._by_group(phases)
             self.sketch.add(self._by_group(rates), phases, copies)
 
-    def merge(self, other: _LayerSketch) -> None:
-        """Add what `other` counted of the same layer."""
-        self.tokens += other.tokens
-        self.sequences += other.sequences
-        self.sketch.merge(other.sketch)
-
     def by_head(self) -> DecaySketch:
         """The whole layer as the first group, then each head; see `_heads`."""
         return self.sketch.with_total() if self._per_head else self.sketch

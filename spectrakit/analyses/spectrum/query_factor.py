@@ -3,7 +3,7 @@
     lambda_dsf = (nu_{t-1} / what nu_t has from before t) lambda_retained
 
 The first factor tells how loud the scores of two queries are beside each other. Means of logarithms
-and quantiles are kept, so that batches and workers merge by addition.
+and quantiles are kept, so that batches add up.
 """
 
 from __future__ import annotations
@@ -46,13 +46,6 @@ class QueryFactor:
         self._counts += torch.stack([counted.sum(0), (~counted).sum(0)]).cpu().numpy()
         for head, sketch in enumerate(self._sketches):
             sketch.add(factor[counted[:, head], head].unsqueeze(-1))
-
-    def merge(self, other: QueryFactor) -> None:
-        """Take in what `other` saw of the same layer on other tokens."""
-        self._sums += other._sums
-        self._counts += other._counts
-        for own, theirs in zip(self._sketches, other._sketches, strict=True):
-            own.merge(theirs)
 
     def columns(self) -> dict[str, object]:
         """Columns of `query_factor`, but the layer: the whole of it first, then each head."""

@@ -1,9 +1,9 @@
-"""A mergeable sketch of decay rates: counts in logarithmic bins, each 1 % wide.
+"""A sketch of decay rates: counts in logarithmic bins, each 1 % wide.
 
 Millions of tokens times thousands of channels times states are reduced to a few thousand counts
 while they stream. Every rate is represented within a relative error of 1 % (`RELATIVE_ERROR`), and
-merging two sketches is adding their counts, so batches, shards and workers all give the same
-sketch. The bins are those of DDSketch (Masson, Rim & Lee 2019, arXiv 1908.10693) at growth 1.01.
+merging two sketches is adding their counts, so a text has the same sketch however it is cut into
+batches. The bins are those of DDSketch (Masson, Rim & Lee 2019, arXiv 1908.10693) at growth 1.01.
 
 |lambda| = 0, |lambda| = 1 and |lambda| > 1 are counted exactly: the first two by counters of their
 own, the last by bins of its own (of the growth rate -r).

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 _MOST_NUMBERS = 4
 _BARS = " ▁▂▃▄▅▆▇█"
 _NONE = "-"
-_NEAR_ZERO, _NEAR_ONE, _GROWING = MODULUS_SHARES[0], MODULUS_SHARES[3], MODULUS_SHARES[4:]
+#: Which of the edges is the unit circle.
+_UNIT = RADIUS_EDGES.index(1.0)
+_NEAR_ZERO, _NEAR_ONE, _GROWING = (
+    MODULUS_SHARES[0],
+    MODULUS_SHARES[_UNIT - 1],
+    MODULUS_SHARES[_UNIT:],
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,9 @@ _VIEWS = {
             _Number("spectral\nradius", lambda row: near_one(row["spectral_radius"])),
             _Number("median\nsteps", lambda row: _timescale(median_rate(row), "|λ|>1")),
             _Number(f"|λ|\n≤ {RADIUS_EDGES[1]:g}", lambda row: percent(row[_NEAR_ZERO])),
-            _Number(f"|λ| in\n({RADIUS_EDGES[3]:g},1]", lambda row: percent(row[_NEAR_ONE])),
+            _Number(
+                f"|λ| in\n({RADIUS_EDGES[_UNIT - 1]:g},1]", lambda row: percent(row[_NEAR_ONE])
+            ),
             _Number("|λ|\n> 1", lambda row: percent(_growing(row)), where=_growing),
         ),
         axis=_Axis(0.1, 1e5, 12),

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from spectrakit.errors import AnalysisError
-from spectrakit.report.figures import render
 from spectrakit.analyses.massive.lines import USUAL
+from spectrakit.analyses.massive.tables import MASSIVE
 from spectrakit.analyses.similarity.chart import similarity_figure
 from spectrakit.analyses.similarity.tables import SIMILARITY
+from spectrakit.errors import AnalysisError
+from spectrakit.report.figures import render
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.analyses.massive.tables import MASSIVE
-from tests.report.test_charts import rows_of, words
+from tests.report.pictures import rows_of, words
 
 
 def run_of(*estimators, depths=5, missing=None, seen=2048):

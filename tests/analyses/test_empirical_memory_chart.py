@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from spectrakit.errors import AnalysisError
-from spectrakit.report.drawn import Drawn
+from spectrakit.analyses.empirical_memory import KIND
 from spectrakit.analyses.empirical_memory.chart import empirical_memory_figure
-from spectrakit.analyses.empirical_memory.view import empirical_memory_report
+from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
+from spectrakit.analyses.empirical_memory.view import view
+from spectrakit.errors import AnalysisError
+from spectrakit.report.drawing import draw_charts
 from spectrakit.report.figures import render
 from spectrakit.tables import LAYERS, Manifest, MemorySink
-from spectrakit.analyses.empirical_memory.tables import EMPIRICAL_MEMORY
-from tests.report.test_charts import words
+from tests.report.pictures import words
 
 DELAYS = np.array([0, 1, 2, 3, 4, 8, 16, 32, 64, 128])
 PLACES = {
@@ -108,21 +109,19 @@ def test_delays_of_noise_alone_are_left_out():
 
 
 def test_reasons_alone_are_no_picture():
-    sink = Drawn(MANIFEST)
+    sink = MemorySink(MANIFEST)
     place = PLACES["mixers"][0]
     table = EMPIRICAL_MEMORY.table(columns(place, [None], reason="too-few-tokens"))
     sink.append(EMPIRICAL_MEMORY, table)
-    assert sink.figures() == {}
-    kept = MemorySink(MANIFEST)
-    kept.append(EMPIRICAL_MEMORY, table)
     with pytest.raises(AnalysisError, match="no empirical memory to draw"):
-        empirical_memory_figure(kept.run)
+        empirical_memory_figure(sink.run)
+    assert draw_charts(sink.run, KIND.charts) == {}
 
 
 def lines(run):
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(*empirical_memory_report(run))
+        console.print(*view(run))
     return [line.split() for line in capture.get().splitlines()]
 
 
@@ -154,7 +153,7 @@ def test_a_place_of_noise_alone_says_so():
     sink.append(EMPIRICAL_MEMORY, table)
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(*empirical_memory_report(sink.run))
+        console.print(*view(sink.run))
     assert "read-outs of unrelated signals reach one" in capture.get()
 
 

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 
 from spectrakit import analyze
-from spectrakit.report.companions import companions_report
+from spectrakit.report.terminal import run_report
 from spectrakit.token_options import TokenOptions
 
 
 def shown(run):
     out = io.StringIO()
-    Console(file=out, width=100).print(companions_report(run))
+    Console(file=out, width=100).print(run_report(run))
     return out.getvalue()
 
 

@@ -7,16 +7,16 @@ import json
 import numpy as np
 import pytest
 
+from spectrakit.analyses.memory.chart import FLOOR, memory_figure
+from spectrakit.analyses.memory.eigenvalue_set_chart import eigenvalue_set_figure
 from spectrakit.analyses.memory.options import MemoryOptions
 from spectrakit.analyses.memory.rows import write_key_ranks
+from spectrakit.analyses.memory.tables import MEMORY_FUNCTION
 from spectrakit.eigenvalue_memory import eigenvalue_memory
 from spectrakit.errors import AnalysisError
-from spectrakit.analyses.memory.eigenvalue_set_chart import eigenvalue_set_figure
 from spectrakit.report.figures import render
-from spectrakit.analyses.memory.chart import FLOOR, memory_figure
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.analyses.memory.tables import MEMORY_FUNCTION
-from tests.report.test_charts import words
+from tests.report.pictures import words
 
 
 def made(layers=3, precisions=("exact", "bfloat16"), highest=1.0, past="infinite"):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spectrakit.errors import AnalysisError
-from spectrakit.report.figures import render
 from spectrakit.analyses.massive.lines import USUAL
 from spectrakit.analyses.perturbation.chart import perturbation_figure
-from spectrakit.analyses.propagation.chart import propagation_figure
-from spectrakit.tables import Manifest, MemorySink
 from spectrakit.analyses.perturbation.tables import PERTURBATION
+from spectrakit.analyses.propagation.chart import propagation_figure
 from spectrakit.analyses.propagation.tables import METRICS, PROPAGATION
-from tests.report.test_charts import rows_of, words
+from spectrakit.errors import AnalysisError
+from spectrakit.report.figures import render
+from spectrakit.tables import Manifest, MemorySink
+from tests.report.pictures import rows_of, words
 
 
 def sink(revision):

@@ -7,12 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
+from spectrakit.analyses.probe.chart import probe_figure
+from spectrakit.analyses.probe.tables import PROBE
+from spectrakit.analyses.probe.view import view
 from spectrakit.errors import AnalysisError
 from spectrakit.report.figures import render_all
-from spectrakit.analyses.probe.chart import probe_figure
-from spectrakit.analyses.probe.view import probe_report
 from spectrakit.tables import Manifest, MemorySink
-from spectrakit.analyses.probe.tables import PROBE
 
 MODEL = {"model_accuracy": 0.5, "model_accuracy_low": 0.4, "model_accuracy_high": 0.6}
 TOLD = {"accuracy": 0.75, "accuracy_low": 0.7, "accuracy_high": 0.8, "shuffled_accuracy": 0.3}
@@ -60,7 +60,7 @@ def test_without_a_probe_there_is_no_picture():
 
 def printed(found):
     text = io.StringIO()
-    Console(file=text, width=300).print(probe_report(found))
+    Console(file=text, width=300).print(*view(found))
     return text.getvalue()
 
 
