@@ -63,7 +63,7 @@ def analyze(
     specs, repeats = _specs(model, spec, settings, options.config_values(config))
     shown = options.Output(**output.values)
     # Words that mean nothing are refused before a model is opened, which may be far away.
-    check_named(specs[0])
+    check_named(specs[0], settings.given)
     first = specs[0]
     to = Destination(
         root=options.RUNS,
