@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, in_turns, median_seconds, python, ratio, run_process, spectrakit
 
-_HEAVY = ("torch", "transformers", "pyarrow", "altair")
+_HEAVY = ("torch", "transformers", "pyarrow", "altair", "pydantic")
 _LOADED = (
     "import sys; sys.argv = ['spectrakit', '--help']\n"
     "from spectrakit.cli import main\n"

@@ -13,6 +13,7 @@ from spectrakit.model import Model, open_checkpoint
 from spectrakit.notebook import Comparison, EigenvalueMemory, Run
 from spectrakit.options import Options
 from spectrakit.output import Destination
+from spectrakit.planning import check_named
 from spectrakit.spec import RunSpec
 from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
@@ -155,7 +156,12 @@ def _spec(
     if source is not None:
         if not isinstance(source, TokenOptions):
             raise UsageError("source must be a TokenOptions", hint="TokenOptions(text='book.txt')")
-        spec = replace(spec, source=source, mode="data" if spec.mode == "auto" else spec.mode)
+        mode = settings.pop("mode", spec.mode)
+        if mode == "weights" and not source.asked:  # of a text, planning says more
+            raise UsageError("source is for data mode", hint="leave source out")
+        spec = replace(spec, source=source, mode="data" if mode == "auto" else mode)
     if options:
         spec = replace(spec, options=(*spec.options, *options))
-    return with_keywords(spec, settings)
+    spec = with_keywords(spec, settings)
+    check_named(spec, settings)
+    return spec

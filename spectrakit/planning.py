@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -205,21 +205,28 @@ def plan_reading(model: Model, spec: RunSpec, kinds: Sequence[AnalysisKind] = ()
     return plan
 
 
-def check_named(spec: RunSpec) -> None:
+def check_named(spec: RunSpec, keywords: Collection[str] = ()) -> None:
     """What `resolve` can tell of a spec without its model: analyses that there are not, and such.
+
+    keywords: settings that were named, which are refused where nothing follows them even at their
+    defaults.
 
     Raises UsageError.
     """
     asked = spec.analyses if spec.compat is None else (*spec.analyses, spec.compat)
     kinds = chosen_kinds(plugins().analysis_kinds(), asked, forward=spec.mode != "weights")
-    check_followed(spec, kinds)
+    check_followed(spec, kinds, keywords)
 
 
-def check_followed(spec: RunSpec, kinds: Sequence[AnalysisKind]) -> None:
-    """Raise UsageError where options were given whose analysis is not run."""
+def check_followed(
+    spec: RunSpec, kinds: Sequence[AnalysisKind], keywords: Collection[str] = ()
+) -> None:
+    """Raise UsageError where options were given whose analysis is not run; see `check_named`."""
     followed = {group.group for kind in kinds for group in kind.options}
     for options in spec.options:
-        if options.group in followed or not (changed := options.changed()):
+        changed = options.changed()
+        idle = [s for s in settings(type(options)) if s in changed or s.keyword in keywords]
+        if options.group in followed or not idle:
             continue
         registry = plugins().analysis_kinds()
         follow = [
@@ -227,7 +234,7 @@ def check_followed(spec: RunSpec, kinds: Sequence[AnalysisKind]) -> None:
             if options.group in {group.group for group in registry[name].options}
         ]  # fmt: skip
         kind = "analysis" if len(follow) == 1 else "analyses"
-        message = f"{named(changed[0].keyword)} is for the {kind} {' and '.join(follow)}"
+        message = f"{named(idle[0].keyword)} is for the {kind} {' and '.join(follow)}"
         raise UsageError(message, hint=given(analyses=follow))
 
 

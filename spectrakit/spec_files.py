@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,13 @@ from spectrakit.errors import MalformedError, UsageError
 from spectrakit.options import Options, Setting, settings
 from spectrakit.plugins import plugins
 from spectrakit.spec import RunSpec
-from spectrakit.tables import Manifest
 from spectrakit.token_options import TokenOptions
 from spectrakit.wording import did_you_mean, named
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+    from spectrakit.tables import Manifest
 
 #: No spec is larger; a file that is was meant for something else.
 _MOST_BYTES = 1 << 20
@@ -31,6 +31,10 @@ def read_spec_file(path: Path) -> tuple[dict[str, Any], Manifest | None]:
     It may be TOML, JSON, or the `run.json` of a run. Raises UsageError where there is no such file,
     MalformedError where it is none of these.
     """
+    import tomllib
+
+    from spectrakit.tables import Manifest
+
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise MalformedError(f"{path} is too large for a spec of a run")

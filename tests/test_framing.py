@@ -205,10 +205,11 @@ def test_a_run_says_so_and_has_a_folder_of_its_own(chat_folder, tmp_path, monkey
     for more in ([], ["--bos"], ["--chat-template"]):
         assert CliRunner().invoke(build_app(), [*words, *more]).exit_code == 0
     runs = [read_run(path.parent) for path in tmp_path.glob("spectrakit-runs/**/run.json")]
-    asked = {(run.manifest.options["bos"], run.manifest.options["chat_template"]) for run in runs}
+    sources = [run.manifest.spec["source"] for run in runs]
+    asked = {(source["bos"], source["chat_template"]) for source in sources}
     assert asked == {(False, False), (True, False), (False, True)}
     from spectrakit.comparison.run_settings import other_settings
 
-    plain = next(run for run in runs if not run.manifest.options["bos"])
-    bos = next(run for run in runs if run.manifest.options["bos"])
+    plain = next(run for run in runs if not run.manifest.settings()["bos"])
+    bos = next(run for run in runs if run.manifest.settings()["bos"])
     assert "bos no and yes" in other_settings(plain, bos)

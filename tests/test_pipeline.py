@@ -65,7 +65,7 @@ def test_data_mode_counts_every_eigenvalue_of_every_valid_token(tiny_folder):
     assert [row["count"] for row in whole] == [(200 - 4) * per_token] * 3  # of 4 sequences
     assert {row["mode"] for row in whole} == {"data"}
     assert [row["relative_error"] for row in whole] == [pytest.approx(0.01)] * 3
-    assert run.manifest.options["max_tokens"] == 200
+    assert run.manifest.spec["source"]["max_tokens"] == 200
     assert {row["mode"] for row in rows(run, "layers")} == {"data"}
 
 
@@ -158,8 +158,8 @@ def test_auto_is_weights_unless_data_is_given(tmp_path):
 
 
 def test_a_run_folder_is_the_run(tmp_path):
-    kept = sk.analyze("tiny-mamba2", domains=("discrete", "continuous"))
-    run = sk.analyze("tiny-mamba2", domains=("discrete", "continuous"), out=tmp_path / "run")
+    kept = sk.analyze("tiny-mamba2", domain="both")
+    run = sk.analyze("tiny-mamba2", domain="both", out=tmp_path / "run")
     assert run.folder == tmp_path / "run"
     assert set(run.tables) == set(kept.tables)
     for name in kept.tables:
@@ -187,7 +187,7 @@ def test_bad_values_are_named_and_nothing_is_written(value, tensor, tiny_mamba_f
 
 
 def test_unknown_analyses_devices_and_layers():
-    with pytest.raises(UsageError, match="no analysis 'spektrum'"):
+    with pytest.raises(UsageError, match="unknown analysis 'spektrum'"):
         sk.analyze("tiny-mamba", analyses=["spektrum"])
     with pytest.raises(UsageError, match="no device 'cuda:77'"):
         sk.analyze("tiny-mamba", mode="data", device="cuda:77")
@@ -252,12 +252,12 @@ def test_nan_on_one_token_is_reported_at_the_first_layer_that_saw_it(tiny_mamba_
 
 
 def test_names_may_stand_alone_but_must_be_known():
-    run = sk.analyze("tiny-mamba2", analyses="spectrum", domains="continuous")
+    run = sk.analyze("tiny-mamba2", analyses="spectrum", domain="continuous")
     assert {row["domain"] for row in rows(run, "spectrum")} == {"continuous"}
     # The continuous-time A is a parameter: exact, whatever the mode.
     assert {row["mode"] for row in rows(run, "spectrum")} == {"static"}
     twice = sk.analyze("tiny-mamba2", analyses=["spectrum", "spectrum"])
     assert twice.table("spectrum").num_rows == 3 * 12
-    for wrong in ({"domains": "both"}, {"domains": ()}, {"analyses": ()}, {"mode": "dta"}):
+    for wrong in ({"domain": "all"}, {"domain": ()}, {"analyses": ()}, {"mode": "dta"}):
         with pytest.raises(UsageError):
             sk.analyze("tiny-mamba2", **wrong)

@@ -9,14 +9,15 @@ from typing import ClassVar
 import pytest
 
 import spectrakit as sk
-from spectrakit.analyses.running import analysis_names
 from spectrakit.architectures import Layer
 from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.mixers import Mamba
 from spectrakit.model import Model
-from spectrakit.planning import default_folder, mode_if_random, plan_layers
+from spectrakit.planning import plan_layers, resolve, run_folder
 from spectrakit.plugins import plugins
+from spectrakit.provenance import contents_of
 from spectrakit.registry import PluginInfo
+from spectrakit.spec import RunSpec
 from spectrakit.token_options import TokenOptions
 
 
@@ -112,19 +113,24 @@ def still(hybrid, monkeypatch):
 def test_auto_takes_weights_where_nothing_runs(still):
     run = sk.analyze(still, analyses="all")
     assert run.manifest.mode == "weights"
-    assert run.manifest.options["analyses"] == list(analysis_names("all", forward=False))
-    assert plan_layers(still, "auto", analyses=["empirical_memory"]).source == "weights"
+    assert run.manifest.spec["analyses"] == ["spectrum", "lyapunov", "memory"]
+    kinds = plugins().analysis_kinds()
+    assert plan_layers(still, "auto", kinds=[kinds["empirical_memory"]]).source == "weights"
     assert plan_layers(still, "auto", data_asked=True).source == "data"
     with sk.open_checkpoint("tiny-mamba") as model:
-        assert plan_layers(model, "auto", analyses=["similarity"]).source == "data"
+        assert plan_layers(model, "auto", kinds=[kinds["similarity"]]).source == "data"
 
 
 def test_weights_that_are_drawn_anew_choose_data_mode_where_there_is_one(still):
-    assert mode_if_random(still, "auto", "all") == "weights"
-    assert mode_if_random(still, "auto", None) == "auto"
+    def mode(model, asked, randomize):
+        spec = RunSpec(model="tiny-mamba", mode=asked, randomize=randomize)
+        return resolve(model, spec).spec.mode
+
+    assert mode(still, "auto", "all") == "weights"
     with sk.open_checkpoint("tiny-mamba") as model:
-        assert mode_if_random(model, "auto", "mlps") == "data"
-        assert mode_if_random(model, "weights", "mixers") == "weights"
+        assert mode(model, "auto", None) == "weights"
+        assert mode(model, "auto", "mlps") == "data"
+        assert mode(model, "weights", "mixers") == "weights"
 
 
 def test_no_hint_leads_to_a_mode_that_there_is_not(still):
@@ -137,7 +143,7 @@ def test_no_hint_leads_to_a_mode_that_there_is_not(still):
             sk.analyze(still, analyses=["spectrum", "probe", "similarity"], mode=mode)
         assert caught.value.hint == "leave probe and similarity out"
     with pytest.raises(UsageError, match="reads no text") as caught:
-        sk.analyze(still, mode="weights", source=TokenOptions())
+        sk.analyze(still, mode="weights", text="book.txt")
     assert caught.value.hint == "leave the text out"
 
 
@@ -146,8 +152,14 @@ def test_where_the_model_runs_hints_lead_to_data_mode():
         sk.analyze("tiny-mamba", mode="weights", randomize="mlps")
     assert caught.value.hint == "mode='data'"
     with pytest.raises(UsageError, match="reads no text") as caught:
-        sk.analyze("tiny-mamba", mode="weights", source=TokenOptions())
+        sk.analyze("tiny-mamba", mode="weights", text="book.txt")
     assert caught.value.hint.startswith("mode='data'")
+
+
+def test_a_source_of_tokens_is_for_data_mode():
+    with pytest.raises(UsageError, match="source is for data mode") as caught:
+        sk.analyze("tiny-mamba", mode="weights", source=TokenOptions())
+    assert caught.value.hint == "leave source out"
 
 
 def test_a_model_without_a_layer_that_can_be_read(hybrid):
@@ -171,27 +183,31 @@ def test_two_claims_are_an_error_that_names_both(hybrid):
             Model(model.checkpoint)
 
 
+def folder_of(model, **settings):
+    resolved = resolve(model, RunSpec(model="tiny-mamba", **settings))
+    return run_folder(model, resolved, contents_of(model, resolved))
+
+
 def test_folders_are_named_after_model_commit_and_mode():
     with sk.open_checkpoint("tiny-mamba") as model:
-        folder = default_folder(model, None, {})
-        assert folder.parts == (
-            "spectrakit-runs", "tiny-mamba", model.checkpoint.revision, "weights",
-        )  # fmt: skip
-        assert default_folder(model, TokenOptions(), {}).name == "data"
+        revision = model.checkpoint.revision
+        assert folder_of(model).parts == ("tiny-mamba", revision, "weights")
+        assert folder_of(model, mode="data").name == "data"
 
 
 def test_runs_that_differ_have_folders_that_differ(tmp_path):
     text = tmp_path / "book.txt"
     names = []
     with sk.open_checkpoint("tiny-mamba") as model:
-        for content, settings in (
-            ("one", {"text": str(text)}),
-            ("two", {"text": str(text)}),
-            ("two", {"text": str(text), "gauge": "dsf"}),
-            ("two", {"gauge": "dsf", "text": str(text)}),
+        for content, path, settings in (
+            ("one", text, {}),
+            ("two", text, {}),
+            ("two", text, {"gauge": "dsf"}),
+            ("two", tmp_path / "same.txt", {"gauge": "dsf"}),
         ):
-            text.write_text(content)
-            names.append(default_folder(model, TokenOptions(text=str(text)), settings).name)
+            path.write_text(content)
+            source = TokenOptions(text=str(path))
+            names.append(folder_of(model, source=source, **settings).name)
     assert all(name.startswith("data-") for name in names)
     assert len(set(names)) == 3
     assert names[2] == names[3]

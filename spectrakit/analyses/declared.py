@@ -7,7 +7,7 @@ analyses are on the command line.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,7 +42,8 @@ def _mistakes(kind: AnalysisKind) -> Iterator[str]:
             yield f"its {field} has {value!r}; one of: {', '.join(get_args(known))}"
     if not kind.tables:
         yield "it writes no table"
-    for table in kind.tables:
+    tables: Iterable[Any] = kind.tables
+    for table in tables:
         if not isinstance(table, TableSchema):
             yield f"its table {table!r} is not a TableSchema"
     for group in kind.options:

@@ -63,7 +63,7 @@ def analyze(
     specs, repeats = _specs(model, spec, settings, options.config_values(config))
     shown = options.Output(**output.values)
     # Words that mean nothing are refused before a model is opened, which may be far away.
-    check_named(specs[0])
+    check_named(specs[0], settings.given)
     first = specs[0]
     to = Destination(
         root=options.RUNS,
@@ -106,6 +106,9 @@ def _specs(
         record = {**record, "model": model, "revision": None}
     elif file is None:
         raise UsageError("no model is named", hint="spectrakit analyze MODEL, or --spec FILE")
+    elif repeats is not None and repeats.source == "memory":
+        message = f"{file} is of a run of a model in memory, which cannot be opened again"
+        raise UsageError(message, hint=f"spectrakit analyze MODEL --spec {file}")
     spec = spec_from(record, "the command line" if file is None else file.name)
     if config:
         spec = replace(spec, config={**spec.config, **config})

@@ -35,6 +35,18 @@ _INTERRUPTED_LINE = "interrupted: nothing was written"
 class _Group(TyperGroup):
     """Runs a command and turns every exception into one line and an exit code."""
 
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401  (typer's own types are private)
+        """Its own options and typer's, whose flags are off where they are not given.
+
+        Left at None they would be made bools by pydantic, which takes as long to import as all that
+        `--help` needs.
+        """
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            if param.default is None and getattr(param, "is_flag", False):
+                param.default = False
+        return params
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  (typer's own types are private)
         try:
             with speaking_flags():

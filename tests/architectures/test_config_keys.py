@@ -293,8 +293,8 @@ def test_a_run_names_what_is_not_known(tmp_path, caplog):
     config = json.loads((folder / "config.json").read_text()) | {"decay_floor": 0.1}
     (folder / "config.json").write_text(json.dumps(config))
     run = sk.analyze(str(folder), mode="weights")
-    assert run.manifest.options["unknown_config_keys"] == ["decay_floor"]
-    (note,) = run.manifest.options["equations"]
+    assert run.manifest.remarks["unknown_config_keys"] == ["decay_floor"]
+    (note,) = run.manifest.remarks["equations"]
     assert "the limit of the step follows the published model, not transformers" in note
     assert [record.levelname for record in caplog.records if "decay_floor" in record.message] == [
         "WARNING"

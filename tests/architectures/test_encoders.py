@@ -129,9 +129,7 @@ def test_all_computes_what_an_encoder_has(tmp_path):
     source = TokenOptions(tokens=tmp_path / "tokens.npy", seq_len=30)
     run = sk.analyze(str(tmp_path / "model"), analyses=["all", "perturbation"], source=source)
     assert {"layers", "similarity", "propagation", "perturbation"} <= set(run.tables)
-    assert run.manifest.options["analyses"] == ["propagation", "similarity", "perturbation"] or set(
-        run.manifest.options["analyses"]
-    ) == {"similarity", "propagation", "perturbation"}
+    assert set(run.manifest.spec["analyses"]) == {"similarity", "propagation", "perturbation"}
 
 
 def test_a_spectrum_alone_is_refused_with_what_there_is(tmp_path):

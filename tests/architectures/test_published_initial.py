@@ -255,9 +255,9 @@ def test_a_run_says_how_it_was_drawn(tmp_path, caplog):
         run = sk.analyze(model, mode="weights", randomize="mixers", out=tmp_path / "run")
         trained = sk.analyze(model, mode="weights")
     assert not caplog.records
-    recorded = json.loads((tmp_path / "run" / "run.json").read_text())["options"]
-    assert recorded["randomize"] == "mixers"
-    assert recorded["initial"] == {
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert recorded["spec"]["randomize"] == "mixers"
+    assert recorded["remarks"]["initial"] == {
         "mamba": {
             "scheme": "published",
             "draws": "steps log-uniform in [0.001, 0.1]; A = 1 ... 4",
@@ -267,8 +267,8 @@ def test_a_run_says_how_it_was_drawn(tmp_path, caplog):
     }
     assert run.manifest.revision.startswith("random-mixers-0-")
     assert sum(run.table("layers")["bytes_read"].to_pylist()) == 0
-    assert trained.manifest.options["randomize"] is None
-    assert "initial" not in trained.manifest.options
+    assert trained.manifest.spec["randomize"] is None
+    assert "initial" not in trained.manifest.remarks
 
 
 def test_layers_of_which_only_the_class_is_known_are_warned_of(tmp_path, caplog):

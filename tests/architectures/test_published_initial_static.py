@@ -70,7 +70,7 @@ def test_every_kind_of_file_has_a_control(name, tmp_path):
         run = sk.analyze(model, randomize="all", analyses=["spectrum", "memory"])
     assert run.manifest.mode == "weights"
     assert run.manifest.revision.startswith("random-all-0-")
-    assert run.manifest.options["initial"][layer.kind]["scheme"] == "published"
+    assert run.manifest.remarks["initial"][layer.kind]["scheme"] == "published"
     rows = [row for row in run.table("spectrum_summary").to_pylist() if row["head"] is None]
     assert all(row["stable"] for row in rows)
     steps = {tuple(row["timescale_q50"] for row in rows if row["layer"] == n) for n in (0, 1)}

@@ -81,7 +81,7 @@ def test_a_file_with_the_published_names(family, written):
         for layer in model.layers:
             assert (layer.kind, layer.heads, layer.channels, layer.state_size) == sizes
             assert layer.reason is None
-        run = sk.analyze(model, domains=("discrete", "continuous"))
+        run = sk.analyze(model, domain="both")
         assert model.recurrence(0).mode == "static"
     rows = [r for r in run.table("spectrum").to_pylist() if r["domain"] == "discrete"]
     _, heads, channels, states = sizes

@@ -18,7 +18,6 @@ import torch
 from safetensors.torch import save_model
 
 import spectrakit as sk
-from spectrakit.analyses.similarity.options import SimilarityOptions
 from spectrakit.architectures.transformers_model import quiet_transformers
 from spectrakit.token_options import TokenOptions
 from tests.families.base import observe
@@ -73,9 +72,9 @@ def test_its_massive_tokens_and_coordinates_do_not_decide(model):
     without the 16 first tokens and one second one, of 178 times the median norm.
     """
     source = TokenOptions(text=TEXT, seq_len=512, max_tokens=8192)
-    similarity = SimilarityOptions(("cka",))
-    run = sk.analyze(model, analyses=("similarity", "propagation"), source=source,
-                     similarity=similarity)  # fmt: skip
+    run = sk.analyze(
+        model, analyses=["similarity", "propagation"], source=source, estimators=["cka"]
+    )
     massive = run.table("massive").to_pandas()
     massive = massive[massive["analysis"] == "similarity"]
     tokens = massive[massive["kind"] == "token"]

@@ -175,7 +175,8 @@ def test_config_overrides_are_of_the_revision(tiny_mamba_folder):
 
 def test_runs_of_two_such_checkpoints_lie_in_two_folders(tmp_path, tiny_mamba_folder, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from spectrakit.planning import default_folder
+    from spectrakit.planning import resolve, run_folder
+    from spectrakit.spec import RunSpec
 
     folders = []
     for step in (0, 1):
@@ -186,5 +187,5 @@ def test_runs_of_two_such_checkpoints_lie_in_two_folders(tmp_path, tiny_mamba_fo
         if step:
             flip(folder, entry, 3)
         with sk.open_checkpoint(str(folder)) as model:
-            folders.append(default_folder(model, None, {}))
+            folders.append(run_folder(model, resolve(model, RunSpec(model=str(folder))), {}))
     assert folders[0] != folders[1]

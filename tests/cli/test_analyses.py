@@ -8,6 +8,7 @@ import re
 import pytest
 from safetensors.torch import save_file
 
+from spectrakit.analyses.running import chosen_kinds
 from spectrakit.plugins import plugins
 from spectrakit.tables import read_run
 from tests.support import state_dicts
@@ -35,23 +36,18 @@ def test_all_of_them_fill_their_tables_and_draw_their_pictures(command, tmp_path
 
 
 def test_all_is_all_but_those_that_must_be_named():
-    from spectrakit.analyses.running import analysis_names
-
-    registered = set(plugins().register().analyses.things)
+    registry = plugins().analysis_kinds()
     named = {"rickenbach2025", "perturbation", "empirical_memory", "probe"}
-    assert set(analysis_names("all")) == registered - named
-    assert set(analysis_names("all", forward=False)) == {
-        "spectrum", "lyapunov", "memory",
-    }  # fmt: skip
+    assert {kind.name for kind in chosen_kinds(registry, ["all"])} == set(registry.things) - named
+    in_weights = chosen_kinds(registry, ["all"], forward=False)
+    assert {kind.name for kind in in_weights} == {"spectrum", "lyapunov", "memory"}
 
 
 def test_the_help_names_what_all_leaves_out(command):
     text = " ".join(command("analyze", "--help").out.split())
     said = text.partition("--analyses <str>")[2].partition("[default:")[0]
-    registry = plugins().register().analyses
-    left_out = {
-        name for name in registry.things if getattr(registry[name], "in_all", "") == "never"
-    }
+    registry = plugins().analysis_kinds()
+    left_out = {name for name in registry.things if registry[name].in_all == "never"}
     assert left_out
     assert set(re.findall(r"\w+", said)) & set(registry.things) == left_out
 
@@ -105,7 +101,7 @@ def test_a_sweep_of_lengths_is_a_run_of_each(command, tmp_path):
     assert [run["folder"] for run in runs] == ["s/seq-32", "s/seq-64"]
     for length in (32, 64):
         run = read_run(tmp_path / "s" / f"seq-{length}")
-        assert run.manifest.options["seq_len"] == length
+        assert run.manifest.settings()["seq_len"] == length
         assert set(run.table("propagation")["seq_len"].to_pylist()) == {length}
 
 
@@ -128,7 +124,7 @@ def test_random_weights_are_another_model_in_every_table(command, tmp_path):
     revisions = {name: run.manifest.revision for name, run in runs.items()}
     assert revisions["one"] == f"random-all-1-{revisions['trained']}"
     assert revisions["two"] == f"random-mixers-1-{revisions['trained']}"
-    assert runs["one"].manifest.options["randomize"] == "all"
+    assert runs["one"].manifest.spec["randomize"] == "all"
     medians = {
         name: run.table("spectrum_summary")["timescale_q50"].to_pylist()[:3]
         for name, run in runs.items()
@@ -156,7 +152,7 @@ def test_weights_mode_has_a_random_control(command, tmp_path):
     assert len(medians) == 3
     done = command("compare", "trained", "two", "--out", "both")
     assert done.code == 0, done.err
-    assert "seed 0 and 1; randomize none and mixers" in " ".join(done.out.split())
+    assert "randomize none and mixers; seed 0 and 1" in " ".join(done.out.split())
     done = command(*words, "--randomize", "mlps")
     assert done.code == 2
     assert "reads the layers that mix tokens alone, and no MLP" in " ".join(done.err.split())

@@ -327,8 +327,8 @@ def test_options_of_a_forward_pass_are_used_where_there_is_one(command, tmp_path
         "--no-figures",
     )  # fmt: skip
     assert done.code == 0, done.err
-    options = read_run(tmp_path / "run").manifest.options
-    assert (options["seq_len"], options["max_tokens"]) == (32, 64)
+    source = read_run(tmp_path / "run").manifest.spec["source"]
+    assert (source["seq_len"], source["max_tokens"]) == (32, 64)
     summary = read_run(tmp_path / "run").table("spectrum_summary").to_pylist()
     assert summary[0]["count"] == 2 * 31 * 6  # heads; the first token has nothing before it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from spectrakit.builtin import ANALYSES
 from spectrakit.cli.options import numbers
 from spectrakit.errors import UsageError
-from spectrakit.plugins import Plugins
 
 SPECTRAKIT = [sys.executable, "-c", "from spectrakit.cli import main; main()"]
 
@@ -101,11 +102,18 @@ def test_help_loads_nothing_heavy(words):
         "from spectrakit.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'pyarrow', 'altair', 'numpy', 'huggingface_hub'}\n"
-        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+        "print('LOADED', *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    loaded = done.stdout.splitlines()[-1].split()
+    heavy = {"torch", "transformers", "pyarrow", "altair", "numpy", "huggingface_hub", "pydantic",
+             "rich", "tomllib"}  # fmt: skip
+    assert not heavy & set(loaded)
+    # Of an analysis, what declares it: its options and its tables.
+    declared = re.compile(r"spectrakit\.analyses(\.kind|\.\w+(\.options|\.tables)?)?")
+    analyses = [name for name in loaded if name.startswith("spectrakit.analyses")]
+    assert not [name for name in analyses if not declared.fullmatch(name)]
+    assert not {f"spectrakit.tables.{name}" for name in ("manifest", "reader", "writer")} & {*loaded}
 
 
 def test_inspect_loads_no_torch():
@@ -140,9 +148,8 @@ def test_weights_mode_loads_what_it_computes_and_no_more(tmp_path):
     assert not loaded & {*heavy, "transformers", "huggingface_hub"}
     rooms = ("representations", "comparison", "prompt_sets", "testing")
     assert not [name for name in loaded for room in rooms if f"spectrakit.{room}" in name]
-    analyses = (entry.held.place for entry in Plugins([]).register().analyses.things.values())
-    modules = {place.partition(":")[0] for place in analyses}
-    assert loaded & modules == {"spectrakit.analyses.spectrum.analysis"}
+    computing = {each.KIND.start.place.partition(":")[0] for each in ANALYSES}
+    assert loaded & computing == {"spectrakit.analyses.spectrum.analysis"}
 
 
 def test_ctrl_c_is_130_and_leaves_nothing(tmp_path):

@@ -21,7 +21,7 @@ def test_it_prints_a_row_per_system_and_writes_the_run(command, tmp_path):
     run = read_run(tmp_path / "run")
     assert {"layers", "memory_function", "memory_summary", "spectrum"} <= set(run.tables)
     assert {file.name for file in (tmp_path / "run").iterdir()} >= {"memory.png", "memory.svg"}
-    assert run.manifest.options["n"] == 16
+    assert run.manifest.spec["n"] == 16
 
 
 def test_without_options_it_compares_the_five_sets_of_the_paper(command, tmp_path):
@@ -50,7 +50,7 @@ def test_a_finite_past_is_the_papers_matrix(command):
     (("--dt", "fast"), "'fast' is not a list of steps"),
     (("--dt", "0"), "steps > 0"),
     (("--n", "7"), "even number"),
-    (("--horizon", "0"), "horizon of 0"),
+    (("--horizon", "0"), "--horizon must be at least 1, not 0"),
 ])  # fmt: skip
 def test_what_it_refuses(command, tmp_path, arguments, message):
     done = command("memory", *arguments)
@@ -67,7 +67,7 @@ def test_its_help_names_every_set(command):
 
 def test_it_is_listed_without_loading_torch():
     code = (
-        "import sys, spectrakit.cli.memory, spectrakit.analyses.memory_options\n"
+        "import sys, spectrakit.cli.memory, spectrakit.analyses.memory\n"
         "print({'torch', 'numpy', 'pyarrow', 'altair'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

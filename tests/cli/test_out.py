@@ -92,12 +92,13 @@ def test_the_same_run_is_made_again_without_a_word(command, two_runs):
         {"mode": "data"},
         {"seed": 1},
         {"dtype": "bfloat16"},
-        {"options": {"memory": {"horizon": 7}}},
+        {"spec": {"options": {"memory": {"horizon": 7}}}},
+        {"contents": {"text": "0" * 64}},
     ],
     ids=str,
 )
 def test_what_makes_a_run_another(tmp_path, other):
-    own = {"options": {"memory": {"horizon": 8, "steps": (1, 2)}}}
+    own = {"spec": {"options": {"memory": {"horizon": 8, "steps": (1, 2)}}}}
     run_in(tmp_path, **own)
     check_replaceable(tmp_path, manifest(**own, device="cuda", command="x"), overwrite=False)
     with pytest.raises(UsageError, match="holds a run of"):
@@ -106,7 +107,7 @@ def test_what_makes_a_run_another(tmp_path, other):
 
 
 def test_nobody_can_say_that_standard_input_was_the_same(tmp_path):
-    own = {"options": {"text": "standard input", "text_sha256": None}}
+    own = {"spec": {"source": {"text": "-"}}}
     run_in(tmp_path, **own)
     with pytest.raises(UsageError, match="of a text from standard input"):
         check_replaceable(tmp_path, manifest(**own), overwrite=False)
@@ -124,7 +125,7 @@ def test_options_of_analyses_are_in_the_record(command, tmp_path):
     words = ("analyze", "tiny-mamba2", "--analyses", "memory", "--no-figures", "--out", "run")
     assert command(*words, "--horizon", 64).code == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["options"]["memory"]["horizon"] == 64
+    assert record["spec"]["options"]["memory"]["horizon"] == 64
     assert command(*words, "--horizon", 64).code == 0
     assert command(*words, "--horizon", 65).code == 2
 

@@ -23,7 +23,7 @@ def test_writes_the_table_and_the_picture_and_shows_both_accuracies(command, tmp
     run = read_run(tmp_path / "run")
     assert run.table("probe").num_rows == 2 * 4 * 3
     assert run.manifest.seed == 3
-    options = run.manifest.options
+    options = run.manifest.spec["options"]["probe"]
     assert (options["prompt_set"], options["pairs"], options["prompts"]) == ("kv-retrieval", 2, 20)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tables_page import main, render
+from docs.tables_page import main, render
 
 from spectrakit.builtin import TABLES
 

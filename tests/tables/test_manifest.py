@@ -23,7 +23,9 @@ JSON = st.recursive(
 def test_json_gives_it_back():
     before = manifest(
         seed=3,
-        options={"spectrum": {"domains": ["discrete"], "n": 2}},
+        spec={"analyses": ["spectrum"], "options": {"spectrum": {"domain": "both"}}},
+        contents={"text": "ab", "tokens": None},
+        remarks={"equations": ["as published"]},
         tables={"spectrum": WrittenFile("spectrum.parquet", 10, "ab", 4)},
         files={"spectrum.png": WrittenFile("spectrum.png", 10, "ab")},
     )
@@ -34,7 +36,7 @@ def test_no_token_gets_in():
     made = manifest(
         command=f"spectrakit analyze me/model --token {TOKEN} --token=other-secret",
         source=f"https://someone:{TOKEN}@example.org/me/model",
-        options={"list": [TOKEN], "map": {TOKEN: f"Authorization: Bearer {TOKEN}"}},
+        spec={"list": [TOKEN], "map": {TOKEN: f"Authorization: Bearer {TOKEN}"}},
         device=TOKEN,
     )
     for text in (made.to_json(), json.dumps(made.file_metadata()), repr(made)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import spectrakit as sk
-from spectrakit import memory
+from spectrakit import memory_limits
 from spectrakit.errors import UsageError
 from spectrakit.token_options import TokenOptions
 
@@ -13,9 +13,9 @@ from spectrakit.token_options import TokenOptions
 def test_what_loading_takes(tiny_mamba_folder):
     with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
         elements = sum(entry.elements for entry in model.checkpoint.tensors.values())
-        assert memory.needed_bytes(model.checkpoint, "float32") == 4 * elements
+        assert memory_limits.needed_bytes(model.checkpoint, "float32") == 4 * elements
         # In another type the stored weights are there too while they are converted.
-        assert memory.needed_bytes(model.checkpoint, "bfloat16") == 6 * elements
+        assert memory_limits.needed_bytes(model.checkpoint, "bfloat16") == 6 * elements
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ def test_what_loading_takes(tiny_mamba_folder):
 def test_too_large_a_model_is_refused_with_the_numbers(free, hint, tiny_mamba_folder, monkeypatch):
     with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
         elements = sum(entry.elements for entry in model.checkpoint.tensors.values())
-        monkeypatch.setattr(memory, "available_bytes", lambda _: int(free * 4 * elements))
-        monkeypatch.setattr(memory, "needed_bytes", halved)
+        monkeypatch.setattr(memory_limits, "available_bytes", lambda _: int(free * 4 * elements))
+        monkeypatch.setattr(memory_limits, "needed_bytes", halved)
         with pytest.raises(UsageError, match=r"takes \d+\.\d GB .* cpu has \d+\.\d GB") as caught:
             model.load("cpu")
     assert hint in caught.value.hint
@@ -39,7 +39,7 @@ def halved(checkpoint, dtype):
 
 def test_nothing_is_downloaded_for_a_model_that_does_not_fit(tiny_mamba_folder, monkeypatch):
     with sk.open_checkpoint(str(tiny_mamba_folder)) as model:
-        monkeypatch.setattr(memory, "available_bytes", lambda _: 1000)
+        monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 1000)
         monkeypatch.setattr(type(model.checkpoint), "localize", pytest.fail)
         with pytest.raises(UsageError, match="takes"):
             sk.analyze(model, mode="data")
@@ -51,7 +51,7 @@ def test_hidden_states_that_do_not_fit_are_refused_with_the_numbers(batch, fits,
     one_depth = 64 * 96 * 4
     with sk.open_checkpoint("tiny-mamba") as model:
         monkeypatch.setattr("spectrakit.model.check_memory", lambda *_: None)
-        monkeypatch.setattr(memory, "available_bytes", lambda _: 3 * 4 * one_depth)
+        monkeypatch.setattr(memory_limits, "available_bytes", lambda _: 3 * 4 * one_depth)
         if fits:
             run = sk.analyze(model, analyses="similarity", source=source)
             assert run.table("similarity").num_rows == 3 * 20  # three views of 4 depths
@@ -62,7 +62,7 @@ def test_hidden_states_that_do_not_fit_are_refused_with_the_numbers(batch, fits,
 
 
 def test_this_machine_is_known():
-    available = memory.available_bytes("cpu")
+    available = memory_limits.available_bytes("cpu")
     assert available is None or 1 << 24 < available < 1 << 50
 
 
@@ -70,5 +70,5 @@ def test_a_control_group_limits_it(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("700000\n")
     (tmp_path / "memory.stat").write_text("anon 300000\ninactive_file 400000\nactive_file 5\n")
-    monkeypatch.setattr(memory, "_CONTROL_GROUP", tmp_path)
-    assert memory.available_bytes("cpu") == 700_000
+    monkeypatch.setattr(memory_limits, "_CONTROL_GROUP", tmp_path)
+    assert memory_limits.available_bytes("cpu") == 700_000
