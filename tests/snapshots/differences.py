@@ -29,14 +29,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference
 def _of_section(
     section: str, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> Iterator[tuple[str, bool]]:
-    for owner in before.keys() - now.keys():
+    for owner in sorted(before.keys() - now.keys()):
         yield f"{owner} is gone", True
     for owner, members in now.items():
         if owner not in before:
             yield f"{owner} is new", False
             continue
         known = before[owner]
-        for member in known.keys() - members.keys():
+        for member in sorted(known.keys() - members.keys()):
             yield f"{owner}.{member} is gone", True
         for member, said in members.items():
             if member not in known:

@@ -1,8 +1,4 @@
-"""What plugins and readers of tables rely on, as it is in the code now: names, types, defaults.
-
-python -m tests.snapshots            says in what it differs from the committed snapshots
-python -m tests.snapshots --write    writes them anew
-"""
+"""What plugins and readers of tables rely on, as it is in the code now: names, types, defaults."""
 
 from __future__ import annotations
 
