@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -150,12 +149,15 @@ class Options:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        """Raises UsageError for a value that an option may not have.
+        """Raises UsageError for a value that an option may not have; a path may be text.
 
         A class that checks more than `option` can say overrides this and calls it.
         """
         for setting in settings(type(self)):
-            setting.check(getattr(self, setting.name))
+            value = getattr(self, setting.name)
+            setting.check(value)
+            if setting.type is Path and isinstance(value, str):
+                object.__setattr__(self, setting.name, Path(value))
 
     def record(self) -> dict[str, Any]:
         """Every option by its field, as JSON values."""
@@ -167,10 +169,14 @@ class Options:
         return tuple(s for s in every if getattr(self, s.name) != s.default)
 
 
-@cache
+_DECLARED: dict[type[Any], tuple[Setting, ...]] = {}
+
+
 def settings(options: type[Any]) -> tuple[Setting, ...]:
     """The options that a dataclass declares, in order; fields that are none are left out."""
-    return tuple(_settings(options))
+    if options not in _DECLARED:
+        _DECLARED[options] = tuple(_settings(options))
+    return _DECLARED[options]
 
 
 def _settings(options: type[Any]) -> Iterator[Setting]:

@@ -68,8 +68,6 @@ class TokenOptions(Options):
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value that is none, and a combination that means nothing."""
-        if isinstance(self.tokens, str):
-            object.__setattr__(self, "tokens", Path(self.tokens))
         super().__post_init__()
         if self.text is not None and self.tokens is not None:
             raise UsageError("give a text or a token file, not both")

@@ -12,7 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_json, tell, terminal_progress
-from spectrakit.cli.declared import Chosen  # noqa: TC001  (read at run time)
+from spectrakit.cli.declared import Chosen
 from spectrakit.cli.run_output import run_document, show_run
 from spectrakit.errors import UsageError
 
@@ -106,6 +106,9 @@ def _specs(
         record = {**record, "model": model, "revision": None}
     elif file is None:
         raise UsageError("no model is named", hint="spectrakit analyze MODEL, or --spec FILE")
+    elif repeats is not None and repeats.source == "memory":
+        message = f"{file} is of a run of a model in memory, which cannot be opened again"
+        raise UsageError(message, hint=f"spectrakit analyze MODEL --spec {file}")
     spec = spec_from(record, "the command line" if file is None else file.name)
     if config:
         spec = replace(spec, config={**spec.config, **config})

@@ -61,9 +61,10 @@ def _spec(record: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
         groups["probe"] |= {"prompt_set": options["task"], "prompt_file": options.get("task_file")}
     source = {name: options[name] for name in _TOKENS if name in options}
     text = options.get("text")
+    unnamed: dict[Any, str | None] = {BUNDLED_TEXT: None, "standard input": STANDARD_INPUT}
     if source.get("tokenizer") == "the checkpoint's own":
         source["tokenizer"] = None
-    source["text"] = {BUNDLED_TEXT: None, "standard input": STANDARD_INPUT}.get(text, text)
+    source["text"] = unnamed.get(text, text)
     return {
         # Where a checkpoint was read is what opens it again, but for a word in front.
         "model": str(record.get("source", "")).removeprefix("catalog "),

@@ -16,6 +16,15 @@ SHARE = '"slow_share": [part / whole for'
 CHANCE = "__import__('random').random()"
 NAME = 'headings={"slow_share": "slow"}'
 STEPS = "    steps: int = option(100, "
+REFUSE = """    from spectrakit.errors import AnalysisError
+    raise AnalysisError("no")
+"""
+OVERWRITE = """    def __post_init__(self):
+        import sys
+        if "analyze" in sys.argv:
+            object.__setattr__(self, "steps", 7)
+
+"""
 
 #: Subject and check, the file of the mistake, what is right there and what is wrong.
 MUTANTS = {
@@ -23,16 +32,15 @@ MUTANTS = {
         WEIGHTS, "has_what_it_sees", "__init__.py", '{"recurrences"}', '{"recurrences", "reruns"}',
     ),
     "a method that is never called": (
-        WEIGHTS, "has_what_it_sees", "analysis.py", "    def finish(", "    see_prompts = see\n\n"
-        "    def finish(",
+        WEIGHTS, "has_what_it_sees", "analysis.py", "    def finish(",
+        "    see_prompts = see\n\n    def finish(",
     ),
     "a declaration that imports what computes": (
         WEIGHTS, "is_declared_without_torch", "options.py", "from typing import ClassVar",
         "from typing import ClassVar\n\nimport torch",
     ),
     "an option that nobody understands": (
-        WEIGHTS, "options_are_explained", "options.py", "Components whose timescale is at least "
-        "this are slow.", "steps",
+        WEIGHTS, "options_are_explained", "options.py", "is at least this are slow.", "",
     ),
     "an option that is no option": (
         WEIGHTS, "options_are_explained", "options.py", "at_least=1)", "at_least=100, at_most=100)",
@@ -65,8 +73,7 @@ MUTANTS = {
     ),
     "a chart that is not drawn": (
         WEIGHTS, "draws_its_charts", "chart.py", "    rows = ",
-        "    from spectrakit.errors import AnalysisError\n    raise AnalysisError('no')\n"
-        "    rows = ",
+        f"{REFUSE}    rows = ",
     ),
     "a chart of another's table": (
         WEIGHTS, "draws_its_charts", "__init__.py", "needs=(SLOW.name,)", 'needs=("spectrum",)',
@@ -75,8 +82,8 @@ MUTANTS = {
         WEIGHTS, "compares_runs", "compared.py", NAME, NAME.replace("slow_share", "slow"),
     ),
     "two numbers of one name": (
-        TOKENS, "compares_runs", "compared.py", "    yield ", '    yield "slow_share", Number(0, 0)'
-        "\n    yield ",
+        TOKENS, "compares_runs", "compared.py", "    yield ",
+        '    yield "slow_share", Number(0, 0)\n    yield ',
     ),
     "a condition that nobody understands": (
         TOKENS, "compares_runs", "compared.py", 'unlike = {"other-steps"', 'unlike = {"steps"',
@@ -86,9 +93,7 @@ MUTANTS = {
     ),
     "an option that the command line has otherwise": (
         WEIGHTS, "runs_from_the_command_line", "options.py", STEPS,
-        "    def __post_init__(self):\n        super().__post_init__()\n"
-        "        import sys\n        if 'analyze' in sys.argv:\n"
-        f"            object.__setattr__(self, 'steps', 7)\n\n{STEPS}",
+        f"{OVERWRITE}{STEPS}",
     ),
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectrakit.analyses.massive.tables import MASSIVE
 from spectrakit.analyses.propagation.tables import PROPAGATION
@@ -10,7 +10,7 @@ from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.display.numbers import humanise, ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from spectrakit.tables import Run
     from spectrakit.tables.summaries import Row
@@ -25,7 +25,7 @@ def is_usual(row: Row) -> bool:
     return bool(row["token_set"] == USUAL and row["coordinates"] == USUAL)
 
 
-def limits_of(row: Row) -> list[str]:
+def limits_of(row: Mapping[str, Any]) -> list[str]:
     """The options that decide which tokens and coordinates the row leaves out."""
     places = (("tokens", "token_set"), ("coordinates", "coordinates"))
     return [f"massive.{limit}" for limit, column in places if row[column] == USUAL]

@@ -54,12 +54,6 @@ class ProbeOptions(Options):
         above=0,
     )
 
-    def __post_init__(self) -> None:
-        """Raises UsageError for what means nothing."""
-        if isinstance(self.prompt_file, str):
-            object.__setattr__(self, "prompt_file", Path(self.prompt_file))
-        super().__post_init__()
-
     @property
     def memory_bytes(self) -> int:
         """The same in bytes."""
