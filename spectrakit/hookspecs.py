@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 #: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
 #: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message. A
-#: new hook, or a new argument of one, is no such change.
+#: new hook or argument, or a new member that plugins need not have, is no such change. What this
+#: version has is in tests/snapshots.
 SPEC_VERSION = 2
 
 hookspec = pluggy.HookspecMarker("spectrakit")

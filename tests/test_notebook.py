@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 
 import spectrakit as sk
 from spectrakit.errors import UsageError
@@ -44,8 +45,8 @@ def test_a_run_shows_what_the_terminal_does(run):
 
 
 def test_what_comes_from_outside_is_text():
-    manifest = Manifest(model_id="<img src=x onerror=alert(1)>\x1b[31m", revision="<b>", mode="data",
-                        warnings=["<script>"])  # fmt: skip
+    name = "<img src=x onerror=alert(1)>\x1b[31m"
+    manifest = Manifest(model_id=name, revision="<b>", mode="data", warnings=["<script>"])
     sink = MemorySink(manifest)
     row = {"layer": 0, "path": "<i>", "kind": "<u>", "status": "failed", "reason": "<script>",
            "bytes_read": 0}  # fmt: skip
@@ -126,3 +127,9 @@ def test_what_analyze_needs_is_at_the_top():
         assert getattr(sk, name) is not None
         # A module of this name would take the place of what it is, once it is imported.
         assert not (folder / f"{name}.py").exists()
+
+
+def test_a_bare_module_is_told_apart_from_a_name():
+    with pytest.raises(UsageError, match="a Linear is a module") as caught:
+        sk.analyze(torch.nn.Linear(2, 2))
+    assert caught.value.hint == "analyze(from_model(module), ...)"

@@ -15,6 +15,7 @@ from spectrakit.analyses.kind import AnalysisKind, InAll, InGauges, Sight
 from spectrakit.analyses.running import ALL
 from spectrakit.options import Options, Setting, settings
 from spectrakit.tables.columns import TableSchema
+from spectrakit.wording import named
 
 _OPTION_TYPES = (int, float, bool, str, Path)
 
@@ -28,7 +29,7 @@ def mistake_in(kind: Any) -> str | None:  # noqa: ANN401  (what a plugin hands i
 
 def _mistakes(kind: Any) -> Iterator[str]:  # noqa: ANN401  (its fields may be anything)
     if not _is_word(kind.name) or kind.name == ALL:
-        yield f"{kind.name!r} is not a name that --analyses could take"
+        yield f"{kind.name!r} is not a name that {named('analyses')} could take"
     if not callable(kind.start):
         yield "its start cannot be called"
     if not kind.sees:

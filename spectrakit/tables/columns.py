@@ -30,7 +30,11 @@ else:
     pa = lazy_import("pyarrow")
 
 SCHEMA_VERSION = 3
-"""The version of every table's layout; a reader refuses tables newer than it knows."""
+"""The version of every table's layout; a reader refuses tables newer than it knows.
+
+Raised when a column or a key of `run.json` goes, is renamed or changes its type, unit or whether it
+may be null. A new table or column is no such change. What this version has is in tests/snapshots.
+"""
 
 
 @dataclass(frozen=True)

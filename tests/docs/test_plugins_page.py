@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import get_args
 
 import pytest
 
@@ -19,11 +20,23 @@ from spectrakit.analyses.base import (
     RerunAnalysis,
     StatesAnalysis,
 )
+from spectrakit.analyses.kind import (
+    AnalysisKind,
+    Chart,
+    Compared,
+    ComparedColumns,
+    ComparisonChart,
+    InAll,
+    InGauges,
+    Sight,
+)
 from spectrakit.architectures import Architecture, RunnableModel
 from spectrakit.architectures.base import LanguageModel
 from spectrakit.mixers import Mixer
+from spectrakit.options import Help, option
 from spectrakit.prompt_sets import Prompt, PromptSet
-from spectrakit.testing import CheckpointExample, MixerExample
+from spectrakit.testing import AnalysisExample, CheckpointExample, MixerExample
+from spectrakit.testing.analysis_checks import ANALYSIS_CHECKS
 from spectrakit.testing.forward_checks import FORWARD_CHECKS
 from spectrakit.testing.header_checks import HEADER_CHECKS
 from spectrakit.testing.mixer_checks import MIXER_CHECKS
@@ -59,14 +72,30 @@ def test_documents_every_member_of_the_protocol(protocol):
     assert not [name for name in members(protocol) if not re.search(rf"`{name}\b", PAGE)]
 
 
-@pytest.mark.parametrize("check", [*MIXER_CHECKS, *HEADER_CHECKS, *FORWARD_CHECKS])
+@pytest.mark.parametrize(
+    "check", [*MIXER_CHECKS, *HEADER_CHECKS, *FORWARD_CHECKS, *ANALYSIS_CHECKS]
+)
 def test_says_what_the_check_asks(check):
     assert f"| `{check.__name__}` | {inspect.getdoc(check)} |\n" in PAGE
 
 
-@pytest.mark.parametrize("example", [MixerExample, CheckpointExample, Prompt])
-def test_says_what_it_holds(example):
-    assert not [name for name in example.__annotations__ if not re.search(rf"`{name}\b", PAGE)]
+@pytest.mark.parametrize(
+    "thing",
+    [MixerExample, CheckpointExample, AnalysisExample, Prompt, AnalysisKind, Chart, ComparisonChart,
+     Compared, ComparedColumns, Help],
+)  # fmt: skip
+def test_says_what_it_holds(thing):
+    assert not [name for name in thing.__annotations__ if not re.search(rf"`{name}\b", PAGE)]
+
+
+def test_says_what_an_option_is_declared_with():
+    arguments = inspect.signature(option).parameters
+    assert not [name for name in arguments if not re.search(rf"`{name}\b", PAGE)]
+
+
+@pytest.mark.parametrize("words", [Sight, InAll, InGauges])
+def test_says_which_words_there_are(words):
+    assert not [word for word in get_args(words) if f'`"{word}"`' not in PAGE]
 
 
 def test_states_the_version_of_the_hooks():
@@ -80,5 +109,6 @@ def test_its_plugin_uses_every_hook_that_registers_something():
         "register_architectures",
         "register_examples",
         "register_analyses",
+        "register_examples",
         "register_prompt_sets",
     ]
