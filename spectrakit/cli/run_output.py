@@ -19,6 +19,7 @@ def show_run(run: Run, moved: int) -> None:
     from spectrakit.report.terminal import run_report
 
     print_data(run_report(run))
+    print_data("")
     for line in _drawn_anew(run.manifest.remarks.get("initial", {})):
         tell(line)
     tensors = sum(run.table("layers")["bytes_read"].to_pylist())

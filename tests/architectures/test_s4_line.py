@@ -15,6 +15,7 @@ import spectrakit as sk
 from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 from spectrakit.extraction import extract
 from spectrakit.progress import Silent
+from spectrakit.spec import RunSpec
 from tests.mixers.test_mamba import assert_within
 from tests.support import state_dicts
 from tests.support.convolution import as_complex, convolved
@@ -339,7 +340,8 @@ def test_integers_are_not_parameters(written):
 def test_extracted_matrices_are_the_recurrence(family, written):
     make, config, *_ = FAMILIES[family]
     with sk.open_checkpoint(written(state_dicts.layers(make)), config=config) as model:
-        found = extract(model, [1], form="a-bar", progress=Silent()).tensors
+        spec = RunSpec(model="x", mode="weights")
+        found = extract(model, [1], spec, form="a-bar", progress=Silent()).tensors
         recurrence = model.recurrence(1)
         inputs = torch.randn(1, 6, *_token_shape(model.layers[1]), dtype=torch.float64)
     a, b, c = (torch.view_as_complex(found[f"layers.1.{name}"]) for name in ("A_bar", "B_bar", "C"))

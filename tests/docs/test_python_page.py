@@ -1,4 +1,4 @@
-"""docs/python-api.md: every public name, and every argument of its functions."""
+"""docs/python-api.md: every public name, argument and setting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 
 import spectrakit
 from docs.refresh import ROOT
+from spectrakit.builtin import ANALYSES
 from spectrakit.errors import SpectrakitError
+from spectrakit.options import settings
+from spectrakit.spec import RunSpec
 from spectrakit.token_options import TokenOptions
 
 PAGE = (ROOT / "docs" / "python-api.md").read_text(encoding="utf-8")
@@ -43,6 +46,23 @@ def test_lists_its_arguments_with_their_defaults(function, after):
         if parameter.default is not parameter.empty
     }
     assert {name: default for name, default in table(after).items() if default} == defaults
+
+
+def test_lists_the_settings_of_a_run_with_their_defaults():
+    defaults = {s.keyword: repr(s.default).replace("'", '"') for s in settings(RunSpec)}
+    assert table("is `seq_len=256`") == defaults
+
+
+def test_lists_the_options_of_analyses_with_their_keywords():
+    kinds = [each.KIND for each in ANALYSES]
+    groups = {group.__name__: group for kind in kinds for group in kind.options}
+    rows = re.findall(r"^\| `(\w+Options)` \| (.*?) \| (.*?) \|$", PAGE, re.MULTILINE)
+    assert {name for name, _, _ in rows} == set(groups)
+    for name, analyses, keywords in rows:
+        group = groups[name]
+        following = [kind.name for kind in kinds if group in kind.options]
+        assert re.findall(r"`(\w+)`", analyses) == following
+        assert re.findall(r"`(\w+)`", keywords) == [s.keyword for s in settings(group)]
 
 
 def test_lists_the_token_options():
