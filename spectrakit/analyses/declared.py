@@ -29,7 +29,8 @@ def mistake_in(kind: Any) -> str | None:  # noqa: ANN401  (what a plugin hands i
 def _mistakes(kind: AnalysisKind) -> Iterator[str]:
     if not _is_word(kind.name) or kind.name == ALL:
         yield f"{kind.name!r} is not a name that --analyses could take"
-    if not callable(kind.start):
+    start: object = kind.start
+    if not callable(start):
         yield "its start cannot be called"
     if not kind.sees:
         yield "it sees nothing of a model"

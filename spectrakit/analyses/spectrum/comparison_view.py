@@ -30,7 +30,7 @@ def comparison_view(comparison: Run) -> Sequence[RenderableType]:
         return ()
     distances = comparison.table(DECAY_DISTANCE.name).to_pylist()
     differences = comparison.table(SUMMARY_DIFFERENCE.name).to_pylist()
-    parts = [_spectra(distances, differences), Text(_LEGEND, style="dim")]
+    parts: list[RenderableType] = [_spectra(distances, differences), Text(_LEGEND, style="dim")]
     if any(row["gauge"] == row["other_gauge"] == "dsf" for row in distances):
         parts.append(Text(_of_writing(), style="dim"))
     return parts
