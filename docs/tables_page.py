@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrakit.tables.columns import IDENTITY, SCHEMA_VERSION
 from spectrakit.builtin import TABLES
+from spectrakit.tables.columns import IDENTITY, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

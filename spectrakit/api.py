@@ -11,9 +11,9 @@ from spectrakit import pipeline, tables
 from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
 from spectrakit.notebook import Comparison, EigenvalueMemory, Run
-from spectrakit.options import Options
 from spectrakit.output import Destination
 from spectrakit.planning import check_named
+from spectrakit.registry import Later
 from spectrakit.spec import RunSpec
 from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from spectrakit.analyses.memory.options import MemoryOptions
+    from spectrakit.options import Options
     from spectrakit.progress import Progress
+
+
+#: Imported when there is something to draw.
+DRAW_CHARTS = Later("spectrakit.report.drawing:draw_charts")
+DRAW_COMPARISON = Later("spectrakit.report.drawing:draw_comparison")
 
 
 def analyze(
@@ -63,10 +69,11 @@ def analyze(
             opened = stack.enter_context(
                 open_checkpoint(spec.model, revision=spec.revision, config=spec.config)
             )
-        draw = None
-        if figures:
-            from spectrakit.report.drawing import draw_charts as draw
-        to = Destination(None if out is None else Path(out), overwrite=overwrite, draw=draw)
+        to = Destination(
+            None if out is None else Path(out),
+            overwrite=overwrite,
+            draw=DRAW_CHARTS if figures else None,
+        )
         return Run.of(pipeline.analyze(opened, spec, to, progress=progress))
 
 
@@ -94,20 +101,18 @@ def compare(
     from spectrakit.comparison import compare as compare_runs
 
     opened = [run if isinstance(run, tables.Run) else read_run(run) for run in runs]
-    alike = draw = None
+    alike = None
     if similarity:
         from spectrakit.comparison.models import RunsModels
 
         source = similarity if isinstance(similarity, TokenOptions) else TokenOptions()
         alike = RunsModels(RunSpec(model="", mode="data", source=source))
-    if figures:
-        from spectrakit.report.drawing import draw_comparison as draw
     found = compare_runs(
         opened,
         None if out is None else Path(out),
         similarity=alike,
         overwrite=overwrite,
-        draw=draw,
+        draw=DRAW_COMPARISON if figures else None,
     )
     return Comparison.between(opened, found)
 

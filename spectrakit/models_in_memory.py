@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures import live_module, module_tensors
+from spectrakit.checkpoints.access import HubAccess
 from spectrakit.checkpoints.in_memory import HeldTensor, TensorsInMemory, as_tensor, is_array
 from spectrakit.checkpoints.state_dict import flatten
 from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
-from spectrakit.model import HubAccess, Model, check_config
+from spectrakit.model import Model, check_config
 
 if TYPE_CHECKING:
     import torch

@@ -33,7 +33,7 @@ class Run(tables.Run):
     @classmethod
     def of(cls, run: tables.Run) -> Run:
         """The same run."""
-        return cls(run.folder, run.manifest, run._tables)  # noqa: SLF001  (its own subclass)
+        return cls(run.folder, run.manifest, run._tables)
 
     @property
     def charts(self) -> tuple[str, ...]:
@@ -53,7 +53,8 @@ class Run(tables.Run):
             message = f"the run has no chart {name!r}" if name else "the run has no charts"
             hint = did_you_mean(name, charts) or f"its charts are {', '.join(charts) or 'none'}"
             raise UsageError(message, hint=hint)
-        return charts[name]()
+        chart: TopLevelMixin = charts[name]()
+        return chart
 
     def _charts(self) -> Charts:
         registry = plugins().analysis_kinds()
@@ -101,7 +102,7 @@ class Comparison(Run):
     @classmethod
     def between(cls, runs: Sequence[tables.Run], run: tables.Run) -> Comparison:
         """The comparison `run` of these `runs`."""
-        return cls(run.folder, run.manifest, run._tables, tuple(runs))  # noqa: SLF001
+        return cls(run.folder, run.manifest, run._tables, tuple(runs))
 
     def _charts(self) -> Charts:
         from spectrakit.comparison.compare import comparison_charts

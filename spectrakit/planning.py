@@ -13,14 +13,14 @@ from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.options import Setting, settings
 from spectrakit.plain import path_part
 from spectrakit.plugins import plugins
-from spectrakit.settings import AskedMode, Randomized, Source
-from spectrakit.spec import RunSpec
 from spectrakit.wording import given, named
 
 if TYPE_CHECKING:
     from spectrakit.analyses.kind import AnalysisKind
     from spectrakit.architectures import Layer
     from spectrakit.model import Model
+    from spectrakit.settings import AskedMode, Randomized, Source
+    from spectrakit.spec import RunSpec
 
 
 @dataclass(frozen=True)

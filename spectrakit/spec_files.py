@@ -75,7 +75,7 @@ def spec_from(record: Mapping[str, Any], where: str = "the spec") -> RunSpec:
     options = _table(found.pop("options", {}), f"options of {where}")
     _check_keys(options, groups, f"the options of {where}")
     source = _table(found.pop("source", {}), f"source of {where}")
-    return _validated(
+    spec: RunSpec = _validated(
         RunSpec,
         found
         | {
@@ -87,6 +87,7 @@ def spec_from(record: Mapping[str, Any], where: str = "the spec") -> RunSpec:
         },
         where,
     )
+    return spec
 
 
 def with_keywords(spec: RunSpec, keywords: Mapping[str, Any]) -> RunSpec:

@@ -44,8 +44,8 @@ def test_a_run_shows_what_the_terminal_does(run):
 
 
 def test_what_comes_from_outside_is_text():
-    manifest = Manifest(model_id="<img src=x onerror=alert(1)>\x1b[31m", revision="<b>", mode="data",
-                        warnings=["<script>"])  # fmt: skip
+    name = "<img src=x onerror=alert(1)>\x1b[31m"
+    manifest = Manifest(model_id=name, revision="<b>", mode="data", warnings=["<script>"])
     sink = MemorySink(manifest)
     row = {"layer": 0, "path": "<i>", "kind": "<u>", "status": "failed", "reason": "<script>",
            "bytes_read": 0}  # fmt: skip

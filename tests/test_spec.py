@@ -99,8 +99,7 @@ def values(setting):
         return st.integers(int(low or 0), int(rule.at_most or 1 << 20))
     if setting.type is float:
         high = rule.at_most
-        strategy = st.floats(low, high, exclude_min=rule.above is not None, allow_nan=False)
-        return strategy
+        return st.floats(low, high, exclude_min=rule.above is not None, allow_nan=False)
     return None
 
 

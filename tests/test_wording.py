@@ -20,6 +20,7 @@ SOURCES = sorted(
     path
     for path in (*ROOT.glob("spectrakit/**/*.py"), *ROOT.glob("plugins/*/spectrakit_*/**/*.py"))
     if path.relative_to(ROOT).parts[:2] != ("spectrakit", "cli")
+    and path.name != "analysis_checks.py"  # which types commands
 )
 _FLAG = re.compile(r"(?<![\w-])--[a-z]")
 #: A command that can be typed as it stands may have flags.

@@ -7,7 +7,7 @@ analyses are on the command line.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +15,7 @@ from spectrakit.analyses.kind import AnalysisKind, InAll, InGauges, Sight
 from spectrakit.analyses.running import ALL
 from spectrakit.options import Options, Setting, settings
 from spectrakit.tables.columns import TableSchema
+from spectrakit.wording import named
 
 _OPTION_TYPES = (int, float, bool, str, Path)
 
@@ -26,11 +27,10 @@ def mistake_in(kind: Any) -> str | None:  # noqa: ANN401  (what a plugin hands i
     return next(_mistakes(kind), None)
 
 
-def _mistakes(kind: AnalysisKind) -> Iterator[str]:
+def _mistakes(kind: Any) -> Iterator[str]:  # noqa: ANN401  (its fields may be anything)
     if not _is_word(kind.name) or kind.name == ALL:
-        yield f"{kind.name!r} is not a name that --analyses could take"
-    start: object = kind.start
-    if not callable(start):
+        yield f"{kind.name!r} is not a name that {named('analyses')} could take"
+    if not callable(kind.start):
         yield "its start cannot be called"
     if not kind.sees:
         yield "it sees nothing of a model"
@@ -43,8 +43,7 @@ def _mistakes(kind: AnalysisKind) -> Iterator[str]:
             yield f"its {field} has {value!r}; one of: {', '.join(get_args(known))}"
     if not kind.tables:
         yield "it writes no table"
-    tables: Iterable[Any] = kind.tables
-    for table in tables:
+    for table in kind.tables:
         if not isinstance(table, TableSchema):
             yield f"its table {table!r} is not a TableSchema"
     for group in kind.options:

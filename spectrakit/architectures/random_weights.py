@@ -172,7 +172,7 @@ def _fresh(model: nn.Module, seed: int) -> nn.Module:
             fresh: nn.Module = type(model)(copy.deepcopy(model.config))
         except TypeError as error:
             message = f"{type(model).__name__} is not made from its config alone: {error}"
-            raise UnsupportedError(message, hint="leave --randomize out") from error
+            raise UnsupportedError(message, hint=f"leave {named('randomize')} out") from error
     return fresh
 
 

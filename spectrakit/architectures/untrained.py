@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures.base import Architecture, Configured, Layer
     from spectrakit.architectures.initial_weights import Initial
-    from spectrakit.checkpoints import Checkpoint
+    from spectrakit.checkpoints import TensorSource
     from spectrakit.settings import Randomized
 
 logger = logging.getLogger("spectrakit")
@@ -32,7 +32,7 @@ class Claimed(Protocol):
     """A checkpoint with the architecture that reads it; a `Model` is one."""
 
     @property
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> TensorSource:
         """Of which no tensor is read."""
 
     @property

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spectrakit.checkpoints.checkpoint import Checkpoint
+    from spectrakit.checkpoints.in_memory import TensorsInMemory
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Opened(Protocol):
     """A checkpoint, and how the Hub is used for what belongs to it; a `Model` is one."""
 
     @property
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint | TensorsInMemory:
         """What was opened."""
 
     @property

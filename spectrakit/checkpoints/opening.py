@@ -151,7 +151,7 @@ def _is_repo_id(name: str) -> bool:
 
 def _check_repo_id(repo_id: str, name: str) -> None:
     """Raise `UsageError` unless `repo_id` can be one, and a missing path does not ask the Hub."""
-    looks_like_path = name.endswith((".safetensors", ".bin", ".pt", ".pth", "/", os.sep))
+    looks_like_path = name.endswith((*FORMATS, "/", os.sep))
     if looks_like_path or not _is_repo_id(repo_id):
         raise UsageError(
             f"{name!r} is neither a file, a folder, a catalog name nor a Hub repository id",

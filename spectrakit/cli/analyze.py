@@ -12,7 +12,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import print_json, tell, terminal_progress
-from spectrakit.cli.declared import Chosen  # noqa: TC001  (read at run time)
+from spectrakit.cli.declared import Chosen
 from spectrakit.cli.run_output import run_document, show_run
 from spectrakit.errors import UsageError
 

@@ -8,7 +8,7 @@ import typer
 
 from spectrakit.cli import options
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
-from spectrakit.cli.declared import Chosen  # noqa: TC001  (read at run time)
+from spectrakit.cli.declared import Chosen
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:

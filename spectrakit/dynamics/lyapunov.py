@@ -137,17 +137,10 @@ class LyapunovSum:
         if len(tokens) == 0:
             return
         grown = growth_of(operator, parts)
-        self._take(grown.sorted_total(tokens), int(tokens.sum()), len(tokens))
-
-    def merge(self, other: LyapunovSum) -> None:
-        """Take in what `other` added up over other sequences of the same layer."""
-        if other._total is not None:
-            self._take(other._total, other.tokens, other.sequences)
-
-    def _take(self, total: _Total, tokens: int, sequences: int) -> None:
+        total = grown.sorted_total(tokens)
         self._total = total if self._total is None else self._total.plus(total)
-        self.tokens += tokens
-        self.sequences += sequences
+        self.tokens += int(tokens.sum())
+        self.sequences += len(tokens)
 
     def exponents(self) -> LyapunovExponents:
         """The mean growth per token, falling. Raises ValueError where no token was added."""

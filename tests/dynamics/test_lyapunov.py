@@ -87,17 +87,13 @@ def test_tokens_that_are_not_valid_are_not_there(build):
     torch.manual_seed(0)
     operator = build((2, 9), 2, 3)
     valid = torch.tensor([[0, 0, 1, 1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 0, 0, 0, 0, 0]]).bool()
-    parts = []
+    kept = LyapunovSum()
     for sequence, keep in enumerate(valid):
         matrices = operator.dense()[sequence : sequence + 1, keep]
-        growth = LyapunovSum()
-        growth.add(Dense(matrices), torch.ones(matrices.shape[:2], dtype=torch.bool))
-        parts.append(growth)
-    parts[0].merge(LyapunovSum())
-    parts[0].merge(parts[1])
+        kept.add(Dense(matrices), torch.ones(matrices.shape[:2], dtype=torch.bool))
     found = exponents(operator, valid)
-    assert found.tokens == parts[0].exponents().tokens == 10
-    torch.testing.assert_close(found.exponents, parts[0].exponents().exponents)
+    assert found.tokens == kept.exponents().tokens == 10
+    torch.testing.assert_close(found.exponents, kept.exponents().exponents)
 
 
 @pytest.mark.parametrize("build", PRODUCTS.values(), ids=PRODUCTS)
@@ -224,13 +220,12 @@ def test_neither_the_order_of_sequences_nor_that_of_their_axes_matters(build, se
     moved = torch.stack([matrices[b][..., axis, :][..., axis] for b, axis in enumerate(axes)])
     found = exponents(Dense(moved[torch.randperm(3)]))
     torch.testing.assert_close(found.exponents, expected.exponents, rtol=1e-8, atol=1e-8)
-    parts = [LyapunovSum(), LyapunovSum()]
-    for part, rows in zip(parts, (moved[:1], moved[1:]), strict=True):
-        part.add(Dense(rows), torch.ones(rows.shape[:2], dtype=torch.bool))
-    parts[1].merge(parts[0])
-    merged = parts[1].exponents()
-    torch.testing.assert_close(merged.exponents, found.exponents, rtol=1e-12, atol=1e-12)
-    assert (merged.tokens, merged.sequences) == (found.tokens, found.sequences) == (21, 3)
+    in_batches = LyapunovSum()
+    for rows in (moved[1:], moved[:1]):
+        in_batches.add(Dense(rows), torch.ones(rows.shape[:2], dtype=torch.bool))
+    added = in_batches.exponents()
+    torch.testing.assert_close(added.exponents, found.exponents, rtol=1e-12, atol=1e-12)
+    assert (added.tokens, added.sequences) == (found.tokens, found.sequences) == (21, 3)
 
 
 def test_exponents_are_sorted_in_each_sequence_before_they_are_averaged():

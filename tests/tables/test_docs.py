@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.tables_page import main, render
-
 from spectrakit.builtin import TABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
