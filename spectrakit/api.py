@@ -57,6 +57,9 @@ def analyze(
     another.
     """
     with ExitStack() as stack:
+        if hasattr(model, "state_dict"):
+            message = f"a {type(model).__name__} is a module, not the name of a model"
+            raise UsageError(message, hint="analyze(from_model(module), ...)")
         if isinstance(model, RunSpec):
             spec = model
         else:

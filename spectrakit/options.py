@@ -149,7 +149,9 @@ class Options:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        """Raises UsageError for a value that an option may not have; a path may be text.
+        """Raises UsageError for a value that an option may not have.
+
+        A path may be text, and a number a whole one: 3 is 3.0, in the key of a run too.
 
         A class that checks more than `option` can say overrides this and calls it.
         """
@@ -158,6 +160,8 @@ class Options:
             setting.check(value)
             if setting.type is Path and isinstance(value, str):
                 object.__setattr__(self, setting.name, Path(value))
+            if setting.type is float and isinstance(value, int):
+                object.__setattr__(self, setting.name, float(value))
 
     def record(self) -> dict[str, Any]:
         """Every option by its field, as JSON values."""

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 
 import spectrakit as sk
 from spectrakit.errors import UsageError
@@ -126,3 +127,9 @@ def test_what_analyze_needs_is_at_the_top():
         assert getattr(sk, name) is not None
         # A module of this name would take the place of what it is, once it is imported.
         assert not (folder / f"{name}.py").exists()
+
+
+def test_a_bare_module_is_told_apart_from_a_name():
+    with pytest.raises(UsageError, match="a Linear is a module") as caught:
+        sk.analyze(torch.nn.Linear(2, 2))
+    assert caught.value.hint == "analyze(from_model(module), ...)"

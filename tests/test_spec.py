@@ -141,6 +141,15 @@ def test_bounds_are_those_of_the_declaration():
                 with_keywords(BASE, {keyword: wrong})
 
 
+def test_a_whole_number_is_the_number_it_is():
+    for keyword, (_, setting) in SETTINGS.items():
+        if setting.type is float:
+            number = min(8, setting.rule.at_most or 8)
+            one, other = (with_keywords(BASE, {keyword: kind(number)}) for kind in (int, float))
+            assert one.digest({}) == other.digest({})
+            assert json.dumps(one.record()) == json.dumps(other.record())
+
+
 def test_not_a_number_is_no_bound():
     with pytest.raises(UsageError, match="massive_tokens must be above 1"):
         sk.MassiveOptions(tokens=float("nan"))

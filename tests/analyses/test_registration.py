@@ -68,7 +68,7 @@ class OldClass:
 
 WRONG = {
     "an analysis of SPEC_VERSION 1": (OldClass, "not an AnalysisKind, by which"),
-    "a name with a comma": (kind(name="a,b"), "'a,b' is not a name that --analyses could take"),
+    "a name with a comma": (kind(name="a,b"), "'a,b' is not a name that analyses could take"),
     "the name of all of them": (kind(name="all"), "'all' is not a name"),
     "nothing seen": (kind(sees=frozenset()), "it sees nothing"),
     "a sight that there is not": (kind(sees=frozenset({"layers"})), "sees has 'layers'; one of"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 from spectrakit.analyses.similarity.compared import compared
@@ -23,6 +25,8 @@ def test_what_it_follows_is_an_option_and_what_it_writes_a_column(name):
     own = BY_NAME[name]
     assert {*own.decided_by, *own.written} <= OPTIONS
     assert set(own.written) <= set(COLUMNS)
+    keywords = list(inspect.signature(own.of).parameters)[2:]
+    assert set(keywords) == {*own.decided_by, *own.written}
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

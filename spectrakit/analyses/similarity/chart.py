@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.analyses.massive.lines import is_usual, left_out
-from spectrakit.analyses.similarity.estimators import BY_NAME
+from spectrakit.analyses.similarity.estimators import BY_NAME, Estimator
 from spectrakit.analyses.similarity.tables import SIMILARITY
 from spectrakit.display.chart_style import (
     BAR,
@@ -29,7 +29,6 @@ from spectrakit.errors import AnalysisError
 if TYPE_CHECKING:
     import altair as alt
 
-    from spectrakit.analyses.similarity.options import Estimator
     from spectrakit.tables import Run
     from spectrakit.tables.summaries import Row
 else:

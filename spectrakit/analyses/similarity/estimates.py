@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spectrakit.analyses.similarity.estimators import BY_NAME, Estimating
+from spectrakit.analyses.similarity.estimators import BY_NAME, Estimating, Estimator
 from spectrakit.representations.hsic import TooFewTokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from spectrakit.analyses.similarity.options import Estimator, SimilarityOptions
+    from spectrakit.analyses.similarity.options import SimilarityOptions
     from spectrakit.analyses.similarity.tokens import SimilarityTokens, View
     from spectrakit.representations.cka import Alignment
 
@@ -52,6 +52,8 @@ def _or_too_few(
     if len(view) == 0:
         return None
     try:
-        return BY_NAME[estimator].of(view, options, seed)
+        own = BY_NAME[estimator]
+        told = {name: getattr(options, name) for name in {*own.decided_by, *own.written}}
+        return own.of(view, seed, **told)
     except TooFewTokens:
         return None

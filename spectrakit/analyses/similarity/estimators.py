@@ -1,10 +1,9 @@
 """The estimators of `similarity`: each is declared once, here.
 
-Besides its name, which is among the choices of `SimilarityOptions`. From its declaration follow its
-words in the documentation of the table, the parameters that its rows hold, when its numbers of two
-runs are compared, and where it is drawn and shown. The formulas are in
-`spectrakit.representations`, imported when they are needed: the documentation of tables is not to
-pay for torch.
+From its declaration follow the choice of `--estimators`, its words in the documentation of the
+table, the parameters that its rows hold, when its numbers of two runs are compared, and where it is
+drawn and shown. The formulas are in `spectrakit.representations`, imported when they are needed:
+`SimilarityOptions` imports this page, and the command line that.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from spectrakit._lazy import lazy_import
 
@@ -20,33 +19,54 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.analyses.similarity.options import Estimator, SimilarityOptions
-    from spectrakit.analyses.similarity.tokens import View
-    from spectrakit.representations import cka, kernels, neighbours, procrustes, tiles
+    from spectrakit.representations import cka, kernels, procrustes, tiles
+    from spectrakit.representations import neighbours as nearest
     from spectrakit.representations.cka import Alignment
+    from spectrakit.representations.hsic import PairSums
 else:
     torch = lazy_import("torch")
     cka = lazy_import("spectrakit.representations.cka")
     kernels = lazy_import("spectrakit.representations.kernels")
-    neighbours = lazy_import("spectrakit.representations.neighbours")
+    nearest = lazy_import("spectrakit.representations.neighbours")
     procrustes = lazy_import("spectrakit.representations.procrustes")
     tiles = lazy_import("spectrakit.representations.tiles")
+
+Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
+
+ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
+
+
+class Kept(Protocol):
+    """The tokens that an estimator takes: S feature sets of the same n of them."""
+
+    @property
+    def edge(self) -> int:
+        """Tokens of a tile of kernels, as the memory allows."""
+
+    def features(self, at_most: int | None = None) -> list[Tensor]:
+        """Of every set (n, E): all that were kept, or a random sample of these."""
+
+    def pair_sums(self) -> PairSums:
+        """What HSIC_1 of linear kernels over all tokens is made of."""
+
+    def by_groups(self) -> Alignment:
+        """CKA from groups of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimating:
     """What belongs to an estimator.
 
-    of: its values for all pairs of feature sets of a view; the last argument is the seed. meaning:
-    what it is, for the documentation of the table. title: above its picture; short: the same in a
-    few words. decided_by: the options that its value follows. written: those that its rows hold in
-    columns of the same name. square: of estimators with the same word here, one is drawn, the first
-    of this page; None for one that is no heat map of all pairs. heading: of its columns in the
-    terminal, and what that stands for; None for one that is not shown there. adjacent: whether it
-    is of neighbouring depths only.
+    of: its values for all pairs of feature sets, from the tokens, the seed, and by keyword the
+    options of both groups below. decided_by: the options that its value follows. written: those
+    that its rows hold in columns of the same name. meaning: what it is, for the documentation of
+    the table. title: above its picture; short: the same in a few words. square: of estimators with
+    the same word here, one is drawn, the first of this page; None for one that is no heat map of
+    all pairs. heading: of its columns in the terminal, and what that stands for; None for one that
+    is not shown there. adjacent: whether it is of neighbouring depths only.
     """
 
-    of: Callable[[View, SimilarityOptions, int], Alignment]
+    of: Callable[..., Alignment]
     meaning: str
     title: str
     short: str
@@ -57,30 +77,30 @@ class Estimating:
     adjacent: bool = False
 
 
-def _cka(view: View, _options: SimilarityOptions, _seed: int) -> Alignment:
-    sums = view.pair_sums()
+def _cka(tokens: Kept, _seed: int) -> Alignment:
+    sums = tokens.pair_sums()
     return cka.cka_of(sums.hsic(), sums.n)
 
 
-def _cka_minibatch(view: View, _options: SimilarityOptions, _seed: int) -> Alignment:
-    return view.by_groups()
+def _cka_minibatch(tokens: Kept, _seed: int, *, group_tokens: int) -> Alignment:  # noqa: ARG001
+    return tokens.by_groups()  # of groups that large, while they were taken in
 
 
-def _cka_rbf(view: View, options: SimilarityOptions, _seed: int) -> Alignment:
-    features = view.features(options.sample_tokens)
-    kernel = kernels.RBF.of_medians(features, options.bandwidth)
-    hsic = tiles.pair_sums(features, kernel, edge=view.tokens.edge).hsic()
+def _cka_rbf(tokens: Kept, _seed: int, *, sample_tokens: int, bandwidth: float) -> Alignment:
+    features = tokens.features(sample_tokens)
+    kernel = kernels.RBF.of_medians(features, bandwidth)
+    hsic = tiles.pair_sums(features, kernel, edge=tokens.edge).hsic()
     return cka.cka_of(hsic, len(features[0]))
 
 
-def _mutual_knn(view: View, options: SimilarityOptions, _seed: int) -> Alignment:
-    features = view.features(options.sample_tokens)
-    return neighbours.mutual_neighbours(features, options.neighbours, _constant(features))
+def _mutual_knn(tokens: Kept, _seed: int, *, sample_tokens: int, neighbours: int) -> Alignment:
+    features = tokens.features(sample_tokens)
+    return nearest.mutual_neighbours(features, neighbours, _constant(features))
 
 
-def _procrustes(view: View, options: SimilarityOptions, seed: int) -> Alignment:
+def _procrustes(tokens: Kept, seed: int, *, permutations: int) -> Alignment:
     """Distances of each feature set to the next, NaN elsewhere."""
-    features = view.features()
+    features = tokens.features()
     sets = len(features)
     value, mean, std = torch.full((3, sets, sets), torch.nan, dtype=torch.float64)
     constant = _constant(features)
@@ -89,8 +109,8 @@ def _procrustes(view: View, options: SimilarityOptions, seed: int) -> Alignment:
             continue
         pair = index, index + 1
         value[pair] = procrustes.procrustes_distance(own, following)
-        if options.permutations:
-            null = procrustes.procrustes_null(own, following, options.permutations, seed)
+        if permutations:
+            null = procrustes.procrustes_null(own, following, permutations, seed)
             mean[pair], std[pair] = null.mean(), null.std()
     return cka.Alignment(value, mean, std, len(features[0]))
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar
 
+from spectrakit.analyses.similarity.estimators import ESTIMATORS, Estimator
 from spectrakit.errors import UsageError
 from spectrakit.options import Options, option
 from spectrakit.wording import named
-
-#: Each is declared in `spectrakit.analyses.similarity.estimators`.
-Estimator: TypeAlias = Literal["cka", "cka_minibatch", "cka_rbf", "mutual_knn", "procrustes"]
-
-ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
 DEFAULT: tuple[Estimator, ...] = ("cka", "mutual_knn")
 """One that looks at all tokens together and one at neighbourhoods; both cheap, both with a null."""

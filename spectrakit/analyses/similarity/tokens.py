@@ -90,6 +90,11 @@ class View:
         """The same for views of the same tokens and coordinates."""
         return self.massive, self.kept is None
 
+    @property
+    def edge(self) -> int:
+        """Of a tile, see `LinearHSIC`."""
+        return self.tokens.edge
+
     def __len__(self) -> int:
         """How many tokens there are, or were kept."""
         linear = self.tokens._linear
@@ -106,7 +111,7 @@ class View:
         """What HSIC_1 of linear kernels is made of."""
         if self.kept is None:
             return self.tokens._linear.pair_sums(with_massive=self.massive)
-        return pair_sums(self.features(), edge=self.tokens.edge)
+        return pair_sums(self.features(), edge=self.edge)
 
     def by_groups(self) -> Alignment:
         """CKA from groups of tokens."""
