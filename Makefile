@@ -21,6 +21,7 @@ plugins := $(wildcard plugins/*)
 
 # All tests run on all cores, files kept whole, as some make what their tests share; each on a thread.
 workers := --numprocesses auto --maxprocesses 4 --dist loadfile
+threads := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint format bench docs wheel constraints clean
@@ -38,9 +39,9 @@ demo: $(VENV)/.spectrakit ## analyse the bundled checkpoints into demo/ and show
 	@printf '\nThe command is $(bin)/spectrakit, or spectrakit after: . $(bin)/activate\n'
 
 test: $(VENV)/.test $(VENV)/.plugins ## run all tests (ARGS="tests/dynamics -x" for some)
-	$(if $(ARGS),,@for plugin in $(plugins); do \
-		echo "the tests of $$plugin"; $(bin)/python -m pytest -q "$$plugin" || exit; done)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(bin)/python -m pytest $(if $(ARGS),$(ARGS),$(workers))
+	$(if $(ARGS),,@$(foreach plugin,$(plugins),echo "the tests of $(plugin)" && \
+		$(threads) $(bin)/python -m pytest -q $(plugin) $(workers) &&) true)
+	$(threads) $(bin)/python -m pytest $(if $(ARGS),$(ARGS),$(workers))
 
 lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types
 	$(bin)/ruff check

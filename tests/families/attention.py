@@ -118,7 +118,12 @@ FAMILIES = (
     _family("ctrl", _GPT),
     _family("openai-gpt", _GPT),
     _family("gpt_neox_japanese", {**_SIZES, "num_attention_heads": 4}),
-    _family("gemma4_text", {**_GROUPED, "head_dim": 8, "pad_token_id": 0, "sliding_window": 6}),
+    _family(
+        "gemma4_text",
+        {**_GROUPED, "head_dim": 8, "pad_token_id": 0, "sliding_window": 6,
+         # Its second embedding has a quarter of a million rows unless told otherwise.
+         "vocab_size_per_layer_input": 64, "hidden_size_per_layer_input": 8},
+    ),
     *(_family(model_type, {**_GROUPED, "head_dim": 8, "pad_token_id": 0, "sliding_window": 6})
       for model_type in _PLAIN),
     *(_family(model_type, {**_GROUPED, **_experts(model_type), "head_dim": 8, "pad_token_id": 0,
