@@ -117,7 +117,7 @@ def test_commands_that_do_not_exist_would_be_found():
     with pytest.raises(Exception, match="'fast' is not one of"):
         parse("spectrakit analyze MODEL --mode fast")
     with pytest.raises(Exception, match="Missing parameter: model"):
-        parse("spectrakit analyze")
+        parse("spectrakit inspect")
 
 
 def test_a_stale_block_would_be_found(tmp_path):
