@@ -20,6 +20,7 @@ _LOADED = (
 def rows(checkpoints: Checkpoints) -> Iterator[Row]:
     for name, command, bound in (
         ("`--help`", spectrakit("--help"), 0.3),
+        ("`analyze --help`", spectrakit("analyze", "--help"), 0.3),
         ("`inspect`, 516 MB file", spectrakit("inspect", str(checkpoints.safetensors)), 0.6),
     ):
         ours, bare = in_turns(lambda c=command: run_process(c), _bare_python)

@@ -85,6 +85,9 @@ class RunSpec:
     def __post_init__(self) -> None:
         for setting in settings(RunSpec):
             setting.check(getattr(self, setting.name))
+        if others := [each for each in self.options if not isinstance(each, Options)]:
+            message = f"options are objects of a class of options, not {others[0]!r}"
+            raise UsageError(message, hint="options=[MemoryOptions(horizon=1024)]")
         groups = [options.group for options in self.options]
         if twice := [group for group in groups if groups.count(group) > 1]:
             raise UsageError(f"the options of {twice[0]} are given twice")

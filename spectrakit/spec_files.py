@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,8 @@ def with_keywords(spec: RunSpec, keywords: Mapping[str, Any]) -> RunSpec:
             raise UsageError(message, hint=did_you_mean(keyword, known))
         owner, setting = known[keyword]
         if setting.many:
-            value = (value,) if isinstance(value, str) else tuple(value)
+            several = isinstance(value, Iterable) and not isinstance(value, str)
+            value = tuple(value) if several else (value,)
         changes.setdefault(owner, {})[setting.name] = value
     own = changes.pop(RunSpec, {})
     source = replace(spec.source, **changes.pop(TokenOptions, {}))

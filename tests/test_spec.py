@@ -259,6 +259,23 @@ def test_a_setting_that_nothing_follows_is_refused():
     assert caught.value.hint == "did you mean horizon?"
 
 
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"analyses": 3}, "analyses must be a text, not 3"),
+        ({"analyses": []}, "analyses must be one value or several"),
+        ({"options": [3]}, "options are objects of a class of options, not 3"),
+        ({"source": "book.txt"}, "source must be a TokenOptions"),
+        # Even at its default it was asked for.
+        ({"prompt_set": "kv-retrieval"}, "prompt_set is for the analysis probe"),
+    ],
+    ids=str,
+)
+def test_a_keyword_with_what_is_no_value_is_one_line(keywords, message):
+    with pytest.raises(UsageError, match=message):
+        sk.analyze("tiny-mamba2", **keywords)
+
+
 def test_options_may_be_objects_and_keywords():
     both = sk.analyze("tiny-mamba", analyses=["memory"], options=[sk.MemoryOptions(per_octave=8)],
                       horizon=64)  # fmt: skip

@@ -31,7 +31,7 @@ class MassiveOptions(Options):
     coordinates: float = option(
         LIMIT,
         Help(
-            "Similarity and flow leave out coordinates whose variance or mean square is above this "
+            "Similarity and propagation leave out coordinates whose variance or mean square is above this "
             "times the median; inf leaves out none.",
             metavar="RATIO",
         ),
