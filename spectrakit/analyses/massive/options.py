@@ -31,8 +31,8 @@ class MassiveOptions(Options):
     coordinates: float = option(
         LIMIT,
         Help(
-            "Similarity and propagation leave out coordinates whose variance or mean square is above "
-            "this times the median; inf leaves out none.",
+            "Similarity and propagation leave out coordinates whose variance or mean square is "
+            "above this times the median; inf leaves out none.",
             metavar="RATIO",
         ),
         above=1,
