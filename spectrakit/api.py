@@ -77,7 +77,8 @@ def analyze(
             overwrite=overwrite,
             draw=DRAW_CHARTS if figures else None,
         )
-        return Run.of(pipeline.analyze(opened, spec, to, progress=progress))
+        run = pipeline.analyze(opened, spec, to, keywords=settings, progress=progress)
+        return Run.of(run)
 
 
 def read_run(folder: Path | str) -> Run:

@@ -14,11 +14,11 @@ analysis, and nor may modules of options.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from spectrakit.errors import UsageError
 from spectrakit.wording import given, named
@@ -145,8 +145,6 @@ class Options:
 
     #: What spec files and `run.json` call the group; unique among all plugins.
     group: ClassVar[str] = ""
-    #: Keys that are none are errors, where a spec file is read.
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value that an option may not have.
@@ -171,6 +169,14 @@ class Options:
         """The options that are not at their defaults."""
         every = settings(type(self))
         return tuple(s for s in every if getattr(self, s.name) != s.default)
+
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+
+def options_of(given: Iterable[Options], kind: type[O]) -> O:
+    """Those of `given` that are of one class; its defaults where none are."""
+    return next((each for each in given if isinstance(each, kind)), None) or kind()
 
 
 _DECLARED: dict[type[Any], tuple[Setting, ...]] = {}

@@ -10,7 +10,7 @@ Nothing is kept but what the analyses add up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,6 @@ logger = logging.getLogger("spectrakit")
 #: Tables that data mode writes layer by layer, in order, and that may be too large to be kept back.
 _LARGE = frozenset({SPECTRUM.name})
 
-
 #: Bytes of tensors read at once in weights mode: near ones of several layers share a request.
 _BATCH_BYTES = 32 << 20
 
@@ -54,20 +53,22 @@ def analyze(
     spec: RunSpec,
     to: Destination | None = None,
     *,
+    keywords: Collection[str] = (),
     repeats: Manifest | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Analyse one model as `spec` says and return its tables.
 
     model: the one that `spec` names, opened. to: where the run goes; None keeps it in memory.
-    repeats: the record of the run that `spec` is of, which is to be done again.
+    keywords: settings that were named, which are refused where nothing follows them even at their
+    defaults. repeats: the record of the run that `spec` is of, which is to be done again.
 
     Raises what `resolve` does, AnalysisError and MalformedError where a layer cannot be analysed,
     OutputError where the run cannot be written, UsageError where it would replace another, or where
     the model or a file is not what it was in the run that is repeated.
     """
     progress, to = progress or Silent(), to or Destination()
-    resolved = resolve(model, spec)
+    resolved = resolve(model, spec, keywords)
     if resolved.plan.source == "data":
         device, dtype = placed(model, resolved.spec)
         spec = replace(resolved.spec, device=device, dtype=dtype)

@@ -159,22 +159,21 @@ class Resolved:
     plan: Plan
 
 
-def resolve(model: Model, spec: RunSpec) -> Resolved:
-    """Decide what `spec` leaves open, for this model.
+def resolve(model: Model, spec: RunSpec, keywords: Collection[str] = ()) -> Resolved:
+    """Decide what `spec` leaves open, for this model; keywords: see `check_named`.
 
     Raises what `plan_layers` does, and UsageError for an analysis that there is not and for a
     setting that nothing in this run follows.
     """
     mode = _mode_if_random(model, spec.mode, spec.randomize)
-    asked = spec.analyses if spec.compat is None else (*spec.analyses, spec.compat)
     kinds = chosen_kinds(
         plugins().analysis_kinds(),
-        asked,
+        spec.all_analyses,
         forward=mode == "data" or (mode == "auto" and can_run(model)),
         recurrences=not shows_states_alone(model),
     )
-    check_followed(spec, kinds)
-    plan = plan_reading(model, replace(spec, mode=mode), kinds)
+    check_followed(spec, kinds, keywords)
+    plan = plan_reading(model, replace(spec, mode=mode), kinds, keywords)
     groups = dict.fromkeys(group for kind in kinds for group in kind.options)
     checkpoint = model.checkpoint
     on_hub = checkpoint.origin == "hub"
@@ -190,13 +189,20 @@ def resolve(model: Model, spec: RunSpec) -> Resolved:
     return Resolved(resolved, kinds, plan)
 
 
-def plan_reading(model: Model, spec: RunSpec, kinds: Sequence[AnalysisKind] = ()) -> Plan:
+def plan_reading(
+    model: Model,
+    spec: RunSpec,
+    kinds: Sequence[AnalysisKind] = (),
+    keywords: Collection[str] = (),
+) -> Plan:
     """See `plan_layers`; a setting that weights mode does not follow is refused there.
+
+    keywords: see `check_named`.
 
     Raises UsageError for it, and what `plan_layers` does.
     """
     plan = plan_layers(model, spec.mode, data_asked=spec.source.asked, kinds=kinds)
-    if plan.source == "weights" and (idle := next(_of_data_mode(spec), None)) is not None:
+    if plan.source == "weights" and (idle := next(_of_data_mode(spec, keywords), None)) is not None:
         name = named(idle.keyword)
         hint = f"leave {name} out"
         if can_run(model):
@@ -213,8 +219,8 @@ def check_named(spec: RunSpec, keywords: Collection[str] = ()) -> None:
 
     Raises UsageError.
     """
-    asked = spec.analyses if spec.compat is None else (*spec.analyses, spec.compat)
-    kinds = chosen_kinds(plugins().analysis_kinds(), asked, forward=spec.mode != "weights")
+    registry = plugins().analysis_kinds()
+    kinds = chosen_kinds(registry, spec.all_analyses, forward=spec.mode != "weights")
     check_followed(spec, kinds, keywords)
 
 
@@ -238,12 +244,12 @@ def check_followed(
         raise UsageError(message, hint=given(analyses=follow))
 
 
-def _of_data_mode(spec: RunSpec) -> Iterator[Setting]:
+def _of_data_mode(spec: RunSpec, keywords: Collection[str]) -> Iterator[Setting]:
     """The settings that were given and that only data mode follows."""
-    for holder in (spec, spec.source):
-        for setting in settings(type(holder)):
-            if setting.rule.data_mode and getattr(holder, setting.name) != setting.default:
-                yield setting
+    for _, setting, value in spec.settings():
+        given_one = value != setting.default or setting.keyword in keywords
+        if setting.rule.data_mode and given_one:
+            yield setting
 
 
 def _found_again(name: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import UsageError
-from spectrakit.options import settings
 from spectrakit.planning import randomized_revision
 from spectrakit.tables import Manifest
 from spectrakit.token_options import file_sha256
@@ -48,22 +47,20 @@ def manifest_of(
 
 
 def contents_of(model: Model, resolved: Resolved) -> dict[str, str | None]:
-    """The SHA-256 of every file besides the model's that the run reads, by the keyword of its name.
+    """The SHA-256 of every file besides the model's that a run reads, by the setting that names it.
 
     None where it cannot be hashed: standard input. The tokenizer is there where a text is encoded.
     """
     spec = resolved.spec
     found: dict[str, str | None] = {}
-    for holder in spec.options:
-        for setting in settings(type(holder)):
-            value = getattr(holder, setting.name)
-            if setting.type is Path and value is not None:
-                found[setting.keyword] = file_sha256(value)
+    for name, setting, value in spec.settings():
+        if setting.type is Path and value is not None:
+            found[name] = file_sha256(value)
     if resolved.plan.source == "weights":
         return found
     source = spec.source
-    if source.asked:
-        found["text" if source.tokens is None else "tokens"] = file_sha256(source.file)
+    if source.text is not None:
+        found["text"] = file_sha256(source.file)
     if source.tokens is None or any("prompts" in kind.sees for kind in resolved.kinds):
         framed = source.bos or source.chat_template
         found["tokenizer"] = tokenizer_sha256(source.tokenizer, model, framed=framed)
@@ -87,9 +84,9 @@ def check_repeated(earlier: Manifest, manifest: Manifest) -> None:
     if same and manifest.revision != earlier.revision:
         changed.append(manifest.model_id)
     for name, sha in earlier.contents.items():
-        field = next((key for key in own if key.rpartition(".")[2] == name), name)
-        if own.get(field) == theirs.get(field) and manifest.contents.get(name, sha) != sha:
-            changed.append(f"the {name.replace('_', ' ')} {own.get(field) or 'of the model'}")
+        if own.get(name) == theirs.get(name) and manifest.contents.get(name, sha) != sha:
+            told = name.rpartition(".")[2].replace("_", " ")
+            changed.append(f"the {told} {own.get(name) or 'of the model'}")
     if changed:
         message = f"{' and '.join(changed)} changed since the run of {earlier.created_at}"
         raise UsageError(message, hint=f"leave {named('spec')} out to analyse what is there now")

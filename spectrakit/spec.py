@@ -10,19 +10,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from spectrakit.errors import UsageError
-from spectrakit.options import Help, Options, json_value, option, settings
+from spectrakit.options import Help, Options, Setting, json_value, option, options_of, settings
 from spectrakit.settings import AskedGauge, AskedMode, Compat, Dtype, Randomized
 from spectrakit.token_options import TokenOptions
 from spectrakit.wording import named
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
-#: Fields that say which model it is and where and how it is read, as folders of runs do.
+#: Fields of a spec that say which model it is and where and how it is read, as folders of runs do.
 _IDENTITY = frozenset({"model", "revision", "mode", "device"})
 
 
@@ -95,9 +95,14 @@ class RunSpec:
             message = f"{named('compat')} has the gauge of what was released"
             raise UsageError(message, hint=f"leave {named('gauge')} out")
 
+    @property
+    def all_analyses(self) -> tuple[str, ...]:
+        """Those that are asked for, with the one that `compat` adds."""
+        return self.analyses if self.compat is None else (*self.analyses, self.compat)
+
     def options_of(self, kind: type[O]) -> O:
         """The options of one class; its defaults where none were given."""
-        return next((each for each in self.options if isinstance(each, kind)), None) or kind()
+        return options_of(self.options, kind)
 
     def record(self) -> dict[str, Any]:
         """The spec as JSON values: what `run.json` holds, and a spec file may."""
@@ -111,24 +116,29 @@ class RunSpec:
             found[each.name] = json_value(value)
         return found
 
+    def settings(self) -> Iterator[tuple[str, Setting, Any]]:
+        """Every setting with its value, by the name it has in records: see `Manifest.settings`."""
+        groups = ((f"{options.group}.", options) for options in self.options)
+        for group, holder in (("", self), ("", self.source), *groups):
+            for setting in settings(type(holder)):
+                yield group + setting.name, setting, getattr(holder, setting.name)
+
     def changed(self) -> dict[str, Any]:
         """The settings besides model, mode and device that are not at their defaults.
 
-        By keyword, as JSON values. What is in a file counts by its content, which is not here: see
+        By name, as JSON values. What is in a file counts by its content, which is not here: see
         `digest`.
         """
         found = {"config": dict(self.config)} if self.config else {}
-        for holder in (self, self.source, *self.options):
-            for setting in settings(type(holder)):
-                value = getattr(holder, setting.name)
-                if setting.name not in _IDENTITY and value != setting.default:
-                    found[setting.keyword] = json_value(value)
+        for name, setting, value in self.settings():
+            if name not in _IDENTITY and value != setting.default:
+                found[name] = json_value(value)
         return found
 
     def digest(self, contents: Mapping[str, str | None]) -> str:
         """A hash of what decides its numbers: with the model's revision the key of a run.
 
-        contents: the hash of each file that is read, by the keyword that names it; its path then
+        contents: the hash of each file that is read, by the name of its setting; its path then
         counts for nothing.
         """
         told = self.changed() | {"mode": self.mode}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import spectrakit as sk
 from spectrakit.comparison.run_settings import other_settings
 from spectrakit.errors import MalformedError, SpectrakitError, UsageError
-from spectrakit.options import Options
+from spectrakit.options import Options, option
 from spectrakit.spec import RunSpec
 from spectrakit.spec_files import all_settings, read_spec_file, spec_from, with_keywords
 from spectrakit.tables import Manifest
@@ -58,9 +59,9 @@ def whole(spec):
     return replace(spec, options=tuple(spec.options_of(group) for group in groups))
 
 
-def run_of(spec, **contents):
+def run_of(spec, contents=None):
     manifest = Manifest(model_id="m", revision="r", mode="data", dtype=spec.dtype,
-                        spec=whole(spec).record(), contents=contents)  # fmt: skip
+                        spec=spec.record(), contents=contents or {})  # fmt: skip
     return StoredRun(None, manifest, {})
 
 
@@ -70,11 +71,12 @@ def test_a_changed_setting_changes_record_key_and_comparison(keyword, tmp_path):
     assert whole(spec).record() != whole(BASE).record()
     if keyword in OF_IDENTITY - {"analyses", "mode"}:
         return
-    contents = {keyword: "1" * 64} if SETTINGS[keyword][1].type is Path else {}
+    name = next(name for name, setting, _ in whole(spec).settings() if setting.keyword == keyword)
+    contents = {name: "1" * 64} if SETTINGS[keyword][1].type is Path else {}
     assert spec.digest(contents) != BASE.digest({})
     if keyword in OF_IDENTITY | NOT_SAID:
         return
-    said = other_settings(run_of(BASE), run_of(spec, **contents))
+    said = other_settings(run_of(whole(BASE)), run_of(whole(spec), contents))
     name = SETTINGS[keyword][1].name
     assert name.replace("_", "-") in said.replace("_", "-")
     assert said.count(" and ") == 1
@@ -153,6 +155,24 @@ def test_a_whole_number_is_the_number_it_is():
 def test_not_a_number_is_no_bound():
     with pytest.raises(UsageError, match="massive_tokens must be above 1"):
         sk.MassiveOptions(tokens=float("nan"))
+
+
+@dataclass(frozen=True)
+class NamesakeOptions(Options):
+    """Options of a plugin that are called as fields of a run are."""
+
+    group: ClassVar[str] = "namesake"
+    mode: int = option(1, "A number.")
+    device: Path | None = option(None, "A file.", flag="of_device")
+
+
+def test_an_option_called_as_a_field_of_the_run_is_one_of_its_own():
+    spec = replace(BASE, options=(NamesakeOptions(mode=2),))
+    assert spec.changed() == {"namesake.mode": 2}
+    assert spec.digest({}) != replace(BASE, options=(NamesakeOptions(),)).digest({})
+    runs = [run_of(replace(BASE, options=(NamesakeOptions(device="a.txt"),)),
+                   {"namesake.device": sha}) for sha in ("1" * 64, "2" * 64)]  # fmt: skip
+    assert other_settings(*runs) == ("namesake.device a.txt (11111111) and a.txt (22222222)")
 
 
 def test_the_text_counts_by_its_content_not_by_its_path(tmp_path):
@@ -254,6 +274,8 @@ def test_a_setting_that_nothing_follows_is_refused():
         sk.analyze("tiny-mamba", horizon=64)
     with pytest.raises(UsageError, match="gauge is for data mode"):
         sk.analyze("tiny-mamba", gauge="dsf")
+    with pytest.raises(UsageError, match="seq_len is for data mode"):  # though it is the default
+        sk.analyze("tiny-mamba", seq_len=512)
     with pytest.raises(UsageError, match="unknown setting horizn") as caught:
         sk.analyze("tiny-mamba", horizn=64)
     assert caught.value.hint == "did you mean horizon?"

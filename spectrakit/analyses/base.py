@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from spectrakit.options import Options
+from spectrakit.options import Options, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Request:
 
     def options(self, kind: type[O]) -> O:
         """The options of one class; its defaults where none were given."""
-        return next((each for each in self._options if isinstance(each, kind)), None) or kind()
+        return options_of(self._options, kind)
 
 
 class Analysis(Protocol):

@@ -77,6 +77,7 @@ def analyze(
                 opened,
                 each,
                 replace(to, out=_folder(shown.out, each, several=len(specs) > 1)),
+                keywords=settings.given,
                 repeats=repeats,
                 progress=terminal_progress(),
             )

@@ -55,7 +55,7 @@ def extract(
     spec = with_keywords(spec, settings.given)
     with options.open_model(model, spec.revision, spec.config, access) as opened:
         chosen = None if layers is None else options.numbers(layers)
-        observed = plan_reading(opened, spec).source == "data"
+        observed = plan_reading(opened, spec, keywords=settings.given).source == "data"
         if observed:
             batch |= {"max_tokens": batch["batch_size"] * batch["seq_len"]}
             spec = with_keywords(spec, batch)

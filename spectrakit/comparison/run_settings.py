@@ -39,7 +39,7 @@ def _settings(run: Run) -> dict[str, object]:
         rule = _SETTINGS[name].rule if name in _SETTINGS else None  # of an analysis
         if name in found or (rule is not None and not _is_said(rule, manifest.mode)):
             continue
-        content = manifest.contents.get(name.rpartition(".")[2])
+        content = manifest.contents.get(name)
         if value is None and name == "tokenizer":  # each model's own, and not its content
             value = "the model's own"
         elif isinstance(value, str) and content is not None:

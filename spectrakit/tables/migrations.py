@@ -37,7 +37,7 @@ def migrated(record: Mapping[str, Any], current: int) -> dict[str, Any]:
     contents = {
         "text": options.get("text_sha256"),
         "tokenizer": options.get("tokenizer_sha256"),
-        "prompt_file": options.get("task_sha256"),
+        "probe.prompt_file": options.get("task_sha256"),
     }
     return found | {
         "spec": _spec(found, options),
