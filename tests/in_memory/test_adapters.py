@@ -14,11 +14,10 @@ from spectrakit.architectures.transformers_model import quiet_transformers
 from spectrakit.errors import UnsupportedError
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
+from tests.in_memory.held import observed
 from tests.support.live import left_as_it_was, live
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
-
-TOKENS = torch.arange(48).view(2, 24) + 40
 
 
 @pytest.fixture
@@ -33,12 +32,6 @@ def llama():
 def lfm(tmp_path):
     """A model whose weights mode reads a tensor that is a layer's weight."""
     return live(next(f for f in FAMILIES if f.model_type == "lfm2"), tmp_path)
-
-
-def observed(model):
-    seen = []
-    model.load().run(TOKENS, lambda _, observation: seen.append(observation.outputs.clone()))
-    return seen
 
 
 # ---- a stand-in of the library's structure, which need not be installed ---------------------
