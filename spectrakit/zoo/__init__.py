@@ -1,0 +1,1 @@
+"""Many models in one go: which they are, and a run of each."""
