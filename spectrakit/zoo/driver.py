@@ -33,8 +33,8 @@ _PERIOD, _PAUSE = 1.0, 2.0
 class Watch(Protocol):
     """Who is told how far a batch is."""
 
-    def begin(self, total: int, finished: int) -> None:
-        """Of `total` entries, so many are finished already."""
+    def begin(self, total: int, finished: int, failed: int) -> None:
+        """Of `total` entries, so many have been finished, and have failed, before."""
 
     def started(self, name: str) -> None:
         """An entry is being run."""
@@ -70,6 +70,19 @@ class Sorted:
     finished: list[str] = field(default_factory=list)
     failed: dict[str, Outcome] = field(default_factory=dict)
     todo: list[tuple[Entry, str]] = field(default_factory=list)
+
+
+def measured(entries: Sequence[Entry], job: Job, place: Workplace) -> Iterator[Outcome]:
+    """What each entry would cost, as they are told; job: what all have in common."""
+    waiting = deque(entries)
+    pending: set[Future[dict[str, Any]]] = set()
+    while waiting or pending:
+        while waiting and len(pending) < place.slots:
+            entry = waiting.popleft()
+            own = replace(job, name=entry.name, spec=entry.spec.record())
+            pending.add(place.submit(own, lambda *_: None))
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        yield from (Outcome.of(future.result()) for future in done)
 
 
 def sort_entries(
@@ -144,8 +157,8 @@ class Driver:
         self._pending: dict[Future[dict[str, Any]], _Running] = {}
         self._ended = Ended()
 
-    def run(self, todo: Sequence[tuple[Entry, str]], command: str = "") -> Ended:
-        """Run these entries.
+    def run(self, todo: Sequence[tuple[Entry, str]], command: str, total: int) -> Ended:
+        """Run these entries; command, total: for the record, with entries of other shards.
 
         Raises OutputError where the folder cannot be written to, and what `Workplace.outcome_of`
         and `supervise` raise: the batch then stops, and goes on where it is run again.
@@ -155,7 +168,7 @@ class Driver:
         how = "stopped"
         try:
             with Claims(self._folder.claims, self._journal.number) as self._claims:
-                self._journal.write("began", command=command, entries=len(todo))
+                self._journal.write("began", command=command, total=total)
                 while self._queue or self._pending or self._elsewhere:
                     self._step()
                 how = "ended"
@@ -207,7 +220,13 @@ class Driver:
             key=running.key,
             claim=str(self._claims.path(entry.name)),
         )
-        self._journal.write("started", name=entry.name, key=running.key, attempt=running.attempt)
+        self._journal.write(
+            "started",
+            name=entry.name,
+            model=entry.spec.model,
+            key=running.key,
+            attempt=running.attempt,
+        )
         self._watch.started(entry.name)
         future = self._place.submit(job, lambda *news: self._watch.news(entry.name, *news))
         self._pending[future] = running

@@ -67,10 +67,13 @@ class Journal:
 class Told:
     """What the journals say of one entry: the last of each.
 
+    model: as it was asked for, in the run with this `asked` as its key.
     state: of the model's files when that was. attempts: how often it was begun. failed: what became
     of the attempt with this `key`; None where it has a run.
     """
 
+    model: str = ""
+    asked: str = ""
     attempts: int = 0
     state: str | None = None
     key: str = ""
@@ -104,6 +107,7 @@ def _take(told: Told, line: Mapping[str, Any]) -> None:
     match line.get("event"):
         case "started":
             told.attempts += 1
+            told.model, told.asked = str(line.get("model")), str(line.get("key"))
         case "finished":
             told.state, told.failed = line.get("state"), None
         case "failed":
