@@ -43,3 +43,9 @@ def tiny_mamba2_folder():
 def _no_user_cache(tmp_path_factory, monkeypatch):
     """Keep the tests out of the user's Hub cache, and the user's token out of the tests."""
     monkeypatch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
+
+
+@pytest.fixture(autouse=True)
+def _no_user_catalog(tmp_path_factory, monkeypatch):
+    """Keep the user's own catalog entries out of the tests."""
+    monkeypatch.setenv("SPECTRAKIT_CATALOG", str(tmp_path_factory.mktemp("catalog") / "own"))

@@ -93,7 +93,7 @@ def test_holds_the_catalog_byte_for_byte(wheel, names):
 @pytest.mark.parametrize(
     "path",
     [
-        "models.toml",
+        "models/mamba.toml",
         "texts/tiny-shakespeare.txt.xz",
         *(
             f"checkpoints/{model}/{file}"

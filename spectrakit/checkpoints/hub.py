@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile
+from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile, Traffic
 from spectrakit.checkpoints.hub_cache import DEFAULT_REVISION, CachedRepo
 from spectrakit.checkpoints.hub_download import Wanted, download
-from spectrakit.checkpoints.hub_http import CONNECT_ATTEMPTS, HubHttp, refusal
+from spectrakit.checkpoints.hub_http import CONNECT_ATTEMPTS, HubHttp, clean_token, refusal
 from spectrakit.checkpoints.remote_file import RemoteFile
 from spectrakit.checkpoints.stores import MAX_JSON_BYTES, plain_name
 from spectrakit.errors import MalformedError, NetworkError, UsageError
@@ -26,6 +26,18 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 def endpoint() -> str:
     """The Hub's address: HF_ENDPOINT, as it is now, or the public one."""
     return os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+
+
+def hub_http(token: str | None) -> HubHttp:
+    """Requests to the Hub's address with `token`, or with the user's own where that is None.
+
+    Raises `UsageError` for an address or a token that is none.
+    """
+    from huggingface_hub import constants, get_token
+
+    if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        token = get_token()
+    return HubHttp(endpoint(), clean_token(token), Traffic())
 
 
 class HubCommit:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.assembling import CONFIGS, assemble
-from spectrakit.checkpoints.byte_sources import Traffic
 from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_cache import CachedRepo, Snapshot, cache_root, is_offline, is_sha
 from spectrakit.checkpoints.shards import MissingShardError, NoWeightsError, weight_files
@@ -98,17 +97,9 @@ def fetch_file(
 
 
 def _resolve(root: Path, request: HubRequest) -> HubCommit:
-    from huggingface_hub import constants, get_token
+    from spectrakit.checkpoints.hub import hub_http, resolve
 
-    from spectrakit.checkpoints.hub import endpoint, resolve
-    from spectrakit.checkpoints.hub_http import HubHttp, clean_token
-
-    if request.token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        token = clean_token(get_token())
-    else:
-        token = clean_token(request.token)
-    http = HubHttp(endpoint(), token, Traffic())
-    return resolve(http, request.repo_id, request.revision, root)
+    return resolve(hub_http(request.token), request.repo_id, request.revision, root)
 
 
 def _open_online(

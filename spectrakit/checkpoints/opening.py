@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit import catalog
+from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.assembling import assemble
 from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_opening import HubRequest, open_hub
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger("spectrakit")
-
-#: `org/name` or `name`, as the Hub allows them.
-_REPO_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
-_LONGEST_REPO_ID = 96
 
 
 def open_checkpoint(
@@ -127,7 +123,7 @@ def _exists(name: str) -> bool:
 def _mention_shadowed(name: str) -> None:
     if catalog.find(name) is not None:
         logger.info("using the local path %s, not the catalog entry of this name", name)
-    elif "/" in name and _is_repo_id(name):
+    elif "/" in name and is_repo_id(name):
         logger.info("using the local path %s, not the Hub repository of this name", name)
 
 
@@ -141,18 +137,10 @@ def _only_on_the_hub(revision: str | None, name: str) -> None:
         raise UsageError(f"{name} is on this disk and has no revision {revision!r}")
 
 
-def _is_repo_id(name: str) -> bool:
-    if len(name) > _LONGEST_REPO_ID or "--" in name or ".." in name or name.endswith(".git"):
-        return False
-    return all(not part.endswith((".", "-")) for part in name.split("/")) and bool(
-        _REPO_ID.fullmatch(name)
-    )
-
-
 def _check_repo_id(repo_id: str, name: str) -> None:
     """Raise `UsageError` unless `repo_id` can be one, and a missing path does not ask the Hub."""
     looks_like_path = name.endswith((*FORMATS, "/", os.sep))
-    if looks_like_path or not _is_repo_id(repo_id):
+    if looks_like_path or not is_repo_id(repo_id):
         raise UsageError(
             f"{name!r} is neither a file, a folder, a catalog name nor a Hub repository id",
             hint=_alternatives(name) or "spectrakit catalog list",

@@ -37,16 +37,16 @@ class Entry:
     spec: RunSpec
 
 
-def entry_name(model: str, revision: str | None = None) -> str:
+def entry_name(model: str, revision: str | None = None, suffix: str = "") -> str:
     """What the run of a model is called: `org--name`, or `org--name@revision`.
 
     model: a catalog name, a repository, or a path as far as it tells models apart. Of a commit's
-    sha twelve digits are shown.
+    sha twelve digits are shown. suffix: what the name ends with.
     """
     if revision is None:
-        return safe_name(model)
+        return safe_name(model, suffix)
     shown = revision[:12] if _SHA.fullmatch(revision) else revision
-    return safe_name(f"{model}@{shown}")
+    return safe_name(f"{model}@{shown}", suffix)
 
 
 def safe_name(text: str, suffix: str = "") -> str:

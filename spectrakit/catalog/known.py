@@ -1,0 +1,67 @@
+"""All entries: those that ship, then the user's own."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectrakit.catalog.files import read_folder
+from spectrakit.catalog.places import folder, own_folder
+from spectrakit.errors import MalformedError
+
+if TYPE_CHECKING:
+    from spectrakit.catalog.entries import CatalogEntry, Family
+
+logger = logging.getLogger("spectrakit")
+
+
+def families() -> tuple[Family, ...]:
+    """The families of the catalog that ships, by name. Raises `MalformedError` if it is damaged."""
+    return _shipped(folder())
+
+
+def entries() -> tuple[CatalogEntry, ...]:
+    """All entries: the bundled ones, those of the Hub by family, and the user's own.
+
+    An own entry takes the place of one that ships with the same name. Where the user's folder is
+    damaged, a warning names the file, and its entries are left out. Raises `MalformedError` for a
+    catalog that ships damaged.
+    """
+    own = _own(own_folder())
+    taken = {entry.name for entry in own}
+    shipped = [entry for entry in _sorted(folder()) if entry.name not in taken]
+    return (*shipped, *own)
+
+
+def find(name_or_repo_id: str) -> CatalogEntry | None:
+    """The entry of this name, or of this Hub repository; None without one."""
+    found = entries()
+    named = (entry for entry in found if entry.name == name_or_repo_id)
+    return next(named, None) or next((e for e in found if e.repo == name_or_repo_id), None)
+
+
+def forget() -> None:
+    """Read the user's folder again when it is asked for next: it was written to."""
+    _own.cache_clear()
+
+
+@functools.cache
+def _shipped(catalog: Path) -> tuple[Family, ...]:
+    return read_folder(catalog)
+
+
+@functools.cache
+def _sorted(catalog: Path) -> tuple[CatalogEntry, ...]:
+    found = [entry for family in _shipped(catalog) for entry in family.entries]
+    return tuple(sorted(found, key=lambda entry: entry.origin != "bundled"))
+
+
+@functools.cache
+def _own(own: Path) -> tuple[CatalogEntry, ...]:
+    try:
+        return tuple(entry for family in read_folder(own, own=True) for entry in family.entries)
+    except MalformedError as error:
+        logger.warning("your own catalog entries are left out: %s", error.message)
+        return ()
