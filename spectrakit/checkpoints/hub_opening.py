@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from spectrakit.checkpoints.checkpoint import Checkpoint
     from spectrakit.checkpoints.hub import HubCommit
+    from spectrakit.checkpoints.hub_http import HubHttp
     from spectrakit.progress import Progress
 
 logger = logging.getLogger("spectrakit")
@@ -97,18 +98,25 @@ def fetch_file(
     return path
 
 
-def _resolve(root: Path, request: HubRequest) -> HubCommit:
+def connection(token: str | None) -> HubHttp:
+    """Requests to the Hub of HF_ENDPOINT, with `token`, or the one that huggingface_hub has.
+
+    Raises `UsageError` for an address or a token that is none.
+    """
     from huggingface_hub import constants, get_token
 
-    from spectrakit.checkpoints.hub import endpoint, resolve
+    from spectrakit.checkpoints.hub import endpoint
     from spectrakit.checkpoints.hub_http import HubHttp, clean_token
 
-    if request.token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        token = clean_token(get_token())
-    else:
-        token = clean_token(request.token)
-    http = HubHttp(endpoint(), token, Traffic())
-    return resolve(http, request.repo_id, request.revision, root)
+    if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        token = get_token()
+    return HubHttp(endpoint(), clean_token(token), Traffic())
+
+
+def _resolve(root: Path, request: HubRequest) -> HubCommit:
+    from spectrakit.checkpoints.hub import resolve
+
+    return resolve(connection(request.token), request.repo_id, request.revision, root)
 
 
 def _open_online(
