@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit.catalog.known import entries
+from spectrakit.catalog.records import record_of
 from spectrakit.errors import UsageError
-from spectrakit.wording import did_you_mean, given
+from spectrakit.wording import did_you_mean
 
 if TYPE_CHECKING:
     from spectrakit.catalog.entries import CatalogEntry
 
 logger = logging.getLogger("spectrakit")
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMBT]?)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class CatalogFilters:
 
     family: as the catalog's files are called. max_size: the most parameters. gated: whether the Hub
     asks to accept conditions first. bundled: whether it ships with spectrakit. smallest: whether it
-    is the smallest public model of its family.
+    is the smallest public model of its family. verified: whether a Hub was asked, and had it so.
     """
 
     family: str | None = None
@@ -36,6 +33,7 @@ class CatalogFilters:
     gated: bool | None = None
     bundled: bool | None = None
     smallest: bool | None = None
+    verified: bool | None = None
 
 
 def matching(
@@ -54,19 +52,47 @@ def matching(
     found = _equal(found, filters)
     if filters.max_size is not None:
         most = filters.max_size
-        found = _known(found, "number of parameters", lambda e: e.parameters, lambda n: n <= most)
+        found = _known(found, "number of parameters", _parameters, lambda n: n <= most)
     if filters.gated is not None:
         gated = filters.gated
-        found = _known(found, "gating", lambda e: e.gated, lambda value: value == gated)
+        found = _known(found, "gating", _gated, lambda value: value == gated)
     return tuple(found)
 
 
-def parameters_of(size: str) -> int:
-    """A size as models' names have it, `130M` or `2.8B`, in parameters. Raises `UsageError`."""
-    match = _SIZE.fullmatch(size.strip())
-    if match is None:
-        raise UsageError(f"{size!r} is not a number of parameters", hint=given(max_size="2.8B"))
-    return round(float(match[1]) * _UNITS[match[2].upper()])
+def selected(
+    patterns: Iterable[str], filters: CatalogFilters | None = None
+) -> tuple[CatalogEntry, ...]:
+    """The entries that match any of `patterns`, in their order, each once; all without a pattern.
+
+    Raises `UsageError` for a pattern that no name and no repository matches.
+    """
+    wanted: list[str | None] = list(patterns)
+    for pattern in wanted:
+        if pattern is not None and not matching(pattern):
+            known = (name for entry in entries() for name in (entry.name, entry.repo) if name)
+            raise UsageError(
+                f"no entry of the catalog matches {pattern!r}",
+                hint=did_you_mean(pattern, known) or "spectrakit catalog list",
+            )
+    found = [entry for pattern in wanted or [None] for entry in matching(pattern, filters)]
+    return tuple(dict.fromkeys(found))
+
+
+def is_verified(entry: CatalogEntry) -> bool:
+    """Whether it ships, or a Hub had it as it is said here when it was last asked."""
+    record = record_of(entry)
+    return entry.repo is None or (record is not None and not record.problems)
+
+
+def _parameters(entry: CatalogEntry) -> int | None:
+    """As the entry has it, or else as it was seen."""
+    record = None if entry.parameters is not None else record_of(entry)
+    return entry.parameters if record is None else record.parameters
+
+
+def _gated(entry: CatalogEntry) -> bool | None:
+    record = None if entry.gated is not None else record_of(entry)
+    return entry.gated if record is None else record.gated
 
 
 def _matches(entry: CatalogEntry, pattern: str) -> bool:
@@ -90,7 +116,12 @@ def _equal(found: list[CatalogEntry], filters: CatalogFilters) -> list[CatalogEn
         "smallest": filters.smallest,
     }
     asked = {name: value for name, value in wanted.items() if value is not None}
-    return [e for e in found if all(getattr(e, name) == value for name, value in asked.items())]
+    return [
+        entry
+        for entry in found
+        if all(getattr(entry, name) == value for name, value in asked.items())
+        and filters.verified in (None, is_verified(entry))
+    ]
 
 
 def _known(

@@ -66,7 +66,8 @@ class Checkpoint(Described):
         super().__init__(identity.model_id, config)
         self.source = identity.source
         self.origin = identity.origin
-        self._revision = identity.revision or content
+        self._content = content
+        self._revision = identity.revision
         self._fingerprints: dict[frozenset[str] | None, str] = {}
         self.tensors = tensors
         self.tokenizer = identity.tokenizer
@@ -122,9 +123,9 @@ class Checkpoint(Described):
 
         Raises what `read` does.
         """
-        if isinstance(self._revision, str):
+        if self._revision is not None:
             return self._revision
-        content = self._revision
+        content = self._content
         whole = names is None or content.size <= WHOLE_BYTES
         key = None if whole else frozenset(names or ())
         if key not in self._fingerprints:
@@ -135,6 +136,14 @@ class Checkpoint(Described):
             else:
                 self._fingerprints[key] = content.part(self._contents(sorted(key)))
         return self._fingerprints[key]
+
+    @property
+    def headers_fingerprint(self) -> str:
+        """`headers-<12 hex>` of config, tensor names, shapes, places; reads no tensor.
+
+        See `spectrakit.checkpoints.fingerprint`.
+        """
+        return self._content.headers()
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors `names`, bit for bit as stored: dtype, shape and strides.

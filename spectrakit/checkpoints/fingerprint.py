@@ -9,7 +9,11 @@ of the tensors that were asked for, and 16 evenly spaced samples of 64 KiB of ea
 the same one agree in everything that weights mode reads; a few bytes of any other tensor of a
 safetensors file may differ.
 
-Both are the first 48 bits of a SHA-256: they identify, they do not authenticate.
+`headers-<12 hex>` is of what describes the tensors alone: config, index, the weight files' names,
+sizes and directories. Two commits of a Hub repository with the same one hold tensors of the same
+names and shapes; in torch files, whose directories have checksums, of the same content too.
+
+All are the first 48 bits of a SHA-256: they identify, they do not authenticate.
 """
 
 from __future__ import annotations
@@ -79,6 +83,10 @@ class LocalContent:
             for start, stop in _samples(weights.source.size):
                 _feed(digest, weights.source.read(start, stop))
         return f"local-part-{digest.hexdigest()[:12]}"
+
+    def headers(self) -> str:
+        """The fingerprint of what describes the tensors; no tensor is read."""
+        return f"headers-{self._begun().hexdigest()[:12]}"
 
     def _begun(self) -> hashlib._Hash:
         """A digest of what describes the tensors."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile, Traffic
-from spectrakit.checkpoints.hub_cache import DEFAULT_REVISION, CachedRepo
+from spectrakit.checkpoints.hub_cache import CachedRepo
 from spectrakit.checkpoints.hub_download import Wanted, download
-from spectrakit.checkpoints.hub_http import CONNECT_ATTEMPTS, HubHttp, clean_token, refusal
+from spectrakit.checkpoints.hub_http import HubHttp, clean_token
+from spectrakit.checkpoints.hub_info import repo_info
 from spectrakit.checkpoints.remote_file import RemoteFile
-from spectrakit.checkpoints.stores import MAX_JSON_BYTES, plain_name
-from spectrakit.errors import MalformedError, NetworkError, UsageError
+from spectrakit.checkpoints.stores import MAX_JSON_BYTES
+from spectrakit.errors import MalformedError, UsageError
 from spectrakit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -116,55 +116,5 @@ def resolve(http: HubHttp, repo_id: str, revision: str | None, cache: Path) -> H
 
     Raises `UsageError` for a repository or revision that does not exist, `NetworkError` otherwise.
     """
-    at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
-    url = f"{http.endpoint}/api/models/{repo_id}{at}?blobs=true"
-
-    def attempt() -> bytes:
-        with http.get(url) as response:
-            if response.status_code != 200:
-                raise refusal(
-                    response.status_code,
-                    response.headers,
-                    http,
-                    repo_id,
-                    revision or DEFAULT_REVISION,
-                )
-            body = bytearray()
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_JSON_BYTES:
-                    raise NetworkError(f"the Hub's listing of {repo_id} does not end")
-            return bytes(body)
-
-    body = http.retrying(f"asking for {repo_id}", attempt, connect_attempts=CONNECT_ATTEMPTS)
-    http.traffic.count(bytes_read=len(body))
-    sha, sizes = _listing(body, repo_id)
-    return HubCommit(http, repo_id, sha, sizes, cache)
-
-
-def _listing(body: bytes, repo_id: str) -> tuple[str, dict[str, int]]:
-    """Commit and sizes of the files at the top of the repository, from the Hub's model info."""
-    try:
-        info: Any = json.loads(body)
-        sha = info["sha"]
-        siblings = [(file["rfilename"], file.get("size")) for file in info["siblings"]]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise NetworkError(
-            f"the Hub's answer about {repo_id} is not model info", hint="check HF_ENDPOINT"
-        ) from error
-    if not isinstance(sha, str) or len(sha) != 40 or not set(sha) <= set("0123456789abcdef"):
-        raise NetworkError(f"the Hub gives no commit sha for {repo_id}")
-    sizes = {
-        name: size
-        for name, size in siblings
-        if isinstance(name, str) and isinstance(size, int) and size >= 0 and _is_plain(name)
-    }
-    return sha, sizes
-
-
-def _is_plain(name: str) -> bool:
-    try:
-        plain_name(name)
-    except ValueError:
-        return False
-    return True
+    info = repo_info(http, repo_id, revision)
+    return HubCommit(http, repo_id, info.sha, info.sizes, cache)

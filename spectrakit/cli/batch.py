@@ -5,25 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from spectrakit.cli import options
 from spectrakit.cli.batch_progress import watching
-from spectrakit.cli.console import print_data, print_json, tell, terminal_progress
 from spectrakit.cli.declared import Chosen
-from spectrakit.errors import BatchFailures, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from spectrakit.options import Setting
-    from spectrakit.spec import RunSpec
-    from spectrakit.zoo.batch import Batch
-    from spectrakit.zoo.entries import Entry
-    from spectrakit.zoo.job import Outcome
 
 #: What renders the pictures of a run, in its own process.
 _DRAW = "spectrakit.report.drawing:draw_charts"

@@ -1,0 +1,105 @@
+"""Verifying entries of the catalog against a Hub, one after the other; none ends the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from spectrakit.catalog.records import Record, read_records, record_of
+from spectrakit.checkpoints.hub import hub_http
+from spectrakit.checkpoints.hub_http import UnreachableError
+from spectrakit.errors import NetworkError, SpectrakitError
+from spectrakit.verification.differing import differences
+from spectrakit.verification.seeing import Sight, now, see, see_bundled
+from spectrakit.verification.writing import record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spectrakit.catalog import CatalogEntry
+    from spectrakit.checkpoints.access import HubAccess
+
+#: After so many entries in a row that the Hub would not be asked about, the rest is not asked.
+MOST_UNANSWERED = 3
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of one entry.
+
+    status: "ok", "failed" where it is not as it was said (problems), "unanswered" where the Hub
+    could not be asked (problems: why). sight: what was seen; None where nothing was.
+    """
+
+    entry: CatalogEntry
+    status: Literal["ok", "failed", "unanswered"]
+    problems: tuple[str, ...] = ()
+    sight: Sight | None = None
+
+
+def verify(
+    entries: Sequence[CatalogEntry],
+    access: HubAccess,
+    *,
+    into: Path | None,
+    accept: bool = False,
+) -> Iterator[Verified]:
+    """Ask a Hub for each of `entries`, compare, and record what was seen, before the next is asked.
+
+    A bundled entry is compared with its files, and not recorded. into: the catalog's folder that
+    records go to; None: nowhere. accept: whether what is there now is recorded where it differs
+    from the record before; that one's commit and headers are kept otherwise.
+
+    Raises `NetworkError` where the Hub cannot be reached at all, `MalformedError` and `OutputError`
+    where records cannot be read or written.
+    """
+    if into is not None:
+        read_records(into)  # a damaged file is told before anything is asked
+    if any(entry.repo for entry in entries):
+        hub_http(access.token)  # and so is an address that is none
+    answered, silent = False, 0
+    for entry in entries:
+        if silent >= MOST_UNANSWERED:
+            yield Verified(entry, "unanswered", ("not asked: the Hub did not answer before",))
+            continue
+        try:
+            found = _verified(entry, access, accept, into)
+        except NetworkError as error:
+            silent += 1
+            unreachable = isinstance(error, UnreachableError) or silent >= MOST_UNANSWERED
+            if unreachable and not answered:
+                if isinstance(error, UnreachableError):
+                    error.hint = "check the connection, and HF_ENDPOINT"
+                raise
+            found = Verified(entry, "unanswered", (error.message,))
+        else:
+            answered, silent = answered or entry.repo is not None, 0
+        yield found
+
+
+def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path | None) -> Verified:
+    before = record_of(entry)
+    if into is not None and entry.repo is not None:
+        kept = read_records(into).get(entry.name)
+        before = kept if kept is not None and kept.repo == entry.repo else before
+    try:
+        sight = see_bundled(entry) if entry.repo is None else see(entry.repo, access)
+    except NetworkError:
+        raise
+    except SpectrakitError as error:  # there is no such repository any more
+        problems: tuple[str, ...] = (error.message,)
+        gone = before or Record(entry.source, hub_http(access.token).endpoint, now())
+        _record(entry, replace(gone, checked=now(), problems=problems), into)
+        return Verified(entry, "failed", problems)
+    problems = differences(entry, sight, None if accept else before)
+    seen = replace(sight.record, problems=problems)
+    if problems and before is not None and before.headers is not None and not accept:
+        seen = replace(before, checked=seen.checked, problems=problems)
+    _record(entry, seen, into)
+    return Verified(entry, "failed" if problems else "ok", problems, sight)
+
+
+def _record(entry: CatalogEntry, seen: Record, into: Path | None) -> None:
+    if into is not None and entry.repo is not None:
+        record(into, entry.name, seen)
