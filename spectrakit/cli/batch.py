@@ -5,17 +5,27 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from spectrakit.cli import options
 from spectrakit.cli.batch_progress import watching
-from spectrakit.cli.declared import Chosen
+from spectrakit.cli.catalog_filters import FILTERS, catalog_filters
+from spectrakit.cli.console import terminal_progress
+from spectrakit.cli.declared import Chosen, with_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from spectrakit.options import Setting
+    from spectrakit.spec import RunSpec
+    from spectrakit.zoo.entries import Entry
 
 #: What renders the pictures of a run, in its own process.
 _DRAW = "spectrakit.report.drawing:draw_charts"
+#: The command that needs no name.
 _RUN = "run"
 
 Targets = Annotated[
@@ -36,7 +46,7 @@ Out = Annotated[
     ),
 ]
 BatchFolderName = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Of a batch, its --out.", show_default=False)
+    Path, typer.Argument(metavar="FOLDER", help="The --out of a batch.", show_default=False)
 ]
 
 
@@ -44,13 +54,13 @@ class BatchGroup(TyperGroup):
     """`batch` itself runs one; `status` and `compact` are named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's types)
-        """Put the command in that needs no name."""
+        """Put in the command that needs no name."""
         if not args or args[0] not in self.commands:
             args = [_RUN, *(args or ["--help"])]
         return list(super().parse_args(ctx, args))
 
 
-def batch(
+def run(
     context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     targets: Targets,
     out: Out,
@@ -58,7 +68,9 @@ def batch(
     *,
     batch: Chosen,
     filters: Chosen,
-    figures: Annotated[bool, typer.Option("--figures", help="Draw the pictures of runs.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Draw the pictures of every run.")
+    ] = False,
     json: options.JsonOutput = False,
     settings: Chosen,
     access: Chosen,
@@ -69,25 +81,93 @@ def batch(
 
     Examples: spectrakit batch '*mamba*' --out zoo; spectrakit batch models.toml --out zoo --jobs 4
     """
-    from spectrakit.zoo.batch import Hows, measure_batch, run_batch
+    from spectrakit.cli import batch_shown
+    from spectrakit.report.drawing import draw_charts
+    from spectrakit.zoo.batch import Hows, measure_batch, run_batch, summarise
     from spectrakit.zoo.options import BatchOptions
 
-    how = BatchOptions(**batch.values)
+    asked = BatchOptions(**batch.values)
     entries = _entries(targets, spec, settings, filters, access)
-    hows = Hows(
-        hub=_hub(access),
+    hub = {name: value for name, value in access.values.items() if value}
+    how = Hows(
+        hub={name: str(value) if name == "cache_dir" else value for name, value in hub.items()},
         draw=_DRAW if figures else None,
         flags=True,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
     with watching() as watch:
-        if how.dry_run:
-            found, costs = measure_batch(entries, out, how, hows, watch)
+        if asked.dry_run:
+            found, costs = measure_batch(entries, out, asked, how, watch)
         else:
-            done = run_batch(entries, out, how, hows, watch)
-    if how.dry_run:
-        from spectrakit.cli.batch_shown import show_costs
-
-        show_costs(found, costs, json=json)
+            done = run_batch(entries, out, asked, how, watch)
+    if asked.dry_run:
+        batch_shown.show_costs(found, costs, asked.models_at_once, json=json)
         return
-    _show(done, json=json)
+    summary = summarise(done, draw_charts)
+    batch_shown.show_batch(done, summary, json=json)
+
+
+def status(folder: BatchFolderName, json: options.JsonOutput = False) -> None:
+    """Show how a batch stands: what is finished, what is running, what failed and why."""
+    from spectrakit.cli import batch_shown
+    from spectrakit.zoo.folder import BatchFolder
+    from spectrakit.zoo.status import batch_status
+
+    batch_shown.show_status(batch_status(BatchFolder(folder)), json=json)
+
+
+def compact(folder: BatchFolderName, json: options.JsonOutput = False) -> None:
+    """Write each table of all runs into one file, FOLDER/compact/TABLE.parquet."""
+    from spectrakit.cli import batch_shown
+    from spectrakit.zoo.compact import compact as compact_runs
+    from spectrakit.zoo.folder import BatchFolder
+
+    BatchFolder(folder).require()
+    batch_shown.show_files(compact_runs(folder, terminal_progress()), json=json)
+
+
+def batch_app(settings_of_runs: Sequence[Setting]) -> typer.Typer:
+    """The commands, with the settings that a run has as options."""
+    from spectrakit.options import settings
+    from spectrakit.zoo.options import BatchOptions
+
+    app = typer.Typer(cls=BatchGroup, help="Many models, analysed into one folder.")
+    runs = with_settings(
+        run,
+        batch=settings(BatchOptions),
+        filters=FILTERS,
+        settings=settings_of_runs,
+        access=options.ACCESS,
+    )
+    app.command(_RUN)(runs)
+    app.command("status")(status)
+    app.command("compact")(compact)
+    return app
+
+
+def _entries(
+    targets: list[str], file: Path | None, settings: Chosen, filters: Chosen, access: Chosen
+) -> list[Entry]:
+    """What is to be run."""
+    from spectrakit.checkpoints.access import HubAccess
+    from spectrakit.planning import check_named
+    from spectrakit.zoo.selection import select
+
+    base = _base(file, settings)
+    # Words that mean nothing are refused before any model is looked for.
+    check_named(base, settings.given)
+    asked = access.values
+    hub = HubAccess(asked["cache_dir"], asked["token"], asked["offline"] or None)
+    given = catalog_filters(filters) if filters.given else None
+    return select(targets, base, filters=given, access=hub)
+
+
+def _base(file: Path | None, settings: Chosen) -> RunSpec:
+    """The settings of all runs, without a model."""
+    from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
+
+    record = {} if file is None else read_spec_file(file)[0]
+    spec = spec_from({**record, "model": "", "revision": None}, file.name if file else "")
+    return with_keywords(spec, settings.given)
+
+
