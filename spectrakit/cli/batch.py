@@ -15,11 +15,11 @@ from spectrakit.cli.batch_progress import watching
 from spectrakit.cli.catalog_filters import FILTERS, catalog_filters
 from spectrakit.cli.console import terminal_progress
 from spectrakit.cli.declared import Chosen, with_settings
+from spectrakit.options import settings
+from spectrakit.spec_files import all_settings, with_keywords
+from spectrakit.zoo.options import BatchOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from spectrakit.options import Setting
     from spectrakit.spec import RunSpec
     from spectrakit.zoo.entries import Entry
 
@@ -83,8 +83,8 @@ def run(
     """
     from spectrakit.cli import batch_shown
     from spectrakit.report.drawing import draw_charts
-    from spectrakit.zoo.batch import Hows, measure_batch, run_batch, summarise
-    from spectrakit.zoo.options import BatchOptions
+    from spectrakit.zoo.batch import Hows, measure_batch, run_batch
+    from spectrakit.zoo.summary import summarise
 
     asked = BatchOptions(**batch.values)
     entries = _entries(targets, spec, settings, filters, access)
@@ -126,17 +126,15 @@ def compact(folder: BatchFolderName, json: options.JsonOutput = False) -> None:
     batch_shown.show_files(compact_runs(folder, terminal_progress()), json=json)
 
 
-def batch_app(settings_of_runs: Sequence[Setting]) -> typer.Typer:
-    """The commands, with the settings that a run has as options."""
-    from spectrakit.options import settings
-    from spectrakit.zoo.options import BatchOptions
-
+def batch_app() -> typer.Typer:
+    """The commands; a run's settings are options, but for the revision, which is each model's."""
+    every = all_settings().values()
     app = typer.Typer(cls=BatchGroup, help="Many models, analysed into one folder.")
     runs = with_settings(
         run,
         batch=settings(BatchOptions),
         filters=FILTERS,
-        settings=settings_of_runs,
+        settings=[setting for _, setting in every if setting.keyword != "revision"],
         access=options.ACCESS,
     )
     app.command(_RUN)(runs)
@@ -164,10 +162,8 @@ def _entries(
 
 def _base(file: Path | None, settings: Chosen) -> RunSpec:
     """The settings of all runs, without a model."""
-    from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
+    from spectrakit.spec_files import read_spec_file, spec_from
 
     record = {} if file is None else read_spec_file(file)[0]
     spec = spec_from({**record, "model": "", "revision": None}, file.name if file else "")
     return with_keywords(spec, settings.given)
-
-

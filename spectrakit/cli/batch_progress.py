@@ -102,7 +102,7 @@ class _Counting:
         if not self.done or not remaining:
             return ""
         seconds = (time.monotonic() - self._began) / self.done * remaining
-        return f", about {_duration(seconds)} left"
+        return f", about {duration(seconds)} left"
 
 
 class _Lines(_Counting):
@@ -144,7 +144,7 @@ class _Screen(_Counting):
         return Group(top, *lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """To two digits of its largest unit: 40 s, 12 min, 3.5 h, 2.1 days."""
     for unit, length in (("s", 60), ("min", 60), ("h", 24)):
         if seconds < length:

@@ -78,7 +78,7 @@ def measure_batch(
 
     Writes nothing. Raises what `run_batch` does before it runs a model.
     """
-    _, own, found = _sorted(entries, out, options)
+    _, _own, found = _sorted(entries, out, options)
     watch.begin(len(found.todo), 0, 0)
     job = Job("", {}, "", "", task="measure", hub=how.hub, limits=options.limits, flags=how.flags)
     place = Local(options.models_at_once)

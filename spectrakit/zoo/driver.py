@@ -49,6 +49,25 @@ class Watch(Protocol):
         """Some time has passed."""
 
 
+class Unwatched:
+    """A `Watch` that tells nobody."""
+
+    def begin(self, total: int, finished: int, failed: int) -> None:
+        """See `Watch`."""
+
+    def started(self, name: str) -> None:
+        """See `Watch`."""
+
+    def news(self, name: str, what: str, done: int, total: int | None, unit: str) -> None:
+        """See `Watch`."""
+
+    def ended(self, outcome: Outcome, *, again: bool) -> None:
+        """See `Watch`."""
+
+    def tick(self) -> None:
+        """See `Watch`."""
+
+
 @dataclass(frozen=True)
 class Template:
     """What all jobs of a batch have in common; see `Job`, of which it makes one per entry.

@@ -70,14 +70,14 @@ class Cost:
     """What a run would take, from headers alone.
 
     mode: weights or data. download: bytes that are not on this disk yet. read: bytes of tensors.
-    memory: bytes. work: multiplications and additions of the forward pass.
+    memory: bytes. seconds: about; downloads left out.
     """
 
     mode: str
     download: int
     read: int
     memory: int
-    work: float
+    seconds: float
 
 
 @dataclass(frozen=True)

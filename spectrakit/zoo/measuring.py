@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from spectrakit._lazy import lazy_import
 from spectrakit.inspection import inspect_model
 from spectrakit.memory_limits import needed_bytes
 from spectrakit.zoo.job import Cost
 
 if TYPE_CHECKING:
+    import torch
+
     from spectrakit.model import Model
     from spectrakit.planning import Resolved
+else:
+    torch = lazy_import("torch")
 
+#: Seconds that a run takes at least, and bytes of a file that are read in one.
+_START, _READ_SPEED = 0.3, 2e8
+#: A forward pass and its analyses take so many times as long as a product of matrices with as many
+#: multiplications.
+_OVERHEAD = 6.0
 #: Copies of a batch's hidden states that a layer and its analyses hold at once, about.
 _COPIES = 12
 
@@ -43,7 +54,7 @@ def cost(model: Model, resolved: Resolved) -> Cost:
         download=_to_download(model, read, weights=weights),
         read=read,
         memory=memory(model, resolved),
-        work=2.0 * found.parameters * tokens,
+        seconds=_START + read / _READ_SPEED + _OVERHEAD * found.parameters * tokens / _speed(),
     )
 
 
@@ -51,6 +62,17 @@ def _to_download(model: Model, read: int, *, weights: bool) -> int:
     """Of what is read, the bytes that are on the Hub only; data mode needs whole files."""
     files = getattr(model.checkpoint, "remote_files", ())
     return min(read, sum(file.size for file in files)) if weights else sum(f.size for f in files)
+
+
+def _speed() -> float:
+    """Multiplications a second of this machine's products of matrices, with additions."""
+    size = 384
+    matrix = torch.ones(size, size)
+    matrix @ matrix  # what the first one takes is of no interest
+    begun = time.perf_counter()
+    for _ in range(4):
+        matrix @ matrix
+    return 4 * size**3 / max(time.perf_counter() - begun, 1e-6)
 
 
 def _width(model: Model) -> int:

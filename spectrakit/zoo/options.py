@@ -36,18 +36,14 @@ class BatchOptions(Options):
     retry_failed: bool = option(False, Help("Run those again that failed before.", negated=False))
     shard: str | None = option(
         None,
-        Help(
-            "Run one of N parts of the list, for job arrays: 1/8 to 8/8.",
-            "I/N",
-            unset="the whole list",
-        ),
+        Help("Run one of N parts of the list, for job arrays: 1/8 to 8/8.", "I/N", "all of it"),
     )
     scheduler: str | None = option(
         None,
         Help(
             "Run on the workers of a Dask cluster; needs spectrakit[dask].",
-            "ADDRESS",
-            "this machine",
+            metavar="ADDRESS",
+            unset="this machine",
         ),
     )
     dry_run: bool = option(
