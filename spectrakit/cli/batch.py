@@ -83,8 +83,7 @@ def run(
     """
     from spectrakit.cli import batch_shown
     from spectrakit.report.drawing import draw_charts
-    from spectrakit.zoo.batch import Hows, measure_batch, run_batch
-    from spectrakit.zoo.summary import summarise
+    from spectrakit.zoo.batch import Hows, measure_batch, run_batch, summarise
 
     asked = BatchOptions(**batch.values)
     entries = _entries(targets, spec, settings, filters, access)
