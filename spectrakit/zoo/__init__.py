@@ -1,0 +1,1 @@
+"""Many models: what is run over them, and what their runs say together."""
