@@ -57,8 +57,8 @@ MODELS = TableSchema(
         Column("run", "string", "The run: the name of its folder."),
         Column("model", "string", "The model as the batch was given it."),
         Column("status", "string", "finished, failed, or unfinished where it was interrupted."),
-        Column("kind", "string", "Of failure: error, crashed, memory, time, exited, killed or lost; "
-               "null where it did not fail.", nullable=True),
+        Column("kind", "string", "Of failure: error, crashed, memory, time, exited, killed, "
+               "lost; null where it did not fail.", nullable=True),
         Column("exit_code", "int32", "What `spectrakit analyze` leaves with; null where it did "
                "not fail.", nullable=True),
         Column("reason", "string", "What went wrong; null where nothing did.", nullable=True),

@@ -1,4 +1,4 @@
-"""What the tests of a zoo share: real runs under odd names, children, and some that hurt themselves."""
+"""What the tests of a zoo share: real runs under odd names, and children, some of which suffer."""
 
 from __future__ import annotations
 
