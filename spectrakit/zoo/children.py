@@ -22,6 +22,8 @@ News: TypeAlias = Callable[[str, int, int | None, str], None]
 
 #: Seconds between two questions whether the outcome is still wanted.
 _PERIOD = 1.0
+#: Seconds until a server that does not end by itself is ended.
+_GRACE = 1.0
 
 
 @dataclass
@@ -127,7 +129,11 @@ class _Server:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
-        self._process.wait()
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:  # it is still importing: it has no children yet
+            self._process.kill()
+            self._process.wait()
         self._connection.close()
         self._log.close()
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from spectrakit.errors import MalformedError, UsageError
-from spectrakit.tables.folders import make_folder, plain_errors, sync, temporary
+from spectrakit.errors import MalformedError, OutputError, UsageError
+from spectrakit.tables.folders import (
+    is_left,
+    is_temporary,
+    make_folder,
+    plain_errors,
+    sweep,
+    sync,
+    temporary,
+    tidy,
+)
 from spectrakit.wording import named
+from spectrakit.zoo.claims import Claims
 from spectrakit.zoo.runs import finished_run
 
 #: The file that says so, and the version of what it stands for.
@@ -40,7 +52,8 @@ class BatchFolder:
         with plain_errors(self.path):
             if not self.path.exists():
                 return False
-            if not self.path.is_dir() or (not mark.exists() and any(self.path.iterdir())):
+            # Where the first driver died as it made the folder, there are only its temporary files.
+            if not self.path.is_dir() or not (mark.exists() or self._is_empty()):
                 message = f"{self.path} is there already, and is not the folder of a batch"
                 raise UsageError(message, hint=f"another folder with {named('out')}")
             if not mark.exists():
@@ -51,6 +64,9 @@ class BatchFolder:
             raise UsageError(message, hint="pip install --upgrade spectrakit")
         return True
 
+    def _is_empty(self) -> bool:
+        return all(is_temporary(path.name) for path in self.path.iterdir())
+
     def require(self) -> None:
         """Raise UsageError where there is no batch in it."""
         if not self.check():
@@ -60,20 +76,37 @@ class BatchFolder:
     def make(self) -> None:
         """Make it the folder of a batch, if it is not one. Raises OutputError."""
         with plain_errors(self.path):
-            make_folder(self.runs)
+            make_folder(self.path)
             mark = self.path / _MARK
             if not mark.exists():
                 partial = temporary(self.path, _MARK)
                 partial.write_text(json.dumps({"format": _FORMAT, "id": secrets.token_hex(8)}))
                 sync(partial)
-                partial.replace(mark)
+                with suppress(FileNotFoundError):  # another driver was faster, and swept
+                    partial.replace(mark)
+            sweep(self.path)
+            self.runs.mkdir(exist_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what drivers left that died; what was left of a run is its next writer's to do."""
+        with suppress(OSError):
+            if self.claims.exists():
+                Claims(self.claims, 0).sweep()
 
     def finished(self, name: str, key: str | None = None) -> dict[str, Any] | None:
         """The record of an entry's run, where it is whole; see `finished_run`."""
         return finished_run(self.runs / name, key)
 
+    def is_left(self, name: str) -> bool:
+        """Whether somebody is writing an entry's run, or died as it did."""
+        return is_left(self.runs / name)
+
     def set_aside(self, name: str) -> None:
-        """Take an out-of-date run out of the dataset, in the place of one that was before."""
+        """Take an out-of-date run out of the dataset, and what is no run away."""
+        try:
+            tidy(self.runs / name)
+        except OutputError:  # somebody writes it, or nobody may: then it is left
+            return
         if (self.runs / name).exists():
             with plain_errors(self.path):
                 self.stale.mkdir(exist_ok=True)
@@ -93,5 +126,7 @@ class BatchFolder:
 def _read_mark(path: Path) -> int:
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MalformedError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        message = f"{path} is damaged: it does not say that this is the folder of a batch"
+        hint = f"if it is one: echo '{{\"format\": {_FORMAT}}}' > {shlex.quote(str(path))}"
+        raise MalformedError(message, hint=hint) from error

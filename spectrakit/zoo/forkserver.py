@@ -99,7 +99,8 @@ class ForkServer:
         self._children[number] = watched
         for end in (mine, log):
             self._selector.register(end, selectors.EVENT_READ, number)
-        lines.send(mine, record)
+        with suppress(OSError):  # it was killed already, which `_look` will see
+            lines.send(mine, record)
 
     def _afresh(self, connection: socket.socket, log: int) -> int:
         """A new interpreter, as CUDA asks for."""
