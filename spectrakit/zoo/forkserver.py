@@ -37,10 +37,15 @@ if TYPE_CHECKING:
 
 #: What is imported here as soon as a child has needed it: spectrakit and what it stands on.
 _LIBRARIES = sys.stdlib_module_names | {
-    "annotated_types", "cloudpickle", "httpx", "huggingface_hub", "numpy", "pluggy", "pyarrow",
-    "pydantic", "pydantic_core", "safetensors", "scipy", "sklearn", "spectrakit", "threadpoolctl",
-    "tokenizers", "torch", "transformers", "typing_inspection",
+    "annotated_types", "cloudpickle", "dateutil", "httpx", "huggingface_hub", "mpmath", "numpy",
+    "pandas", "pluggy", "pyarrow", "pydantic", "pydantic_core", "safetensors", "scipy", "sklearn",
+    "spectrakit", "sympy", "threadpoolctl", "tokenizers", "torch", "transformers",
+    "typing_inspection",
 }  # fmt: skip
+#: What takes a run in mode data seconds to import: here, so that not each of the first ones does.
+_OF_DATA_MODE = ("transformers.modeling_utils", "pandas")
+#: Modules that were imported here, or could not be.
+_tried: set[str] = set()
 #: Seconds between two looks at the children's memory and time.
 _PERIOD = 0.1
 #: What is left to the system of the memory that was free at the start.
@@ -86,6 +91,8 @@ class ForkServer:
 
     def _start(self, number: int, job: Job, record: dict[str, Any]) -> None:
         """A child with its job."""
+        if job.spec.get("mode") == "data" and not job.own:
+            _import_what_is_needed(_OF_DATA_MODE)
         mine, its = socket.socketpair()
         log, its_log = os.pipe()
         server = os.getpid()
@@ -184,11 +191,13 @@ def _import_what_is_needed(modules: Sequence[str]) -> None:
 
     They did no harm there. What a plugin's module does when it is imported stays in the children.
     """
-    for name in modules:
+    new = [name for name in modules if name not in _tried]
+    _tried.update(new)
+    for name in new:
         if name.partition(".")[0] in _LIBRARIES and name not in sys.modules:
             with suppress(Exception):
                 import_module(name)
-    if modules:
+    if new:
         gc.freeze()
 
 
