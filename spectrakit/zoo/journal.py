@@ -126,8 +126,8 @@ def _take(told: Told, line: Mapping[str, Any]) -> None:
         case "finished":
             told.state, told.failed = line.get("state"), None
         case "failed":
+            told.failed = Outcome.of(line["outcome"])  # first: it fails where the line is none
             told.state, told.key = line.get("state"), str(line.get("key"))
-            told.failed = Outcome.of(line["outcome"])
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:
