@@ -347,7 +347,7 @@ def test_a_torn_journal_costs_a_look_and_no_more(batch):
     (path,) = batch.folder.journal.iterdir()
     lines = path.read_bytes().splitlines(keepends=True)
     at = next(i for i, line in enumerate(lines) if b'"finished"' in line and b'"name": "b"' in line)
-    path.write_bytes(b"".join(lines[:at]) + lines[at][:40])
+    path.write_bytes(b"".join(lines[:at] + lines[at + 1 :]) + lines[at][:40])
     _, ended, place, _ = batch(entries("a", "b"))
     assert ([job.name for job in place.jobs], ended.kept) == (["b"], 1)
 
