@@ -83,9 +83,7 @@ class Command:
         environment = {"PYTHONPATH": str(DYING), "SPECTRAKIT_TEST_DYING": str(orders)}
         steps = {kill: kill.order(orders) for kill in kills if kill.moment[0] == "step"}
         with self.start(**environment) as process:
-            threads = [
-                Assassin(kill, process, self.folder) for kill in kills if kill not in steps
-            ]
+            threads = [Assassin(kill, process, self.folder) for kill in kills if kill not in steps]
             process.communicate(timeout=_LONGEST)
             for thread in threads:
                 thread.join()
@@ -110,7 +108,9 @@ class Assassin(threading.Thread):
         before = count_lines(self._folder)
         began = time.monotonic()
         while self._process.returncode is None:
-            now = count_lines(self._folder) - before if what == "lines" else time.monotonic() - began
+            now = (
+                count_lines(self._folder) - before if what == "lines" else time.monotonic() - began
+            )
             if now >= amount and self._strike():
                 self.happened = True
                 return
@@ -159,7 +159,9 @@ def command_line(pid: int) -> str:
 def left_running(marker: str) -> list[int]:
     """Processes whose environment has this text, once those that were killed had time to go."""
     for _ in range(500):
-        found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marker)]
+        found = [
+            pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marker)
+        ]
         if not found:
             break
         time.sleep(0.01)

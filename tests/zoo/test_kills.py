@@ -50,7 +50,9 @@ def write_list(folder):
     told = ["[defaults]\nanalyses = ['spectrum', 'memory']\n"]
     for name, family in families.items():
         family.write(folder / name)
-        told.append(f"[models.{name}]\nmodel = '{name}'\nmode = 'data'\nsource.tokens = 'ids.npy'\n")
+        told.append(
+            f"[models.{name}]\nmodel = '{name}'\nmode = 'data'\nsource.tokens = 'ids.npy'\n"
+        )
     for name in ("tiny-mamba", "tiny-mamba2"):
         told.append(f"[models.{name}-weights]\nmodel = '{name}'\nmode = 'weights'\n")
         told.append(f"[models.{name}-data]\nmodel = '{name}'\n{text}")

@@ -23,7 +23,10 @@ def _arm(path):
     def hook(event, arguments):
         if event not in ({order["event"]} if order["event"] else _STEPS):
             return
-        if order["part"] not in (str(arguments[0]) if arguments else "") or _role() != order["role"]:
+        if (
+            order["part"] not in (str(arguments[0]) if arguments else "")
+            or _role() != order["role"]
+        ):
             return
         counts[os.getpid()] = counts.get(os.getpid(), 0) + 1
         if counts[os.getpid()] == order["nth"]:
