@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from spectrakit.cli import options
 from spectrakit.cli.batch_progress import watching
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: What renders the pictures of a run, in its own process.
 _DRAW = "spectrakit.report.drawing:draw_charts"
-#: The command that needs no name.
-_RUN = "run"
 #: How a batch is run.
 _HOW = settings(BatchOptions)
 
@@ -55,13 +53,24 @@ BatchFolderName = Annotated[
 ]
 
 
+class _Unnamed(TyperCommand):
+    """A command that is called by the name of its group."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  (typer's own types)
+        """The line that says how it is called."""
+        formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
+
+
 class BatchGroup(TyperGroup):
     """`batch` itself runs one; `status` and `compact` are named."""
+
+    #: The command that needs no name.
+    unnamed = "run"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's types)
         """Put in the command that needs no name."""
         if not args or args[0] not in self.commands:
-            args = [_RUN, *(args or ["--help"])]
+            args = [self.unnamed, *(args or ["--help"])]
         return list(super().parse_args(ctx, args))
 
 
@@ -138,7 +147,7 @@ def batch_app() -> typer.Typer:
         settings=[setting for _, setting in every if setting.keyword != "revision"],
         access=options.ACCESS,
     )
-    app.command(_RUN)(runs)
+    app.command(BatchGroup.unnamed, cls=_Unnamed, hidden=True)(runs)
     app.command("status")(status)
     app.command("compact")(compact)
     return app
