@@ -235,9 +235,9 @@ class Driver:
             self._template.job,
             name=entry.name,
             spec=entry.spec.record(),
-            folder=str(self._folder.runs / entry.name),
+            folder=str((self._folder.runs / entry.name).absolute()),
             key=running.key,
-            claim=str(self._claims.path(entry.name)),
+            claim=str(self._claims.path(entry.name).absolute()),
         )
         self._journal.write(
             "started",

@@ -25,7 +25,7 @@ class BatchFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path)
         self.runs, self.stale = self.path / "runs", self.path / "stale"
         self.journal, self.claims = self.path / "journal", self.path / ".claims"
         self.summary = self.path / "summary"
@@ -53,7 +53,7 @@ class BatchFolder:
 
     def require(self) -> None:
         """Raise UsageError where there is no batch in it."""
-        if not self.check():
+        if not (self.path / _MARK).is_file() or not self.check():
             message = f"there is no batch in {self.path}"
             raise UsageError(message, hint="spectrakit batch LIST --out FOLDER makes one")
 
