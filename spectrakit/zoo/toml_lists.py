@@ -46,7 +46,7 @@ def read_toml(path: Path, text: str, overrides: Overrides) -> Iterator[Listed]:
     record = _parsed(path, text)
     folder = path.absolute().parent
     defaults: Mapping[str, Any] = {}
-    if "model" in record:
+    if isinstance(record.get("model"), str):
         models = [_Model((), "the spec", record)]
     else:
         with said_at(partial(str, path)):
