@@ -44,7 +44,7 @@ def hub_name(text: str) -> HubName:
     """What an address means. Raises UsageError for one that means no models."""
     is_page = not text.lower().startswith(SCHEME)
     path, _, revision = (_path_of_page(text) if is_page else text[len(SCHEME) :]).partition("@")
-    parts = path.strip("/").split("/")
+    parts = path.rstrip("/").split("/")
     if is_page and parts[2:3] == ["tree"] and len(parts) > 3:
         parts, revision = parts[:2], "/".join(parts[3:])
     if parts[0] == _COLLECTIONS:
@@ -77,7 +77,7 @@ def _path_of_page(text: str) -> str:
         raise _no_name(text, "not an address") from error
     if host not in _HOSTS and host != urlsplit(endpoint()).hostname:
         raise _no_name(text, "not an address of the Hub")
-    return unquote(parts.path)
+    return unquote(parts.path).removeprefix("/")
 
 
 def _is_plain(text: str) -> bool:
