@@ -117,7 +117,7 @@ def test_a_commit_in_the_hubs_cache(tmp_path):
 
 
 def test_links_are_followed_once(tmp_path):
-    lay(tmp_path, "zoo/z/x.pt", "elsewhere/y.pt", "zoo/plain.pt")
+    lay(tmp_path, "zoo/z/x.pt", "elsewhere/y.pt", "zoo/plain.pt", "beside/y.pt")
     zoo = tmp_path / "zoo"
     (zoo / "a").symlink_to("z")  # sorts before what it leads to
     (zoo / "z" / "loop").symlink_to("..")

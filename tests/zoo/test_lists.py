@@ -227,6 +227,23 @@ def test_toml(tmp_path):
     assert listed(tmp_path / "zoo.toml", ZOO.replace("\n", "\r\n"), base) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("zoo.csv", "model,text\norg/a,t.txt"),
+        ("zoo.toml", 'models.x = {model = "org/a", source.text = "t.txt"}'),
+    ],
+)
+def test_the_same_words_in_two_folders(tmp_path, name, content):
+    """Name two texts, and so two runs of a model."""
+    for side in "ab":
+        (tmp_path / side).mkdir()
+        (tmp_path / side / name).write_text(content)
+    found = select([str(tmp_path / side / name) for side in "ab"], BASE)
+    assert [e.spec.source.text for e in found] == [str(tmp_path / side / "t.txt") for side in "ab"]
+    assert len({entry.name for entry in found}) == 2
+
+
 def test_toml_as_an_array(tmp_path):
     content = 'models = ["tiny-mamba", {model = "org/a", name = "x", seed = 3}]'
     tables = '[[models]]\nmodel="tiny-mamba"\n[[models]]\nmodel="org/a"\nname="x"\nseed=3\n'

@@ -288,6 +288,25 @@ def test_names_that_file_systems_take_for_one(here):
     found = names("org/Model", "org/model", "other/model")
     assert found[2] == "other--model"
     assert len({name.casefold() for name in found}) == 3
+    assert names("org/MODEL", "org/Model", "other/model", "org/model")[1::2] == found[:2]
+
+
+def test_settings_are_in_a_name_where_models_are_not_enough(here):
+    (here / "zoo.csv").write_text("model,seed\norg/A,1\norg/a,2\norg/a,3\n")
+    hashes = [name.removeprefix("org--").split("-")[1:] for name in names("zoo.csv")]
+    assert [len(each) for each in hashes] == [1, 2, 2]
+    assert hashes[1][0] == hashes[2][0] != hashes[0][0]
+
+
+def test_a_name_that_another_run_would_have(here):
+    """A list may call a run as another one is called with its hash."""
+    rows = ["model,seed,name", "org/a,1,", "org/a,2,"]
+    (here / "zoo.csv").write_text("\n".join(rows))
+    first, second = names("zoo.csv")
+    (here / "zoo.csv").write_text("\n".join([*rows, f"org/b,,{first}"]))
+    found = names("zoo.csv")
+    check_names(found)
+    assert found[1] == second
 
 
 def test_names_do_not_follow_the_order_of_a_list(here):
