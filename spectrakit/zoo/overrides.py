@@ -59,10 +59,14 @@ class Overrides:
         """
         key = _text(record), folder
         if record and key not in self._made:
-            found = merged(self._record, _with_paths(record, folder)) | {"model": _ANY}
-            spec = replace(spec_from(found, where), model=self.base.spec.model)
+            spec = self.check_record(record, folder, where)
             self._made[key] = self._settings(spec, key[0])
         return self._made[key] if record else self.base
+
+    def check_record(self, record: Mapping[str, Any], folder: Path, where: str) -> RunSpec:
+        """The same as a spec that may leave something open: an option before its analysis."""
+        found = merged(self._record, _with_paths(record, folder)) | {"model": _ANY}
+        return replace(spec_from(found, where), model=self.base.spec.model)
 
     def _settings(self, spec: RunSpec, own: str) -> Settings:
         """With the spec that was made before and says the same, or else `spec`, once checked."""

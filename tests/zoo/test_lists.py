@@ -227,6 +227,14 @@ def test_toml(tmp_path):
     assert listed(tmp_path / "zoo.toml", ZOO.replace("\n", "\r\n"), base) == found
 
 
+def test_defaults_may_have_options_of_what_each_model_asks_for(tmp_path):
+    options = "defaults.options.memory.horizon = 7\n"
+    (spec,) = specs(tmp_path / "zoo.toml", f'{options}models.tiny-mamba.analyses = ["memory"]')
+    assert spec.options == (MemoryOptions(horizon=7),)
+    message, _ = refused(tmp_path / "zoo.toml", f"{options}[models.tiny-mamba]")
+    assert message.startswith(", line 2: horizon is for the analysis memory")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -282,7 +290,7 @@ def test_the_record_of_a_run_is_that_run(tmp_path):
     ("content", "kind", "message", "hint"),
     [
         ("[models.a]\nx=", MalformedError, " is not TOML: ", None),
-        ("tiny-mamba\n", MalformedError, " is not TOML: ", None),
+        ("tiny-mamba\n", MalformedError, " is not TOML: ", "ends with .txt"),
         ("x=" + "[" * 100_000, MalformedError, " is nested too deeply", None),
         ("#\n" + ".".join("a" * 9999) + "=1", MalformedError, ", line 2: more dots", None),
         ("x={" * 10_000, MalformedError, " is nested too deeply", None),
