@@ -19,6 +19,7 @@ from spectrakit.plain import plain
 if TYPE_CHECKING:
     from spectrakit.catalog import CatalogEntry
     from spectrakit.checkpoints.access import HubAccess
+    from spectrakit.checkpoints.hub_http import HubHttp
     from spectrakit.model import Model
 
 
@@ -42,10 +43,7 @@ def see(repo: str, access: HubAccess) -> Sight:
     Raises `UsageError` where there is no such repository, `NetworkError` where the Hub cannot be
     asked; gated files are no error here.
     """
-    if is_offline():
-        message = "the Hub is to be asked, and the network is not to be used (offline)"
-        raise NetworkError(message, hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
-    http = connection(access.token)
+    http = ask(access)
     info = repo_info(http, repo)
     said = Record(
         repo=repo,
@@ -59,13 +57,22 @@ def see(repo: str, access: HubAccess) -> Sight:
         with open_checkpoint(
             f"hf://{repo}", revision=info.sha, cache_dir=access.cache_dir, token=access.token
         ) as model:
-            return look_at(model, said)
+            sight = look_at(model, said)
+            return replace(sight, bytes_read=sight.bytes_read + http.traffic.bytes_read)
     except NetworkError as error:
         if not info.gated:
             raise
         return Sight(said, error)
     except SpectrakitError as error:
         return Sight(said, error)
+
+
+def ask(access: HubAccess) -> HubHttp:
+    """Requests to the Hub. Raises `NetworkError` where the environment forbids them."""
+    if is_offline():
+        message = "the Hub is to be asked, and the network is not to be used (offline)"
+        raise NetworkError(message, hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
+    return connection(access.token)
 
 
 def see_bundled(entry: CatalogEntry) -> Sight:

@@ -33,6 +33,7 @@ class Repo:
     revisions: set[str]
     gated: bool = False
     private: bool = False
+    card: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -96,11 +97,15 @@ class HubServer:
         revisions: tuple[str, ...] = ("main",),
         gated: bool = False,
         private: bool = False,
+        card: dict | None = None,
     ) -> str:
-        """Serve `files` as `repo_id`; the commit sha is made of their names and sizes."""
+        """Serve `files` as `repo_id`; the commit sha is made of their names and sizes.
+
+        card: what the repository's README says at its top, `{"license": "mit"}`.
+        """
         described = [f"{name}:{_size(content)}" for name, content in sorted(files.items())]
         sha = hashlib.sha1("\n".join([repo_id, *described]).encode()).hexdigest()
-        self.repos[repo_id] = Repo(sha, dict(files), {*revisions, sha}, gated, private)
+        self.repos[repo_id] = Repo(sha, dict(files), {*revisions, sha}, gated, private, card or {})
         return sha
 
     def fail(self, match: str, times: int, **what) -> None:
@@ -227,7 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": n, "size": _size(c)} for n, c in repo.files.items()]
         if "blobs" not in self.query:
             siblings = [{"rfilename": s["rfilename"]} for s in siblings]
-        self._json({"id": repo_id, "sha": repo.sha, "siblings": siblings, "gated": repo.gated})
+        info = {"id": repo_id, "sha": repo.sha, "siblings": siblings}
+        # As the Hub says it: false, or how access is granted.
+        self._json({**info, "gated": repo.gated and "auto", "cardData": repo.card})
 
     def _resolve(self, repo_id: str, revision: str, name: str) -> None:
         repo = self._repo(repo_id, revision)
