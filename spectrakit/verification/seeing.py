@@ -37,8 +37,10 @@ class Sight:
     file_bytes: int = 0
 
 
-def see(repo: str, access: HubAccess) -> Sight:
+def see(repo: str, access: HubAccess, file: str | None = None) -> Sight:
     """What a Hub has of `repo`, from one request and the headers of the weight files.
+
+    file: the path of the one weight file that is meant.
 
     Raises `UsageError` where there is no such repository, `NetworkError` where the Hub cannot be
     asked; gated files are no error here.
@@ -47,6 +49,7 @@ def see(repo: str, access: HubAccess) -> Sight:
     info = repo_info(http, repo)
     said = Record(
         repo=repo,
+        file=file,
         endpoint=plain(scrub(http.endpoint)),
         checked=now(),
         commit=info.sha,
@@ -55,7 +58,10 @@ def see(repo: str, access: HubAccess) -> Sight:
     )
     try:
         with open_checkpoint(
-            f"hf://{repo}", revision=info.sha, cache_dir=access.cache_dir, token=access.token
+            f"hf://{repo}" + ("" if file is None else f"/{file}"),
+            revision=info.sha,
+            cache_dir=access.cache_dir,
+            token=access.token,
         ) as model:
             sight = look_at(model, said)
             return replace(sight, bytes_read=sight.bytes_read + http.traffic.bytes_read)

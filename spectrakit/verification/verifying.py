@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from spectrakit.catalog.records import Record, read_records, record_of
+from spectrakit.catalog.records import Record, is_of, read_records, record_of
 from spectrakit.checkpoints.hub_http import UnreachableError
 from spectrakit.errors import NetworkError, SpectrakitError
 from spectrakit.verification.differing import differences
@@ -82,14 +82,14 @@ def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path |
     before = record_of(entry)
     if into is not None and entry.repo is not None:
         kept = read_records(into).get(entry.name)
-        before = kept if kept is not None and kept.repo == entry.repo else before
+        before = kept if kept is not None and is_of(kept, entry) else before
     try:
-        sight = see_bundled(entry) if entry.repo is None else see(entry.repo, access)
+        sight = see_bundled(entry) if entry.repo is None else see(entry.repo, access, entry.file)
     except NetworkError:
         raise
     except SpectrakitError as error:  # there is no such repository any more
         problems: tuple[str, ...] = (error.message,)
-        gone = before or Record(entry.source, ask(access).endpoint, now())
+        gone = before or Record(entry.source, ask(access).endpoint, now(), file=entry.file)
         _record(entry, replace(gone, checked=now(), problems=problems), into)
         return Verified(entry, "failed", problems)
     problems = differences(entry, sight, None if accept else before)

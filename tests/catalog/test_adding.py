@@ -49,6 +49,23 @@ def test_another_format_is_of_its_architecture(hub, own, access, tmp_path):
     assert (entry.license, entry.gated) == (None, False)
 
 
+def test_one_weight_file_of_several(hub, own, access, tmp_path):
+    weights = original(tmp_path / "o")["pytorch_model.bin"]
+    config = original(tmp_path / "o")["config.json"]
+    hub.add_repo("a/many", {"config.json": config, "One.pth": weights, "old/Two.pth": weights})
+    folder = own()
+    added = add("a/many/old/Two.pth", access, into=folder, told=NOTHING)
+    entry = catalog.find("two")
+    assert entry == added.entry
+    assert (entry.repo, entry.file) == ("a/many", "old/Two.pth")
+    assert added.record.file == "old/Two.pth"
+    assert read_records(folder)["two"] == added.record
+    with open_checkpoint("two", cache_dir=access.cache_dir) as checkpoint:
+        assert checkpoint.files[0].path == "old/Two.pth"
+    with pytest.raises(UsageError, match="already, as two"):
+        add("a/many", access, into=folder, told=NOTHING)
+
+
 def test_a_maintainer_adds_to_a_source_tree(hub, own, access, tmp_path):
     add("someone/tiny", access, into=tmp_path / "tree", told=NOTHING, own=False)
     (family,) = read_folder(tmp_path / "tree")
@@ -57,9 +74,11 @@ def test_a_maintainer_adds_to_a_source_tree(hub, own, access, tmp_path):
     assert catalog.find("tiny") is None
 
 
-@pytest.mark.parametrize("repo", ["", "a/b/c", "../x", "a//b", "someone/tiny@main", "a/b\x1b"])
+@pytest.mark.parametrize(
+    "repo", ["", "a/b/c", "../x", "a/b/../../c.pth", "a//b", "someone/tiny@main", "a/b\x1b"]
+)
 def test_what_is_no_repository_is_told(hub, own, access, repo):
-    with pytest.raises(UsageError, match="is not the id of a Hub repository"):
+    with pytest.raises(UsageError, match="is not (the id of a Hub repository|a plain file name)"):
         add(repo, access, into=own(), told=NOTHING)
     assert hub.requests == 0
 

@@ -109,10 +109,10 @@ def test_an_interrupt_keeps_what_was_recorded(command, hub, own, monkeypatch):
 
     see = verifying.see
 
-    def interrupted(repo, access):
+    def interrupted(repo, *more):
         if repo == "someone/2":
             raise KeyboardInterrupt
-        return see(repo, access)
+        return see(repo, *more)
 
     monkeypatch.setattr(verifying, "see", interrupted)
     done = command("catalog", "verify", "m?")

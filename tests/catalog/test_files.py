@@ -13,6 +13,7 @@ family = "falcon_mamba"
 [models.falcon-mamba-7b]
 description = "Mamba with normalised step and B, C"
 repo = "tiiuae/falcon-mamba-7b"
+file = "weights/model.pth"
 format = "transformers"
 parameters = 7272665088
 license = "falcon-llm-license"
@@ -41,6 +42,8 @@ def test_every_key_reaches_the_entry():
     )  # fmt: skip
     assert (first.format, first.license) == ("transformers", "falcon-llm-license")
     assert (first.parameters, first.weights_bytes) == (7272665088, 50331648)
+    assert first.file == "weights/model.pth"
+    assert first.address == "hf://tiiuae/falcon-mamba-7b/weights/model.pth"
     assert first.gated is False
     assert first.smallest is True
     assert first.tokenizer == "EleutherAI/gpt-neox-20b"
@@ -50,6 +53,7 @@ def test_every_key_reaches_the_entry():
     assert (second.origin, second.repo, second.gated, second.parameters) == (
         "bundled", None, None, None,
     )  # fmt: skip
+    assert second.address == "mamba-1.5b"
     assert second.folder.parts[-2:] == ("checkpoints", "x")
 
 
@@ -74,6 +78,8 @@ ENTRY = 'family = "f"\n[models.x]\ndescription = "d"\nrepo = "a/b"\n'
         ('family = "f"\n[models.x]\ndescription = "neither"', "either repo or folder"),
         (ENTRY + 'folder = "c"', "either repo or folder"),
         ('family = "f"\n[models.x]\nrepo = "a/b"', "x has no description"),
+        (ENTRY + 'file = "../b.pth"', "not a file of the repository"),
+        ('family = "f"\n[models.x]\ndescription = "d"\nfolder = "c"\nfile = "d"', "has folder"),
         (ENTRY + 'licence = "MIT"', "unknown key 'licence'; did you mean license"),
         (ENTRY + "parameters = true", "parameters of x must be a whole number"),
         (ENTRY + 'parameters = "2B"', "parameters of x must be a whole number"),
@@ -138,6 +144,16 @@ def test_a_name_and_a_repository_are_of_one_entry(tmp_path, second, twice):
     (tmp_path / "models" / "g.toml").write_text(f'family = "g"\n{second}')
     with pytest.raises(MalformedError, match=rf"{twice}: in f\.toml and g\.toml"):
         read_folder(tmp_path)
+
+
+def test_a_repository_of_several_files_has_several_entries(tmp_path):
+    (tmp_path / "models").mkdir()
+    text = "".join(
+        f'[models.{name}]\ndescription = "d"\nrepo = "a/b"\nfile = "{name}.pth"\n' for name in "xy"
+    )
+    (tmp_path / "models" / "f.toml").write_text(f'family = "f"\n{text}')
+    (family,) = read_folder(tmp_path)
+    assert [entry.address for entry in family.entries] == ["hf://a/b/x.pth", "hf://a/b/y.pth"]
 
 
 def test_a_folder_without_files_has_no_families(tmp_path):
