@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spectrakit.catalog import CatalogEntry
     from spectrakit.checkpoints.access import HubAccess
     from spectrakit.checkpoints.hub_http import HubHttp
+    from spectrakit.inspection import Inspection
     from spectrakit.model import Model
 
 
@@ -99,11 +100,17 @@ def look_at(model: Model, record: Record) -> Sight:
         families=families_of(model),
         layers=len(inspection.layers),
         kinds=tuple(dict.fromkeys(cost.layer.kind for cost in inspection.layers)),
-        parameters=inspection.parameters,
+        parameters=_parameters(inspection),
         weights_bytes=inspection.weights_bytes,
     )
     size = sum(file.size for file in checkpoint.files)
     return Sight(seen, None, checkpoint.bytes_read, size)
+
+
+def _parameters(inspection: Inspection) -> int:
+    """Their number, without the masks and lengths that older files hold as integers."""
+    numbers = sum(n for dtype, n in inspection.dtypes.items() if dtype.startswith(("F", "BF", "C")))
+    return numbers or inspection.parameters
 
 
 def families_of(model: Model) -> tuple[str, ...]:

@@ -200,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.fault = self._next_fault(path)
         if self.fault is not None and self.fault.status:
             self._status(self.fault.status, self.fault.headers)
-        elif match := re.fullmatch(r"/cdn/(.+?)/([0-9a-f]{40})/([^/]+)", path):
+        elif match := re.fullmatch(r"/cdn/(.+?)/([0-9a-f]{40})/(.+)", path):
             self._cdn(*match.groups())
         elif match := re.fullmatch(r"/api/models/(.+?)(?:/(revision|tree)/([^?]+))?", path):
             self._api(*match.groups())
