@@ -54,7 +54,7 @@ def verify(
 ) -> None:
     """Ask the Hub for models of the catalog, compare, and record what was seen and when.
 
-    Reads a few kB of each: what the Hub says, the config, and the headers of the weight files.
+    Reads a small part of each: what the Hub says, the config, the headers of the weight files.
     """
     from spectrakit.catalog import own_folder
     from spectrakit.catalog.filters import selected
