@@ -14,7 +14,7 @@ from tests.catalog.conftest import TINY, files
 
 
 def test_list_shows_what_is_known(command, tiny):
-    done = command("catalog", "list", "*tiny*")
+    done = command("catalog", "list", "tiny*")
     lines = [line.split() for line in done.out.splitlines()]
     assert lines[0] == ["name", "repository", "size", "gated", "verified"]
     assert ["tiny-mamba", "bundled", "229K", "no", "-"] in lines
@@ -33,7 +33,7 @@ def test_list_shows_what_is_known(command, tiny):
     ],
 )
 def test_list_filters(command, tiny, options, found):
-    done = command("catalog", "list", "*tiny*", "--json", *options)
+    done = command("catalog", "list", "tiny*", "--json", *options)
     assert {model["name"] for model in json.loads(done.out)["models"]} == found
 
 
