@@ -51,7 +51,7 @@ def read_folder(catalog: Path, *, own: bool = False) -> tuple[Family, ...]:
     seen: dict[str, str] = {}
     for family in found:
         for entry in family.entries:
-            for key in {entry.name, entry.repo or entry.name}:
+            for key in {entry.name, entry.address.removeprefix("hf://")}:
                 if key in seen:
                     files = f"{seen[key]}.toml and {family.name}.toml"
                     raise MalformedError(f"the catalog {catalog} has {key} twice: in {files}")
@@ -101,6 +101,7 @@ _KEYS = (
     "description",
     "repo",
     "folder",
+    "file",
     "format",
     "parameters",
     "license",
@@ -128,6 +129,8 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
     folder = _checked(model, "folder", name, _is_inside, "a folder inside the catalog")
     if own and folder is not None:
         raise ValueError(f"{name}: an entry of one's own needs repo, not folder")
+    if folder is not None and "file" in model:
+        raise ValueError(f"{name}: file is of a repo, and it has folder")
     return CatalogEntry(
         name=name,
         family=family,
@@ -145,6 +148,7 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
         page=_checked(model, "source", name, _is_page, "the address of a page"),
         page_note=_line(model, "source_note", name),
         own=own,
+        file=_checked(model, "file", name, _is_inside, "a file of the repository"),
     )
 
 

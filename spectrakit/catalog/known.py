@@ -36,7 +36,7 @@ def entries() -> tuple[CatalogEntry, ...]:
 
 
 def find(name_or_repo_id: str) -> CatalogEntry | None:
-    """The entry of this name, or of this Hub repository; None without one."""
+    """The entry of this name, or the first of this Hub repository; None without one."""
     found = entries()
     named = (entry for entry in found if entry.name == name_or_repo_id)
     return next(named, None) or next((e for e in found if e.repo == name_or_repo_id), None)

@@ -54,7 +54,7 @@ def verify(
 ) -> None:
     """Ask the Hub for models of the catalog, compare, and record what was seen and when.
 
-    Reads a few kB of each: what the Hub says, the config, and the headers of the weight files.
+    Reads a small part of each: what the Hub says, the config, the headers of the weight files.
     """
     from spectrakit.catalog import own_folder
     from spectrakit.catalog.filters import selected
@@ -80,7 +80,13 @@ def verify(
 
 def add(
     context: typer.Context,  # noqa: ARG001  (what was given is read from it)
-    repo: Annotated[str, typer.Argument(help="A Hub repository, ORG/NAME.", show_default=False)],
+    repo: Annotated[
+        str,
+        typer.Argument(
+            help="A Hub repository, or a weight file of one: ORG/NAME/FILE.",
+            show_default=False,
+        ),
+    ],
     name: Annotated[
         str | None,
         typer.Option(help="What it is called; the repository's own name if not given."),

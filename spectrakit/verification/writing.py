@@ -56,6 +56,7 @@ def _lines(entry: CatalogEntry) -> Iterator[str]:
     values: dict[str, str | int | bool | None] = {
         "description": entry.description,
         "repo": entry.repo,
+        "file": entry.file,
         "format": entry.format,
         "parameters": entry.parameters,
         "license": entry.license,

@@ -24,7 +24,7 @@ def test_what_is_known_by_name():
     assert ENTRIES[: len(BUNDLED)] == tuple(BUNDLED)  # the ones that need no network come first
 
 
-@pytest.mark.parametrize("attribute", ["name", "source"])
+@pytest.mark.parametrize("attribute", ["name", "address"])
 def test_names_and_repositories_are_unique(attribute):
     counted = Counter(getattr(entry, attribute).lower() for entry in ENTRIES)
     assert [value for value, times in counted.items() if times > 1] == []

@@ -34,6 +34,7 @@ class Repo:
     revisions: set[str]
     gated: bool = False
     private: bool = False
+    card: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -100,11 +101,15 @@ class HubServer:
         revisions: tuple[str, ...] = ("main",),
         gated: bool = False,
         private: bool = False,
+        card: dict | None = None,
     ) -> str:
-        """Serve `files` as `repo_id`; the commit sha is made of their names and sizes."""
+        """Serve `files` as `repo_id`; the commit sha is made of their names and sizes.
+
+        card: what the repository's README says at its top, `{"license": "mit"}`.
+        """
         described = [f"{name}:{_size(content)}" for name, content in sorted(files.items())]
         sha = hashlib.sha1("\n".join([repo_id, *described]).encode()).hexdigest()
-        self.repos[repo_id] = Repo(sha, dict(files), {*revisions, sha}, gated, private)
+        self.repos[repo_id] = Repo(sha, dict(files), {*revisions, sha}, gated, private, card or {})
         return sha
 
     def add_collection(self, slug: str, items: list[tuple[str, str]]) -> None:
@@ -207,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             body, headers = self.hub.answers[path]
             self._head(200, headers, len(body))
             self._body(body, 0, len(body))
-        elif match := re.fullmatch(r"/cdn/(.+?)/([0-9a-f]{40})/([^/]+)", path):
+        elif match := re.fullmatch(r"/cdn/(.+?)/([0-9a-f]{40})/(.+)", path):
             self._cdn(*match.groups())
         elif path == "/api/models":
             self._models()
@@ -243,7 +248,9 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": n, "size": _size(c)} for n, c in repo.files.items()]
         if "blobs" not in self.query:
             siblings = [{"rfilename": s["rfilename"]} for s in siblings]
-        self._json({"id": repo_id, "sha": repo.sha, "siblings": siblings, "gated": repo.gated})
+        info = {"id": repo_id, "sha": repo.sha, "siblings": siblings}
+        # As the Hub says it: false, or how access is granted.
+        self._json({**info, "gated": repo.gated and "auto", "cardData": repo.card})
 
     def _models(self) -> None:
         """An author's models, and in a header the address of the next page."""
