@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.entries import CatalogEntry, Family
 from spectrakit.catalog.places import MODELS
 from spectrakit.catalog.repo_ids import is_repo_id
@@ -102,6 +103,7 @@ _KEYS = (
     "repo",
     "folder",
     "file",
+    "config",
     "format",
     "parameters",
     "license",
@@ -149,6 +151,7 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
         page_note=_line(model, "source_note", name),
         own=own,
         file=_checked(model, "file", name, _is_inside, "a file of the repository"),
+        config=_assignments(model, "config", name),
     )
 
 
@@ -203,6 +206,14 @@ def _count(record: Mapping[str, Any], key: str, where: str, at_least: int) -> in
     if count is not None and not at_least <= count <= _MOST_PARAMETERS:
         raise ValueError(f"{key} of {where} is {count}, which no model has")
     return count
+
+
+def _assignments(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    texts = _of_type(record, key, list, where) or []
+    for text in texts:
+        _line({key: text}, key, where)
+    values_of(texts)
+    return tuple(texts)
 
 
 def _names(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

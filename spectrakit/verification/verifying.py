@@ -84,7 +84,11 @@ def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path |
         kept = read_records(into).get(entry.name)
         before = kept if kept is not None and is_of(kept, entry) else before
     try:
-        sight = see_bundled(entry) if entry.repo is None else see(entry.repo, access, entry.file)
+        sight = (
+            see_bundled(entry)
+            if entry.repo is None
+            else see(entry.repo, access, entry.file, entry.config)
+        )
     except NetworkError:
         raise
     except SpectrakitError as error:  # there is no such repository any more
