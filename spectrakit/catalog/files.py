@@ -42,13 +42,7 @@ def read_folder(catalog: Path, *, own: bool = False) -> tuple[Family, ...]:
 
     Raises `MalformedError` for a file that is damaged, and for a name that two entries have.
     """
-    try:
-        paths = sorted((catalog / MODELS).glob("*.toml"))
-    except OSError as error:
-        raise MalformedError(f"the catalog {catalog} cannot be read: {error.strerror}") from error
-    if len(paths) > MOST_FILES:
-        raise MalformedError(f"the catalog {catalog} has {len(paths):,} files, far too many")
-    found = tuple(read_family(path, own=own) for path in paths)
+    found = tuple(read_family(path, own=own) for path in family_files(catalog))
     seen: dict[str, str] = {}
     for family in found:
         for entry in family.entries:
@@ -58,6 +52,17 @@ def read_folder(catalog: Path, *, own: bool = False) -> tuple[Family, ...]:
                     raise MalformedError(f"the catalog {catalog} has {key} twice: in {files}")
                 seen[key] = family.name
     return found
+
+
+def family_files(catalog: Path) -> list[Path]:
+    """The files of a catalog's families, by name. Raises `MalformedError` for far too many."""
+    try:
+        paths = sorted((catalog / MODELS).glob("*.toml"))
+    except OSError as error:
+        raise MalformedError(f"the catalog {catalog} cannot be read: {error.strerror}") from error
+    if len(paths) > MOST_FILES:
+        raise MalformedError(f"the catalog {catalog} has {len(paths):,} files, far too many")
+    return paths
 
 
 def read_family(path: Path, *, own: bool = False) -> Family:
@@ -131,8 +136,8 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
     folder = _checked(model, "folder", name, _is_inside, "a folder inside the catalog")
     if own and folder is not None:
         raise ValueError(f"{name}: an entry of one's own needs repo, not folder")
-    if folder is not None and "file" in model:
-        raise ValueError(f"{name}: file is of a repo, and it has folder")
+    if folder is not None and model.keys() & {"file", "config"}:
+        raise ValueError(f"{name}: file and config are of a repo, and it has folder")
     return CatalogEntry(
         name=name,
         family=family,
