@@ -50,7 +50,7 @@ def rows(checkpoints: Checkpoints) -> Iterator[Row]:
 
 
 def _catalog() -> Row:
-    """A catalog of 100 files and 200 entries, parsed whole; a run parses what it looks for alone."""
+    """A catalog of 100 files and 200 entries, parsed whole; a run parses what it looks for."""
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         models.mkdir()
