@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))  # as a script, it stands in docs/
 
 from spectrakit import __version__  # noqa: E402
 from spectrakit.catalog.records import Record  # noqa: E402
+from spectrakit.checkpoints.hub import hub_http  # noqa: E402
 from spectrakit.checkpoints.hub_http import UnreachableError  # noqa: E402
 from spectrakit.checkpoints.hub_info import repo_info  # noqa: E402
-from spectrakit.checkpoints.hub_opening import connection  # noqa: E402
 from spectrakit.checkpoints.opening import repo_and_file  # noqa: E402
 from spectrakit.errors import BatchFailures, NetworkError, SpectrakitError, scrub  # noqa: E402
 from spectrakit.model import Model, open_checkpoint  # noqa: E402
@@ -192,7 +192,7 @@ def check(model: Expected, cache: Path) -> Result:
 
 
 def _of_the_hub(model: Expected) -> Iterator[Row]:
-    info = repo_info(connection(None), repo_and_file(model.address)[0])
+    info = repo_info(hub_http(None), repo_and_file(model.address)[0])
     yield Row("commit", info.sha, None)
     yield Row("licence", str(info.license), None)
     yield _equal("gated", _yes_no(bool(info.gated)), "no")
@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if result.error is not None:
                 print(f"        {result.error}")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(report(results, connection(None).endpoint), encoding="utf-8")
+    chosen.out.write_text(report(results, hub_http(None).endpoint), encoding="utf-8")
     print(f"\nthe report: {chosen.out}")
     return 0 if all(result.ok for result in results) else BatchFailures.exit_code
 

@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from spectrakit.analyses.propagation.options import PropagationOptions
     from spectrakit.analyses.similarity.options import SimilarityOptions
     from spectrakit.analyses.spectrum.options import SpectrumOptions
-    from spectrakit.api import analyze, compare, preset_memory, read_run, read_spec
+    from spectrakit.api import (
+        analyze,
+        batch,
+        compare,
+        preset_memory,
+        read_batch,
+        read_run,
+        read_spec,
+    )
     from spectrakit.hookspecs import SPEC_VERSION, hookimpl
     from spectrakit.model import Model, open_checkpoint
     from spectrakit.models_in_memory import from_model, from_state_dict
-    from spectrakit.notebook import Run
+    from spectrakit.notebook import Run, Zoo
     from spectrakit.spec import RunSpec
     from spectrakit.token_options import TokenOptions
 
@@ -46,13 +54,16 @@ _HOME = {
     "SimilarityOptions": "spectrakit.analyses.similarity.options",
     "SpectrumOptions": "spectrakit.analyses.spectrum.options",
     "TokenOptions": "spectrakit.token_options",
+    "Zoo": "spectrakit.notebook",
     "analyze": "spectrakit.api",
+    "batch": "spectrakit.api",
     "compare": "spectrakit.api",
     "from_model": "spectrakit.models_in_memory",
     "from_state_dict": "spectrakit.models_in_memory",
     "hookimpl": "spectrakit.hookspecs",
     "open_checkpoint": "spectrakit.model",
     "preset_memory": "spectrakit.api",
+    "read_batch": "spectrakit.api",
     "read_run": "spectrakit.api",
     "read_spec": "spectrakit.api",
 }
@@ -71,14 +82,17 @@ __all__ = [
     "SimilarityOptions",
     "SpectrumOptions",
     "TokenOptions",
+    "Zoo",
     "__version__",
     "analyze",
+    "batch",
     "compare",
     "from_model",
     "from_state_dict",
     "hookimpl",
     "open_checkpoint",
     "preset_memory",
+    "read_batch",
     "read_run",
     "read_spec",
 ]

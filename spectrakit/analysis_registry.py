@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 #: Names that the command line and the keywords of Python have for what is no option of a run.
 RESERVED = frozenset(
-    {"cache_dir", "command", "config", "context", "draw", "figures", "full_download", "help",
-     "json", "model", "no_figures", "offline", "options", "out", "overwrite", "progress", "root",
-     "source", "spec", "token"}
+    {"batch", "cache_dir", "command", "config", "context", "draw", "dry_run", "family", "figures",
+     "filters", "full_download", "gated", "help", "jobs", "json", "max_size", "memory_limit",
+     "model", "no_figures", "offline", "options", "out", "overwrite", "progress", "retries",
+     "retry_failed", "root", "scheduler", "shard", "smallest", "source", "spec", "targets",
+     "threads", "time_limit", "token", "verified"}
 )  # fmt: skip
 _HOST = "spectrakit"
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from spectrakit import pipeline, tables
 from spectrakit.errors import UsageError
 from spectrakit.model import Model, open_checkpoint
-from spectrakit.notebook import Comparison, EigenvalueMemory, Run
+from spectrakit.notebook import Comparison, EigenvalueMemory, Run, Zoo
+from spectrakit.options import settings as options_of_class
 from spectrakit.output import Destination
 from spectrakit.planning import check_named
 from spectrakit.registry import Later
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from spectrakit.analyses.memory.options import MemoryOptions
+    from spectrakit.catalog import CatalogFilters
     from spectrakit.options import Options
     from spectrakit.progress import Progress
+    from spectrakit.zoo.driver import Watch
 
 
 #: Imported when there is something to draw.
@@ -79,6 +82,54 @@ def analyze(
         )
         run = pipeline.analyze(opened, spec, to, keywords=settings, progress=progress)
         return Run.of(run)
+
+
+def batch(
+    *targets: str | Path,
+    out: Path | str,
+    options: Iterable[Options] = (),
+    filters: CatalogFilters | None = None,
+    figures: bool = False,
+    watch: Watch | None = None,
+    **settings: Any,  # noqa: ANN401  (each of its own type; they are checked)
+) -> Zoo:
+    """Analyse many models into the folder `out`; called again, it goes on where it was left.
+
+    targets: lists of models, patterns over the catalog, folders, addresses of the Hub, models by
+    name; as on the command line. options, settings: of every run, as of `analyze`; settings may be
+    those of `spectrakit.zoo.options.BatchOptions` too: `jobs=4`, `time_limit=600`. filters: what
+    entries of the catalog must be that a pattern finds. figures: draw the pictures of every run.
+    watch: who is told how far it is.
+
+    What becomes of a model raises nothing: see `Zoo.failed`. Raises UsageError for what means no
+    model, for a setting that is none and for a folder that is something else's; MalformedError for
+    a list that is damaged, OutputError where the folder cannot be written to, NetworkError where
+    the Hub, or a scheduler, cannot be asked.
+    """
+    from spectrakit.zoo.batch import Hows, run_batch, summarise
+    from spectrakit.zoo.driver import Unwatched
+    from spectrakit.zoo.options import BatchOptions
+    from spectrakit.zoo.selection import select
+
+    if settings.get("dry_run"):
+        raise UsageError("dry_run is for the command line", hint="spectrakit batch --dry-run")
+    own = {setting.name for setting in options_of_class(BatchOptions)}
+    asked = BatchOptions(**{name: settings.pop(name) for name in own & settings.keys()})
+    base = _spec(RunSpec(model=""), tuple(options), settings.pop("source", None), settings)
+    entries = select([str(target) for target in targets], base, filters=filters)
+    how = Hows(draw=DRAW_CHARTS.place if figures else None)
+    done = run_batch(entries, Path(out), asked, how, watch or Unwatched())
+    summarise(done, DRAW_CHARTS)
+    return Zoo(done.folder.path)
+
+
+def read_batch(folder: Path | str) -> Zoo:
+    """Open the folder of a batch. Raises UsageError where there is none in it."""
+    from spectrakit.zoo.folder import BatchFolder
+
+    opened = BatchFolder(Path(folder))
+    opened.require()
+    return Zoo(opened.path)
 
 
 def read_run(folder: Path | str) -> Run:

@@ -16,8 +16,14 @@ from spectrakit.plugins import plugins
 from spectrakit.wording import did_you_mean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from altair import TopLevelMixin
+    from pyarrow import Table
+    from pyarrow.dataset import Dataset
     from rich.console import RenderableType
+
+    from spectrakit.zoo.results import Results
 
 #: Charts by name, each a function of nothing that draws it.
 Charts = dict[str, Callable[[], Any]]
@@ -118,6 +124,69 @@ class Comparison(Run):
         from spectrakit.comparison.view import comparison_report
 
         return comparison_report(self.runs, self)
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """The folder of a batch: its runs, and their tables as one dataset.
+
+    As the last line of a notebook's cell it shows its leaderboard.
+    """
+
+    folder: Path
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The names of the finished runs."""
+        return tuple(name for name, _, _ in self._results.runs())
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why each model that has no run has none, by the name of its entry."""
+        from spectrakit.zoo.folder import BatchFolder
+        from spectrakit.zoo.status import batch_status
+
+        entries = batch_status(BatchFolder(self.folder)).entries
+        return {entry.name: entry.outcome.reason for entry in entries if entry.outcome is not None}
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables that some run has."""
+        return tuple(self._results.tables())
+
+    @property
+    def summary(self) -> Run:
+        """The tables `models` and `leaderboard`. Raises UsageError where no batch has ended."""
+        return Run.of(tables.read_run(self.folder / "summary"))
+
+    def run(self, name: str) -> Run:
+        """One run. Raises UsageError where it is not finished, MalformedError where damaged."""
+        return Run.of(tables.read_run(self.folder / "runs" / name))
+
+    def dataset(self, table: str) -> Dataset:
+        """All rows of a table, to be scanned or filtered without reading them at once.
+
+        Raises UsageError where no run has that table.
+        """
+        return self._results.dataset(table)
+
+    def table(self, name: str) -> Table:
+        """All rows of a table, in memory. Raises UsageError where no run has it."""
+        return self.dataset(name).to_table()
+
+    @property
+    def _results(self) -> Results:
+        from spectrakit.zoo.results import Results
+
+        return Results(self.folder)
+
+    def _repr_html_(self) -> str:
+        from rich.console import Group
+
+        from spectrakit.report.plain_console import as_html
+        from spectrakit.zoo.leaderboard_view import view
+
+        return as_html(Group(*view(self.summary)))
 
 
 def _itself(drawn: TopLevelMixin) -> TopLevelMixin:

@@ -30,7 +30,7 @@ class Destination:
     out: the run folder. root: instead, the folder in which the run's own is called after its model
     and its settings. Without either, the tables stay in memory. overwrite: replace a run that is in
     the folder even where it is of another model or has other settings. draw: renders the pictures
-    into the folder. command: the command line, for the record.
+    into the folder. command: the command line, for the record. key: the record's, see `Manifest`.
     """
 
     out: Path | None = None
@@ -38,6 +38,7 @@ class Destination:
     overwrite: bool = False
     draw: Draw | None = None
     command: str = ""
+    key: str = ""
 
 
 class RunOutput:

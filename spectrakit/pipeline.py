@@ -78,7 +78,7 @@ def analyze(
         # That folder has only runs that were asked for alike.
         folder = to.root / run_folder(model, resolved, contents)
         to = replace(to, out=folder, overwrite=True)
-    manifest = manifest_of(model, resolved, contents, to.command)
+    manifest = manifest_of(model, resolved, contents, to)
     if repeats is not None:
         check_repeated(repeats, manifest)
     for note in model.equations:

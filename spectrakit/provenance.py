@@ -15,6 +15,7 @@ from spectrakit.wording import named
 
 if TYPE_CHECKING:
     from spectrakit.model import Model
+    from spectrakit.output import Destination
     from spectrakit.planning import Resolved
     from spectrakit.spec import RunSpec
 
@@ -22,7 +23,7 @@ logger = logging.getLogger("spectrakit")
 
 
 def manifest_of(
-    model: Model, resolved: Resolved, contents: dict[str, str | None], command: str
+    model: Model, resolved: Resolved, contents: dict[str, str | None], to: Destination
 ) -> Manifest:
     """What is run, on which model, with which settings; contents: see `contents_of`."""
     spec, source = resolved.spec, resolved.plan.source
@@ -39,8 +40,9 @@ def manifest_of(
         device=spec.device if data else "cpu",
         dtype=spec.dtype if data else "float64",
         seed=spec.seed,
-        command=command,
+        command=to.command,
         spec=spec.record(),
+        key=to.key,
         contents=contents,
         remarks=_remarks(model, spec),
     )

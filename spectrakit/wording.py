@@ -32,6 +32,11 @@ def speaking_flags() -> Iterator[None]:
         _speaks_flags = before
 
 
+def speaks_flags() -> bool:
+    """Whether settings are said as flags now: for another process that is to say them alike."""
+    return _speaks_flags
+
+
 def named(setting: str) -> str:
     """The setting `seq_len` by its name: `--seq-len`, or `seq_len`."""
     return f"--{setting.replace('_', '-')}" if _speaks_flags else setting

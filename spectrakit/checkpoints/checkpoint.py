@@ -97,6 +97,11 @@ class Checkpoint(Described):
         return self._store.traffic.bytes_read
 
     @property
+    def remote_files(self) -> tuple[CheckpointFile, ...]:
+        """The weight files that are not on this disk, and are read from the Hub."""
+        return tuple(each.file for each in self._weights.values() if each.source.remote)
+
+    @property
     def requests(self) -> int:
         """Requests made so far to the Hub; for local files, reads."""
         return self._store.traffic.requests

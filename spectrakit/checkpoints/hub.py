@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile
+from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile, Traffic
 from spectrakit.checkpoints.hub_cache import CachedRepo
 from spectrakit.checkpoints.hub_download import Wanted, download
+from spectrakit.checkpoints.hub_http import HubHttp, clean_token
 from spectrakit.checkpoints.hub_info import repo_info
 from spectrakit.checkpoints.remote_file import RemoteFile
 from spectrakit.checkpoints.stores import MAX_JSON_BYTES
@@ -19,14 +20,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from spectrakit.checkpoints.hub_http import HubHttp
-
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
 def endpoint() -> str:
     """The Hub's address: HF_ENDPOINT, as it is now, or the public one."""
     return os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+
+
+def hub_http(token: str | None) -> HubHttp:
+    """Requests to the Hub's address with `token`, or with the user's own where that is None.
+
+    Raises `UsageError` for an address or a token that is none.
+    """
+    from huggingface_hub import constants, get_token
+
+    if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        token = get_token()
+    return HubHttp(endpoint(), clean_token(token), Traffic())
 
 
 class HubCommit:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.assembling import CONFIGS, assemble
-from spectrakit.checkpoints.byte_sources import Traffic
 from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_cache import CachedRepo, Snapshot, cache_root, is_offline, is_sha
 from spectrakit.checkpoints.shards import MissingShardError, NoWeightsError, weight_files
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from spectrakit.checkpoints.checkpoint import Checkpoint
     from spectrakit.checkpoints.hub import HubCommit
-    from spectrakit.checkpoints.hub_http import HubHttp
     from spectrakit.progress import Progress
 
 #: In front of what is of the Hub, whatever is on this disk.
@@ -110,25 +108,10 @@ def fetch_file(
     return path
 
 
-def connection(token: str | None) -> HubHttp:
-    """Requests to the Hub of HF_ENDPOINT, with `token`, or the one that huggingface_hub has.
-
-    Raises `UsageError` for an address or a token that is none.
-    """
-    from huggingface_hub import constants, get_token
-
-    from spectrakit.checkpoints.hub import endpoint
-    from spectrakit.checkpoints.hub_http import HubHttp, clean_token
-
-    if token is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-        token = get_token()
-    return HubHttp(endpoint(), clean_token(token), Traffic())
-
-
 def _resolve(root: Path, request: HubRequest) -> HubCommit:
-    from spectrakit.checkpoints.hub import resolve
+    from spectrakit.checkpoints.hub import hub_http, resolve
 
-    return resolve(connection(request.token), request.repo_id, request.revision, root)
+    return resolve(hub_http(request.token), request.repo_id, request.revision, root)
 
 
 def _open_online(

@@ -68,6 +68,11 @@ class WeightFiles:
     placed: Mapping[str, str] = field(default_factory=dict)
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file of this name has weights, in a format that is read here."""
+    return _format(name) is not None and name not in _NOT_WEIGHTS
+
+
 def weight_files(store: Store, only: str | None = None) -> WeightFiles:
     """The weight files of `store`, safetensors before pickles, an index before a single file.
 
@@ -88,7 +93,7 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
         return WeightFiles(tuple(consolidated), SAFETENSORS)
     if safetensors:
         raise _ambiguous(store, safetensors)
-    pickles = sorted(n for n in names if _format(n) == TORCH_ZIP and n not in _NOT_WEIGHTS)
+    pickles = sorted(n for n in names if is_weights(n) and _format(n) == TORCH_ZIP)
     if len(pickles) == 1:
         return _single(pickles[0])
     if pickles:

@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from spectrakit.spec import RunSpec
     from spectrakit.tables import Manifest
 
-SpecFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Settings from a TOML or JSON file, or from the run.json of a run, which is done "
-        "again; options given beside it win.",
-        show_default=False,
-    ),
-]
 ModelName = Annotated[
     str | None,
     typer.Argument(
@@ -44,7 +35,7 @@ ModelName = Annotated[
 def analyze(
     context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     model: ModelName = None,
-    spec: SpecFile = None,
+    spec: options.SpecFile = None,
     *,
     settings: Chosen,
     output: Chosen,

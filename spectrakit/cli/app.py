@@ -14,7 +14,17 @@ import typer
 from typer.core import TyperGroup
 
 from spectrakit._version import __version__
-from spectrakit.cli import analyze, catalog, compare, extract, inspect, memory, options, plugins
+from spectrakit.cli import (
+    analyze,
+    batch,
+    catalog,
+    compare,
+    extract,
+    inspect,
+    memory,
+    options,
+    plugins,
+)
 from spectrakit.cli.console import show_notes, tell
 from spectrakit.cli.declared import some, with_settings
 from spectrakit.errors import INTERRUPTED, SpectrakitError, exit_codes
@@ -116,6 +126,7 @@ def build_app() -> typer.Typer:
 
     for command in _commands():
         app.command(command.__name__)(command)
+    app.add_typer(batch.batch_app(), name="batch")
     app.add_typer(catalog.app, name="catalog")
     app.add_typer(plugins.app, name="plugins")
 

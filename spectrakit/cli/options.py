@@ -34,6 +34,15 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Settings from a TOML or JSON file, or from the run.json of a run, which is done "
+        "again; options given beside it win.",
+        show_default=False,
+    ),
+]
 JsonOutput = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of tables.")
 ]

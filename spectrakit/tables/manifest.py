@@ -70,6 +70,8 @@ class Manifest:
     """The command line, or "" from Python."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     """Everything that was asked for, as JSON values: of an analysis its `RunSpec`."""
+    key: str = ""
+    """Of a batch: what it knows the run again by, when it is taken up again; else ""."""
     contents: Mapping[str, str | None] = field(default_factory=dict)
     """The SHA-256 of files that were read besides the model's, by the setting that names them."""
     remarks: Mapping[str, Any] = field(default_factory=dict)

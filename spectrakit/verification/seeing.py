@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.records import Record
 from spectrakit.checkpoints.checkpoint import Checkpoint
+from spectrakit.checkpoints.hub import hub_http
 from spectrakit.checkpoints.hub_cache import is_offline
 from spectrakit.checkpoints.hub_info import repo_info
-from spectrakit.checkpoints.hub_opening import connection
 from spectrakit.errors import NetworkError, SpectrakitError, scrub
 from spectrakit.inspection import inspect_model
 from spectrakit.model import open_checkpoint
@@ -83,7 +83,7 @@ def ask(access: HubAccess) -> HubHttp:
     if is_offline():
         message = "the Hub is to be asked, and the network is not to be used (offline)"
         raise NetworkError(message, hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
-    return connection(access.token)
+    return hub_http(access.token)
 
 
 def see_bundled(entry: CatalogEntry) -> Sight:

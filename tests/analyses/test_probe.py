@@ -192,7 +192,7 @@ def test_where_others_have_no_answers_the_model_has_no_choice(tmp_path):
     assert found["accuracy"].notna().all()
     assert run.manifest.settings()["probe.prompt_set"] == "multi-doc-qa"
     assert run.manifest.settings()["probe.prompt_file"] == str(path)
-    assert len(run.manifest.contents["prompt_file"]) == 64
+    assert len(run.manifest.contents["probe.prompt_file"]) == 64
 
 
 def test_states_that_do_not_fit_are_projected():

@@ -1,0 +1,185 @@
+"""What the commands of `spectrakit batch` print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.cli.batch_progress import duration
+from spectrakit.cli.console import format_bytes, print_data, print_json, tell
+from spectrakit.errors import BatchFailures
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from spectrakit.tables import Run
+    from spectrakit.zoo.batch import Batch
+    from spectrakit.zoo.driver import Sorted
+    from spectrakit.zoo.job import Outcome
+    from spectrakit.zoo.status import Status
+
+#: Failures that are shown one by one; `batch status` has them all.
+_SHOWN = 20
+
+
+def show_batch(done: Batch, summary: Run | None, *, json: bool) -> None:
+    """What a batch came to: its leaderboard, and what failed, which is then an error.
+
+    Raises BatchFailures where some models have no run.
+    """
+    from spectrakit.zoo.leaderboard_view import view
+
+    finished = done.total - len(done.failed)
+    if json:
+        print_json(_document(done, summary))
+    else:
+        if summary is not None:
+            for part in view(summary):
+                print_data(part)
+            print_data("")
+        if done.failed:
+            print_data(_failures(done.failed))
+            print_data("")
+        computed, kept = done.ended.computed, done.before + done.ended.kept
+        again = f", {kept} of them before" if kept else ""
+        tell(f"{finished} of {done.total} models are finished{again}; wrote {computed} runs into "
+             f"{done.folder.runs}")  # fmt: skip
+    if done.failed:
+        message = f"{len(done.failed)} of {done.total} models failed"
+        hint = f"spectrakit batch status {done.folder.path}; the same command with --retry-failed"
+        raise BatchFailures(message, hint=hint)
+
+
+def _failures(failed: Mapping[str, Outcome]) -> Table:
+    from rich.table import Table
+
+    table = Table("failed", "exit", "why", box=None)
+    table.columns[0].overflow = "fold"
+    for name, outcome in list(failed.items())[:_SHOWN]:
+        table.add_row(name, str(outcome.exit_code), outcome.reason)
+    if len(failed) > _SHOWN:
+        table.add_row(f"and {len(failed) - _SHOWN} more", "", "")
+    return table
+
+
+def _document(done: Batch, summary: Run | None) -> dict[str, Any]:
+    board = [] if summary is None else summary.table("leaderboard").to_pylist()
+    return {
+        "folder": str(done.folder.path),
+        "models": done.total,
+        "finished": done.total - len(done.failed),
+        "computed": done.ended.computed,
+        "failed": [_failure(outcome) for outcome in done.failed.values()],
+        "summary": None if summary is None else str(summary.folder),
+        "leaderboard": [_finite(row) for row in board],
+    }
+
+
+def _failure(outcome: Outcome) -> dict[str, Any]:
+    told = asdict(outcome)
+    kept = ("name", "failure", "exit_code", "reason", "hint", "seconds", "peak_memory", "log")
+    return {name: told[name] for name in kept}
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity."""
+    infinite = (float("inf"), float("-inf"))
+    return {name: None if value in infinite else value for name, value in row.items()}
+
+
+def show_costs(found: Sorted, costs: Mapping[str, Outcome], at_once: int, *, json: bool) -> None:
+    """What a batch would do, and what that would take."""
+    done = len(found.finished)
+    if json:
+        print_json(
+            {
+                "finished": done,
+                "failed": sorted(found.failed),
+                "models": [
+                    {"name": name, "reason": outcome.reason or None}
+                    | ({} if outcome.cost is None else asdict(outcome.cost))
+                    for name, outcome in costs.items()
+                ],
+            }
+        )
+        return
+    if costs:
+        print_data(_costs(costs))
+        print_data("")
+    known = [outcome.cost for outcome in costs.values() if outcome.cost is not None]
+    seconds = sum(cost.seconds for cost in known) / max(1, min(at_once, len(known)))
+    download = sum(cost.download for cost in known)
+    parts = [f"{len(known)} models would be run, {_about(seconds)}"]
+    if download:
+        parts.append(f"{format_bytes(download)} to download")
+    counts = {"finished": done, "failed before": len(found.failed)}
+    counts["cannot be run"] = len(costs) - len(known)
+    tell("; ".join([*parts, *(f"{count} {what}" for what, count in counts.items() if count)]))
+
+
+def _about(seconds: float) -> str:
+    """An estimate, as coarse as it is."""
+    return "under 10 s" if seconds < 10 else f"about {duration(seconds)}"
+
+
+def _costs(costs: Mapping[str, Outcome]) -> Table:
+    from rich.table import Table
+
+    table = Table("would run", "mode", "download", "memory", "time", box=None)
+    table.columns[0].overflow = "fold"
+    for name, outcome in costs.items():
+        cost = outcome.cost
+        if cost is None:
+            table.add_row(name, "-", "-", "-", outcome.reason)
+            continue
+        table.add_row(
+            name,
+            cost.mode,
+            format_bytes(cost.download) if cost.download else "-",
+            format_bytes(cost.memory),
+            _about(cost.seconds),
+        )
+    return table
+
+
+def show_status(status: Status, *, json: bool) -> None:
+    """How a batch stands."""
+    from rich.table import Table
+
+    counts = {
+        state: status.count(state) for state in ("finished", "failed", "running", "unfinished")
+    }
+    counts["not begun"] = status.not_begun
+    if json:
+        entries = [
+            asdict(entry) | {"outcome": None if entry.outcome is None else _failure(entry.outcome)}
+            for entry in status.entries
+        ]
+        print_json({"counts": counts, "drivers": list(status.drivers), "models": entries})
+        return
+    table = Table("model", "state", "attempts", "exit", "why", box=None)
+    table.columns[0].overflow = "fold"
+    for entry in status.entries:
+        if entry.state == "finished":
+            continue
+        outcome = entry.outcome
+        code, reason = ("", entry.driver or "") if outcome is None else (
+            str(outcome.exit_code), outcome.reason)  # fmt: skip
+        table.add_row(entry.name, entry.state, str(entry.attempts), code, reason)
+    if table.row_count:
+        print_data(table)
+        print_data("")
+    print_data(", ".join(f"{count} {state}" for state, count in counts.items() if count) or "empty")
+    for driver in status.drivers:
+        tell(f"at work: {driver}")
+
+
+def show_files(files: Mapping[str, Path], *, json: bool) -> None:
+    """The files that were written, by table."""
+    if json:
+        print_json({"tables": {name: str(path) for name, path in files.items()}})
+        return
+    for name in sorted(files):
+        print_data(str(files[name]))

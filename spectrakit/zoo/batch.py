@@ -1,0 +1,135 @@
+"""A batch from its list to its leaderboard, on one page; what can be called from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.errors import OutputError
+from spectrakit.tables.reader import read_run
+from spectrakit.zoo.driver import Driver, Ended, Sorted, Template, measured, sort_entries
+from spectrakit.zoo.executors import Local
+from spectrakit.zoo.folder import BatchFolder
+from spectrakit.zoo.job import Job, Outcome
+from spectrakit.zoo.models import models_of
+
+if TYPE_CHECKING:
+    from spectrakit.output import Draw
+    from spectrakit.tables import Run
+    from spectrakit.zoo.driver import Watch
+    from spectrakit.zoo.entries import Entry
+    from spectrakit.zoo.executors import Workplace
+    from spectrakit.zoo.options import BatchOptions
+
+
+@dataclass(frozen=True)
+class Hows:
+    """How a batch is run besides its options.
+
+    hub: keywords of `open_checkpoint` that say how the Hub is used, as JSON values. draw: what
+    renders the pictures of a run, as "module:name"; None for none. flags: whether errors name
+    flags. command: the command line, for the record.
+    """
+
+    hub: dict[str, Any] | None = None
+    draw: str | None = None
+    flags: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a batch came to.
+
+    total: entries that were asked for. before: finished already. ended: what this one did. failed:
+    of all entries, those that have no run, by name.
+    """
+
+    folder: BatchFolder
+    total: int
+    before: int
+    ended: Ended
+    failed: dict[str, Outcome]
+
+
+def run_batch(
+    entries: Sequence[Entry], out: Path, options: BatchOptions, how: Hows, watch: Watch
+) -> Batch:
+    """Analyse every entry into the folder `out`; those that are done there are not touched.
+
+    Raises UsageError where the folder is something else's and for an option that is wrong,
+    OutputError where it cannot be written to, NetworkError where a scheduler cannot be reached.
+    What becomes of a model raises nothing.
+    """
+    folder, own, found = _sorted(entries, out, options)
+    watch.begin(len(own), len(found.finished), len(found.failed))
+    ended = Ended()
+    if found.todo:
+        folder.make()
+        job = Job("", {}, "", "", hub=how.hub, draw=how.draw, limits=options.limits,
+                  flags=how.flags)  # fmt: skip
+        driver = Driver(folder, Template(job, options.retries), _place(options), watch)
+        ended = driver.run(found.todo, how.command, len(entries))
+    failed = found.failed | ended.failed
+    return Batch(folder, len(own), len(found.finished), ended, failed)
+
+
+def summarise(done: Batch, draw: Draw | None) -> Run | None:
+    """The summary of the folder, written anew where this batch changed anything; None without one.
+
+    Another driver may be writing it: then it is left to that one.
+    """
+    from spectrakit.zoo.summary import write_summary
+
+    folder = done.folder
+    if not folder.runs.is_dir():
+        return None
+    try:
+        if done.ended.computed or done.ended.failed or not folder.summary.exists():
+            write_summary(folder.path, models_of(folder), draw)
+        return read_run(folder.summary)
+    except OutputError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            return None
+        raise
+
+
+def measure_batch(
+    entries: Sequence[Entry], out: Path, options: BatchOptions, how: Hows, watch: Watch
+) -> tuple[Sorted, dict[str, Outcome]]:
+    """What `run_batch` would do: the entries by what is to be done, and the costs of those to run.
+
+    Writes nothing. Raises what `run_batch` does before it runs a model.
+    """
+    _, _own, found = _sorted(entries, out, options)
+    watch.begin(len(found.todo), 0, 0)
+    job = Job("", {}, "", "", task="measure", hub=how.hub, limits=options.limits, flags=how.flags)
+    place = Local(options.models_at_once)
+    costs = {}
+    try:
+        for outcome in measured([entry for entry, _ in found.todo], job, place):
+            costs[outcome.name] = outcome
+            watch.ended(outcome, again=False)
+    finally:
+        place.close()
+    return found, {entry.name: costs[entry.name] for entry, _ in found.todo}
+
+
+def _sorted(
+    entries: Sequence[Entry], out: Path, options: BatchOptions
+) -> tuple[BatchFolder, tuple[Entry, ...], Sorted]:
+    folder = BatchFolder(out)
+    folder.check()
+    own = options.part(tuple(entries))
+    return folder, own, sort_entries(folder, own, retry_failed=options.retry_failed)
+
+
+def _place(options: BatchOptions) -> Workplace:
+    """Where the models are run."""
+    if options.scheduler is None:
+        return Local(options.models_at_once)
+    from spectrakit.zoo.dask_workers import DaskWorkers
+
+    return DaskWorkers(options.scheduler)

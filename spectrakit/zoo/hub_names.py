@@ -1,0 +1,102 @@
+"""What of the Hub an address means: `hf://...`, or the page of it in a browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from spectrakit.catalog.repo_ids import is_repo_id
+from spectrakit.checkpoints.hub import endpoint
+from spectrakit.errors import UsageError
+
+SCHEME = "hf://"
+WILDCARDS = "*?["
+_HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
+_COLLECTIONS = "collections"
+#: First words of pages that are not of an author.
+_OTHER_PAGES = {"blog", "buckets", "datasets", "docs", "learn", "models", "organizations", "papers",
+                "spaces", "tasks"}  # fmt: skip
+_HINT = "hf://AUTHOR, hf://AUTHOR/MODEL, 'hf://AUTHOR/*mamba*' or hf://collections/OWNER/SLUG"
+
+
+@dataclass(frozen=True)
+class HubName:
+    """A model of the Hub, models of an author, or a collection.
+
+    name: a repository, an author, or OWNER/SLUG. pattern: of the names of an author's models.
+    revision: a branch, tag or commit of the model, or of each of them.
+    """
+
+    kind: Literal["model", "author", "collection"]
+    name: str
+    pattern: str | None = None
+    revision: str | None = None
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is meant for the Hub alone."""
+    return text.lower().startswith((SCHEME, "https://", "http://"))
+
+
+def hub_name(text: str) -> HubName:
+    """What an address means. Raises UsageError for one that means no models."""
+    is_own = text.lower().startswith(SCHEME)
+    parts = _parts(text[len(SCHEME) :] if is_own else _path_of_page(text))
+    if parts[0] == _COLLECTIONS:
+        name = "/".join(parts[1:])
+        if len(parts) == 3 and is_repo_id(parts[1]) and _is_slug(parts[2]):
+            return HubName("collection", name)
+        raise _no_name(text, "not a collection", hint="hf://collections/OWNER/SLUG")
+    if not is_own and parts[0] in _OTHER_PAGES:
+        raise _no_name(text, "not the page of a model, an author or a collection")
+    if not is_own and parts[2:3] == ["tree"] and len(parts) > 3:
+        parts = [*parts[:2], "/".join(parts[3:])]
+    elif "@" in parts[-1]:
+        last, _, revision = parts[-1].partition("@")
+        parts = [*parts[:-1], last, revision]
+        parts = parts if len(parts) == 3 else ["", "", "", ""]
+    return _author_or_model(text, parts)
+
+
+def _author_or_model(text: str, parts: list[str]) -> HubName:
+    author, model, revision = (*parts, None, None)[:3]
+    if len(parts) > 3 or author is None or "/" in author or not is_repo_id(author):
+        raise _no_name(text, "not a name of the Hub")
+    if model is None:
+        return HubName("author", author)
+    if any(wildcard in model for wildcard in WILDCARDS):
+        return HubName("author", author, model, revision)
+    if not is_repo_id(f"{author}/{model}"):
+        raise _no_name(text, "not a repository")
+    return HubName("model", f"{author}/{model}", None, revision)
+
+
+def _path_of_page(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:
+        raise _no_name(text, "not an address") from error
+    if host not in _HOSTS and host != urlsplit(endpoint()).hostname:
+        raise _no_name(text, "not an address of the Hub")
+    return unquote(parts.path)
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path; a slash at its ends is none."""
+    return path.strip("/").split("/")
+
+
+def _is_slug(text: str) -> bool:
+    """A collection's slug: its title in words joined by "-", and its number."""
+    return (
+        0 < len(text) <= 200
+        and text.isascii()
+        and all(c.isalnum() or c in "-_." for c in text)
+        and text.strip(".") != ""
+    )
+
+
+def _no_name(text: str, what: str, hint: str = _HINT) -> UsageError:
+    return UsageError(f"{text[:200]!r} is {what}", hint=hint)

@@ -1,0 +1,122 @@
+"""The witness of a batch: what was begun and what became of it, a line of JSON each.
+
+One file a driver, each line synced before the next step is taken. It decides nothing: whether a
+model is done is told by its run. A line that was torn when its driver died is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spectrakit.tables.folders import plain_errors
+from spectrakit.zoo.job import Outcome
+
+_NAME = re.compile(r"(\d{4,})-.*\.jsonl")
+
+
+class Journal:
+    """The lines of one driver, in a file that is made with the first of them.
+
+    number: of the driver, counted over all that ever worked in the folder.
+    """
+
+    def __init__(self, folder: Path, host: str) -> None:
+        self._folder, self._host = folder, host
+        self._descriptor: int | None = None
+        self.number = 0
+
+    def open(self) -> None:
+        """Make the file. Raises OutputError where the folder cannot be written to."""
+        with plain_errors(self._folder):
+            self._folder.mkdir(exist_ok=True)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+            while self._descriptor is None:
+                self.number = max((number for number, _ in _files(self._folder)), default=0) + 1
+                path = self._folder / f"{self.number:04}-{self._host}-{os.getpid()}.jsonl"
+                # Two drivers may count alike at the same moment: the second file of a number goes.
+                self._descriptor = os.open(path, flags, 0o644)
+                if sum(number == self.number for number, _ in _files(self._folder)) > 1:
+                    os.close(self._descriptor)
+                    self._descriptor = None
+                    path.unlink()
+
+    def write(self, event: str, **what: object) -> None:
+        """One line, on the disk when this returns. Raises OutputError where it cannot be."""
+        if self._descriptor is None:
+            self.open()
+        line = {"event": event, "at": datetime.now(UTC).isoformat(timespec="seconds"), **what}
+        with plain_errors(self._folder):
+            os.write(self._descriptor or 0, (json.dumps(line) + "\n").encode())
+            os.fsync(self._descriptor or 0)
+
+    def close(self) -> None:
+        """The driver is done."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
+
+
+@dataclass(slots=True)
+class Told:
+    """What the journals say of one entry: the last of each.
+
+    model: as it was asked for, in the run with this `asked` as its key.
+    state: of the model's files when that was. attempts: how often it was begun. failed: what became
+    of the attempt with this `key`; None where it has a run.
+    """
+
+    model: str = ""
+    asked: str = ""
+    attempts: int = 0
+    state: str | None = None
+    key: str = ""
+    failed: Outcome | None = None
+
+
+def read_journals(folder: Path) -> dict[str, Told]:
+    """What all journals in `folder` say, by the names of entries; {} where there is none."""
+    found: dict[str, Told] = {}
+    for line in journal_lines(folder):
+        name = line.get("name")
+        if isinstance(name, str):
+            _take(found.setdefault(name, Told()), line)
+    return found
+
+
+def journal_lines(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Every whole line, those of later drivers later; clocks are not asked."""
+    for _, path in sorted(_files(folder)):
+        with path.open("rb") as file:
+            for text in file:
+                try:
+                    line = json.loads(text)
+                except ValueError:  # torn
+                    continue
+                if isinstance(line, dict):
+                    yield line
+
+
+def _take(told: Told, line: Mapping[str, Any]) -> None:
+    match line.get("event"):
+        case "started":
+            told.attempts += 1
+            told.model, told.asked = str(line.get("model")), str(line.get("key"))
+        case "finished":
+            told.state, told.failed = line.get("state"), None
+        case "failed":
+            told.state, told.key = line.get("state"), str(line.get("key"))
+            told.failed = Outcome.of(line["outcome"])
+
+
+def _files(folder: Path) -> list[tuple[int, Path]]:
+    if not folder.is_dir():
+        return []
+    matches = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return [(int(match.group(1)), path) for match, path in matches if match]
