@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.entries import CatalogEntry, Family
 from spectrakit.catalog.places import MODELS
 from spectrakit.catalog.repo_ids import is_repo_id
@@ -41,13 +42,7 @@ def read_folder(catalog: Path, *, own: bool = False) -> tuple[Family, ...]:
 
     Raises `MalformedError` for a file that is damaged, and for a name that two entries have.
     """
-    try:
-        paths = sorted((catalog / MODELS).glob("*.toml"))
-    except OSError as error:
-        raise MalformedError(f"the catalog {catalog} cannot be read: {error.strerror}") from error
-    if len(paths) > MOST_FILES:
-        raise MalformedError(f"the catalog {catalog} has {len(paths):,} files, far too many")
-    found = tuple(read_family(path, own=own) for path in paths)
+    found = tuple(read_family(path, own=own) for path in family_files(catalog))
     seen: dict[str, str] = {}
     for family in found:
         for entry in family.entries:
@@ -57,6 +52,17 @@ def read_folder(catalog: Path, *, own: bool = False) -> tuple[Family, ...]:
                     raise MalformedError(f"the catalog {catalog} has {key} twice: in {files}")
                 seen[key] = family.name
     return found
+
+
+def family_files(catalog: Path) -> list[Path]:
+    """The files of a catalog's families, by name. Raises `MalformedError` for far too many."""
+    try:
+        paths = sorted((catalog / MODELS).glob("*.toml"))
+    except OSError as error:
+        raise MalformedError(f"the catalog {catalog} cannot be read: {error.strerror}") from error
+    if len(paths) > MOST_FILES:
+        raise MalformedError(f"the catalog {catalog} has {len(paths):,} files, far too many")
+    return paths
 
 
 def read_family(path: Path, *, own: bool = False) -> Family:
@@ -102,6 +108,7 @@ _KEYS = (
     "repo",
     "folder",
     "file",
+    "config",
     "format",
     "parameters",
     "license",
@@ -129,8 +136,8 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
     folder = _checked(model, "folder", name, _is_inside, "a folder inside the catalog")
     if own and folder is not None:
         raise ValueError(f"{name}: an entry of one's own needs repo, not folder")
-    if folder is not None and "file" in model:
-        raise ValueError(f"{name}: file is of a repo, and it has folder")
+    if folder is not None and model.keys() & {"file", "config"}:
+        raise ValueError(f"{name}: file and config are of a repo, and it has folder")
     return CatalogEntry(
         name=name,
         family=family,
@@ -149,6 +156,7 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
         page_note=_line(model, "source_note", name),
         own=own,
         file=_checked(model, "file", name, _is_inside, "a file of the repository"),
+        config=_assignments(model, "config", name),
     )
 
 
@@ -203,6 +211,14 @@ def _count(record: Mapping[str, Any], key: str, where: str, at_least: int) -> in
     if count is not None and not at_least <= count <= _MOST_PARAMETERS:
         raise ValueError(f"{key} of {where} is {count}, which no model has")
     return count
+
+
+def _assignments(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    texts = _of_type(record, key, list, where) or []
+    for text in texts:
+        _line({key: text}, key, where)
+    values_of(texts)
+    return tuple(texts)
 
 
 def _names(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

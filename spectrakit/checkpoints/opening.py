@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit import catalog
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.assembling import assemble
 from spectrakit.checkpoints.checkpoint import Identity
@@ -71,10 +72,12 @@ def open_checkpoint(
         repo_id, revision, cache_dir, token, offline, full_download, tokenizer, file
     )
     try:
-        return open_hub(request, progress)
+        checkpoint = open_hub(request, progress)
     except SpectrakitError as error:
         _suggest(error, repo_id)
         raise
+    checkpoint.configure({} if entry is None else values_of(entry.config))
+    return checkpoint
 
 
 def name_of(source: str) -> str:

@@ -98,6 +98,7 @@ def add(
         str | None,
         typer.Option(metavar="REPO", help="Where it has none of its own, the repository of one."),
     ] = None,
+    config: options.Config = None,
     record: Record = None,
     *,
     access: Chosen,
@@ -107,7 +108,8 @@ def add(
     from spectrakit.verification import Told
     from spectrakit.verification import add as added
 
-    told = Told(name=name, description=description, tokenizer=tokenizer)
+    options.config_values(config)
+    told = Told(name, description, tokenizer, tuple(config or ()))
     into = record or own_folder()
     done = added(repo, _access(access), into=into, told=told, own=record is None)
     print_data(f"{done.entry.name}: {done.entry.description}")

@@ -40,6 +40,7 @@ class Told:
     name: str | None = None
     description: str | None = None
     tokenizer: str | None = None
+    config: tuple[str, ...] = ()
 
 
 def add(repo: str, access: HubAccess, *, into: Path, told: Told, own: bool = True) -> Added:
@@ -63,7 +64,7 @@ def add(repo: str, access: HubAccess, *, into: Path, told: Told, own: bool = Tru
     _check_name(name, repo, usual)
     if told.tokenizer is not None and not is_repo_id(told.tokenizer):
         raise UsageError(f"{told.tokenizer!r} is not the id of a Hub repository")
-    sight = see(repo, access, file)
+    sight = see(repo, access, file, told.config)
     if sight.error is not None:
         raise sight.error
     entry = replace(_entry(name, repo, sight.record, told), own=own)
@@ -106,6 +107,7 @@ def _entry(name: str, repo: str, seen: Record, told: Told) -> CatalogEntry:
         description=told.description or f"{layers}, {size_of(seen.parameters or 0)} parameters",
         source=repo,
         file=seen.file,
+        config=told.config,
         origin="hub",
         license=seen.license,
         format="transformers" if str(seen.architecture).startswith("transformers-") else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.records import Record
 from spectrakit.checkpoints.checkpoint import Checkpoint
 from spectrakit.checkpoints.hub import hub_http
@@ -38,10 +39,12 @@ class Sight:
     file_bytes: int = 0
 
 
-def see(repo: str, access: HubAccess, file: str | None = None) -> Sight:
+def see(
+    repo: str, access: HubAccess, file: str | None = None, config: tuple[str, ...] = ()
+) -> Sight:
     """What a Hub has of `repo`, from one request and the headers of the weight files.
 
-    file: the path of the one weight file that is meant.
+    file: the path of the one weight file that is meant. config: KEY=VALUE of what it does not say.
 
     Raises `UsageError` where there is no such repository, `NetworkError` where the Hub cannot be
     asked; gated files are no error here.
@@ -61,6 +64,7 @@ def see(repo: str, access: HubAccess, file: str | None = None) -> Sight:
         with open_checkpoint(
             f"hf://{repo}" + ("" if file is None else f"/{file}"),
             revision=info.sha,
+            config=values_of(config),
             cache_dir=access.cache_dir,
             token=access.token,
         ) as model:

@@ -84,7 +84,7 @@ def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path |
         kept = read_records(into).get(entry.name)
         before = kept if kept is not None and is_of(kept, entry) else before
     try:
-        sight = see_bundled(entry) if entry.repo is None else see(entry.repo, access, entry.file)
+        sight = _seen(entry, access)
     except NetworkError:
         raise
     except SpectrakitError as error:  # there is no such repository any more
@@ -98,6 +98,12 @@ def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path |
         seen = replace(before, checked=seen.checked, problems=problems)
     _record(entry, seen, into)
     return Verified(entry, "failed" if problems else "ok", problems, sight)
+
+
+def _seen(entry: CatalogEntry, access: HubAccess) -> Sight:
+    if entry.repo is None:
+        return see_bundled(entry)
+    return see(entry.repo, access, entry.file, entry.config)
 
 
 def _record(entry: CatalogEntry, seen: Record, into: Path | None) -> None:

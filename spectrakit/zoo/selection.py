@@ -207,6 +207,10 @@ class _Chooser:
 
 
 def _of_catalog(entry: CatalogEntry, listed: Listed, revision: str | None) -> Candidate:
+    if entry.file is not None or entry.config:
+        # Its repository holds other models too, or does not say what the entry says.
+        model = entry.address if exists(entry.name) else entry.name
+        return Candidate(model, entry.name, listed.settings, revision, on_hub=True)
     if entry.repo is not None:
         return _of_hub(entry.repo, listed, revision)
     # A folder of the same name in the working directory would be opened in its place.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import torch
 
 from spectrakit import catalog
 from spectrakit.catalog.files import read_folder
 from spectrakit.catalog.records import read_records
 from spectrakit.checkpoints import open_checkpoint
 from spectrakit.errors import NetworkError, UnsupportedError, UsageError
-from spectrakit.verification import Told, add
+from spectrakit.model import open_checkpoint as open_model
+from spectrakit.verification import Told, add, verify
 from tests.catalog.conftest import files, original
+from tests.support import state_dicts
 
 NOTHING = Told()
 
@@ -64,6 +69,24 @@ def test_one_weight_file_of_several(hub, own, access, tmp_path):
         assert checkpoint.files[0].path == "old/Two.pth"
     with pytest.raises(UsageError, match="already, as two"):
         add("a/many", access, into=folder, told=NOTHING)
+
+
+def test_what_the_files_do_not_say_is_kept(hub, own, access, tmp_path):
+    tensors = state_dicts.layers(state_dicts.version_4)
+    torch.save(tensors, tmp_path / "s4d.pt")
+    hub.add_repo("someone/s4", {"s4d.pt": tmp_path / "s4d.pt"})
+    with pytest.raises(UsageError, match="real_transform"):
+        add("someone/s4/s4d.pt", access, into=own(), told=NOTHING)
+    said = state_dicts.VERSION_4 | {"disc": "zoh", "l_max": 64}
+    config = tuple(f"{key}={json.dumps(value)}" for key, value in said.items())
+    add("someone/s4/s4d.pt", access, into=own(), told=Told(config=config))
+    entry = catalog.find("s4d")
+    assert (entry.family, entry.config) == ("state-spaces-s4", config)
+    with open_model("s4d", cache_dir=access.cache_dir) as model:
+        assert {key: model.checkpoint.given[key] for key in said} == said
+        assert model.recurrence(0).eigenvalues().modulus.max() < 1
+    (done,) = verify([entry], access, into=own())
+    assert done.status == "ok"
 
 
 def test_a_maintainer_adds_to_a_source_tree(hub, own, access, tmp_path):

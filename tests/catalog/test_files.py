@@ -14,6 +14,7 @@ family = "falcon_mamba"
 description = "Mamba with normalised step and B, C"
 repo = "tiiuae/falcon-mamba-7b"
 file = "weights/model.pth"
+config = ["disc=zoh", "bandlimit=null", "dt_fast=false"]
 format = "transformers"
 parameters = 7272665088
 license = "falcon-llm-license"
@@ -43,6 +44,7 @@ def test_every_key_reaches_the_entry():
     assert (first.format, first.license) == ("transformers", "falcon-llm-license")
     assert (first.parameters, first.weights_bytes) == (7272665088, 50331648)
     assert first.file == "weights/model.pth"
+    assert first.config == ("disc=zoh", "bandlimit=null", "dt_fast=false")
     assert first.address == "hf://tiiuae/falcon-mamba-7b/weights/model.pth"
     assert first.gated is False
     assert first.smallest is True
@@ -78,6 +80,10 @@ ENTRY = 'family = "f"\n[models.x]\ndescription = "d"\nrepo = "a/b"\n'
         ('family = "f"\n[models.x]\ndescription = "neither"', "either repo or folder"),
         (ENTRY + 'folder = "c"', "either repo or folder"),
         ('family = "f"\n[models.x]\nrepo = "a/b"', "x has no description"),
+        (ENTRY + 'config = "disc=zoh"', "config of x must be a list"),
+        (ENTRY + 'config = ["disc"]', "'disc' is not KEY=VALUE"),
+        (ENTRY + "config = [3]", "config of x must be a text"),
+        (ENTRY + 'config = ["a=\\u001b"]', "config of x must be one line"),
         (ENTRY + 'file = "../b.pth"', "not a file of the repository"),
         ('family = "f"\n[models.x]\ndescription = "d"\nfolder = "c"\nfile = "d"', "has folder"),
         (ENTRY + 'licence = "MIT"', "unknown key 'licence'; did you mean license"),
