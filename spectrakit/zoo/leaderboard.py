@@ -88,6 +88,7 @@ def _entries(
     without: list[Row] = []
     with progress.task("comparing", total=None, unit="runs") as task:
         for name, path, manifest in results.runs():
+            task.advance(1)
             identity = {"model_id": manifest.model_id, "revision": manifest.revision, "run": name}
             try:
                 found = spectra(path, manifest)
@@ -97,7 +98,6 @@ def _entries(
             for group, spectrum in found.items():
                 entry = _Entry(**identity, all_layers=_layers(manifest), spectrum=spectrum)
                 groups.setdefault(group, []).append(entry)
-            task.advance(1)
     largest_first = sorted(groups, key=lambda group: (-len(groups[group]), group))
     return {group: groups[group] for group in largest_first}, without
 

@@ -181,12 +181,13 @@ _SUMMARIES = ("timescale_q95", "token_spread")
 
 
 def _pooled(bins: Mapping[str, Floats], summaries: Mapping[str, Floats] | None) -> Spectrum:
-    rate = _middle(bins["decay_rate_low"], bins["decay_rate_high"])
+    rate, count = _middle(bins["decay_rate_low"], bins["decay_rate_high"]), bins["count"]
+    if np.isnan(rate).any() or not (np.isfinite(count) & (count > 0)).all():
+        message = f"table {SPECTRUM_HISTOGRAM.name} has a bin without a rate or a count"
+        raise MalformedError(message, hint=RERUN)
     _, layer = np.unique(bins["layer"], return_inverse=True)
     layers = int(layer.max()) + 1
-    weight = bins["count"] / np.bincount(layer, bins["count"])[layer] / layers
-    if not (np.isfinite(weight) & (weight > 0) & ~np.isnan(rate)).all():
-        raise MalformedError("a spectrum has a bin without a rate or a count")
+    weight = count / np.bincount(layer, count)[layer] / layers
     falling = np.argsort(-rate, kind="stable")
     exceeded = np.cumsum(weight[falling])
     long, median = (
@@ -226,8 +227,9 @@ def _largest(values: Floats, layer: Floats) -> tuple[float, int] | None:
 def _middle(low: Floats, high: Floats) -> Floats:
     """The rate that stands for a bin; exact counters have low = high."""
     exact = low == high
-    inside = np.sqrt(np.where(exact, 1, low * high))
-    return np.where(exact, low, np.copysign(inside, high + low))
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = np.sqrt(np.where(exact, 1, low * high))
+        return np.where(exact, low, np.copysign(inside, high + low))
 
 
 def _timescale(rate: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import duckdb
-import polars
+import polars as pl
 import pyarrow.parquet as pq
 
 
@@ -16,7 +16,7 @@ def by_duckdb(pattern):
 
 def by_polars(pattern):
     """The same by Polars."""
-    return rows_of(polars.scan_parquet(str(pattern)).collect().to_arrow())
+    return rows_of(pl.scan_parquet(str(pattern)).collect().to_arrow())
 
 
 def by_pyarrow(dataset):
