@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -55,12 +55,17 @@ _NOT_COMPARED = "dsf"
 
 @dataclass(frozen=True, order=True)
 class Comparable:
-    """What the spectra of two runs must share to be compared; text and seq_len of data mode."""
+    """What the spectra of two runs must share to be compared.
+
+    content, seq_len: of what was read in data mode, its SHA-256 ("" for the bundled text) and how
+    long sequences were. text: what it is called; a copy of a file is the same text.
+    """
 
     mode: str
     gauge: str
-    text: str = ""
+    content: str = ""
     seq_len: int = 0
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,14 @@ def _comparable(mode: str, gauge: str, manifest: Manifest) -> Comparable:
     if mode != "data" or manifest.tokens is None:
         return Comparable(mode, gauge)
     settings = manifest.settings()
-    text, seq_len = settings.get("text"), settings.get("seq_len")
-    named = "the bundled text" if text is None else plain(Path(str(text)).name)
-    if (content := manifest.contents.get("text")) is not None:
-        named += f" ({content[:8]})"
-    return Comparable(mode, gauge, named, seq_len if isinstance(seq_len, int) else 0)
+    content, text = "", "the bundled text"
+    for name in ("text", "tokens"):
+        if settings.get(name) is not None:
+            sha = manifest.contents.get(name)
+            content = sha or f"not known, of {settings[name]}"
+            text = plain(Path(str(settings[name])).name) + (f" ({sha[:8]})" if sha else "")
+    seq_len = settings.get("seq_len")
+    return Comparable(mode, gauge, content, seq_len if isinstance(seq_len, int) else 0, text)
 
 
 # ---- what the tables hold ----------------------------------------------------------------------

@@ -126,11 +126,24 @@ def test_text_and_length_are_told_in_data_mode_alone(tmp_path):
     }
     data_run(tmp_path, "own", [0.1], manifest=told)
     groups = {name: next(iter(of(tmp_path, name))) for name in ("w", "bundled", "own")}
-    assert groups == {
-        "w": Comparable("nominal", "unnormalised"),
-        "bundled": Comparable("data", "unnormalised", "the bundled text", 512),
-        "own": Comparable("data", "unnormalised", r"my\x1b.txt (01234567)", 64),
-    }
+    assert groups["w"] == Comparable("nominal", "unnormalised")
+    assert groups["bundled"] == Comparable("data", "unnormalised", seq_len=512)
+    assert groups["own"] == Comparable("data", "unnormalised", "0123456789abcdef", 64)
+    assert [groups[name].text for name in ("w", "bundled", "own")] == [
+        "", "the bundled text", r"my\x1b.txt (01234567)",
+    ]  # fmt: skip
+
+
+def test_a_copy_of_a_file_is_the_same_text(tmp_path):
+    for name, setting in (("a", "text"), ("b", "text"), ("c", "tokens")):
+        told = TEXT | {
+            "spec": {"source": {setting: f"/of/{name}", "seq_len": 64}},
+            "contents": {setting: "feed" * 16 if name != "c" else "beef" * 16},
+        }
+        data_run(tmp_path, name, [0.1], manifest=told)
+    a, b, c = (next(iter(of(tmp_path, name))) for name in "abc")
+    assert a == b != c
+    assert c.text == "c (beefbeef)"
 
 
 def test_a_run_without_a_spectrum_says_so(tmp_path):
