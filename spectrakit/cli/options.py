@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spectrakit.catalog.assignments import values_of
 from spectrakit.errors import UsageError
 from spectrakit.options import Help, option, settings
 
@@ -95,6 +94,8 @@ def config_values(assignments: list[str] | None) -> dict[str, Any]:
 
     Raises UsageError for a setting without a key.
     """
+    from spectrakit.catalog.assignments import values_of
+
     try:
         return values_of(assignments or [])
     except ValueError as error:
