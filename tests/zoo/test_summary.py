@@ -44,7 +44,6 @@ FAILED = {
     "kind": [None, "NetworkError"], "exit_code": [0, 6], "reason": [None, "unreachable"],
     "hint": [None, "spectrakit catalog list"], "mode": ["weights", None],
     "architecture": ["transformers-mamba", None], "plugin": ["spectrakit", None],
-    "bytes_read": [1024, None],
 }  # fmt: skip
 
 
