@@ -121,7 +121,7 @@ def is_left(folder: Path) -> bool:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what a writer that died left in `folder`: all but a finished run and what no run wrote.
+    """Remove what a writer that died left in `folder`: not a finished run, nor what no run wrote.
 
     A folder that is empty then goes. Raises OutputError where a writer is at work in it.
     """

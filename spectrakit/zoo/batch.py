@@ -114,7 +114,7 @@ def measure_batch(
             watch.ended(outcome, again=False)
     finally:
         place.close()
-    return found, costs
+    return found, {entry.name: costs[entry.name] for entry, _ in found.todo}
 
 
 def _sorted(

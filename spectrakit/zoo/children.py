@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 from spectrakit.errors import scrub
 from spectrakit.zoo import lines
+from spectrakit.zoo.interpreters import python
 from spectrakit.zoo.job import Job, Outcome
 
 #: What is told of a child under way: what it does, how much is done, of how much, in which unit.
@@ -93,7 +93,7 @@ class _Server:
         self._lock = threading.Lock()
         self._connection, its = socket.socketpair()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
-        command = [sys.executable, "-m", "spectrakit.zoo.forkserver", str(its.fileno()), *modules]
+        command = python("spectrakit.zoo.forkserver", str(its.fileno()), *modules)
         self._process = subprocess.Popen(  # noqa: S603  (our own module)
             command,
             pass_fds=[its.fileno()],

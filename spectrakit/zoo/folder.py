@@ -37,7 +37,7 @@ class BatchFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path)
         self.runs, self.stale = self.path / "runs", self.path / "stale"
         self.journal, self.claims = self.path / "journal", self.path / ".claims"
         self.summary = self.path / "summary"
@@ -69,7 +69,7 @@ class BatchFolder:
 
     def require(self) -> None:
         """Raise UsageError where there is no batch in it."""
-        if not self.check():
+        if not (self.path / _MARK).is_file() or not self.check():
             message = f"there is no batch in {self.path}"
             raise UsageError(message, hint="spectrakit batch LIST --out FOLDER makes one")
 
@@ -100,6 +100,11 @@ class BatchFolder:
     def is_left(self, name: str) -> bool:
         """Whether somebody is writing an entry's run, or died as it did."""
         return is_left(self.runs / name)
+
+    def clear(self, name: str) -> None:
+        """Remove what an ended process left half-written of an entry's run; its last run stays."""
+        with suppress(OutputError):  # of another process, which writes there now
+            tidy(self.runs / name)
 
     def set_aside(self, name: str) -> None:
         """Take an out-of-date run out of the dataset, and what is no run away."""

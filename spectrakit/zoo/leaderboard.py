@@ -9,12 +9,13 @@ in these.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from spectrakit._lazy import lazy_import
 from spectrakit.display.numbers import humanise
 from spectrakit.errors import MalformedError
 from spectrakit.progress import Progress, Silent
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from spectrakit.tables.manifest import Manifest
     from spectrakit.zoo.results import Results
+else:
+    pa = lazy_import("pyarrow")
 
 Row: TypeAlias = "dict[str, Any]"
 
@@ -68,16 +71,28 @@ def leaderboard(results: Results, progress: Progress | None = None) -> pa.Table:
     runs that have no place on a board.
     """
     groups, without = _entries(results, progress or Silent())
-    rows: list[Row] = []
     found = {group: _neighbours(entries) for group, entries in groups.items()}
-    for board, places in _PLACES.items():
-        for group, entries in groups.items():
-            if board != SELECTIVE or group.mode != "static":
-                rows += _labelled(board, group, places(entries, found[group]))
-        rows += _without_place(board, groups, found)
-        rows += (one | {"board": board} for one in without if board != PAIRS)
     names = [column.name for column in LEADERBOARD.given]
-    return LEADERBOARD.table({name: [row.get(name) for row in rows] for name in names}, len(rows))
+    pieces = []
+    for board in BOARDS:  # one after the other: rows as Python has them are large
+        rows = list(_rows(board, groups, found, without))
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        pieces.append(LEADERBOARD.table(columns, len(rows)))
+    return pa.concat_tables(pieces).combine_chunks()
+
+
+def _rows(
+    board: str,
+    groups: Mapping[Comparable, list[_Entry]],
+    found: Mapping[Comparable, Neighbours],
+    without: Sequence[Row],
+) -> Iterator[Row]:
+    for group, entries in groups.items():
+        if board != SELECTIVE or group.mode != "static":
+            yield from _labelled(board, group, _PLACES[board](entries, found[group]))
+    yield from _without_place(board, groups, found)
+    if board != PAIRS:
+        yield from (row | {"board": board} for row in without)
 
 
 def _entries(
@@ -88,6 +103,7 @@ def _entries(
     without: list[Row] = []
     with progress.task("comparing", total=None, unit="runs") as task:
         for name, path, manifest in results.runs():
+            task.advance(1)
             identity = {"model_id": manifest.model_id, "revision": manifest.revision, "run": name}
             try:
                 found = spectra(path, manifest)
@@ -97,7 +113,6 @@ def _entries(
             for group, spectrum in found.items():
                 entry = _Entry(**identity, all_layers=_layers(manifest), spectrum=spectrum)
                 groups.setdefault(group, []).append(entry)
-            task.advance(1)
     largest_first = sorted(groups, key=lambda group: (-len(groups[group]), group))
     return {group: groups[group] for group in largest_first}, without
 
@@ -214,7 +229,9 @@ _ALONE = "no other model of its mode and gauge to compare it with"
 
 
 def _without_place(
-    board: str, groups: dict[Comparable, list[_Entry]], found: dict[Comparable, Neighbours]
+    board: str,
+    groups: Mapping[Comparable, list[_Entry]],
+    found: Mapping[Comparable, Neighbours],
 ) -> Iterator[Row]:
     """The runs that have spectra, but not what this board is about, with the reason."""
     for group, entries in groups.items():

@@ -17,27 +17,23 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import MalformedError, SpectrakitError, UsageError
-from spectrakit.tables.folders import MANIFEST, is_plain_name
 from spectrakit.tables.parquet import RERUN
 from spectrakit.tables.reader import read_manifest
 from spectrakit.wording import did_you_mean
+from spectrakit.zoo.runs import whole_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset
     import pyarrow.parquet as pq
 
-    from spectrakit.tables.manifest import Manifest, WrittenFile
+    from spectrakit.tables.manifest import Manifest
 else:
     pa = lazy_import("pyarrow")
     pq = lazy_import("pyarrow.parquet")
 
 RUNS = "runs"
 """The folder in a batch's folder that its runs are in."""
-
-_MARK = b"PAR1"
-_LARGEST_MANIFEST = 1 << 24
-"""Bytes; what is larger was not written by a run."""
 
 
 @dataclass(frozen=True)
@@ -153,27 +149,9 @@ def _is_name(name: str) -> bool:
 
 def _whole(path: Path) -> Manifest | None:
     """The record of the run in `path`; None where it is not finished, or not whole."""
-    try:
-        if (path / MANIFEST).stat().st_size > _LARGEST_MANIFEST:
-            return None
-        manifest = read_manifest(path)
-        whole = all(_is_file(path, file) for file in manifest.files.values()) and all(
-            _is_table(path, table, file) for table, file in manifest.tables.items()
-        )
-    except (SpectrakitError, OSError, RecursionError):
+    if whole_record(path) is None:
         return None
-    return manifest if whole else None
-
-
-def _is_file(folder: Path, written: WrittenFile) -> bool:
-    return is_plain_name(written.file) and (folder / written.file).stat().st_size == written.bytes
-
-
-def _is_table(folder: Path, table: str, written: WrittenFile) -> bool:
-    # Others find it by the table's name, which becomes a path again when it is compacted.
-    if written.file != f"{table}.parquet" or not _is_file(folder, written):
-        return False
-    with (folder / written.file).open("rb") as file:
-        begins = file.read(len(_MARK))
-        file.seek(-min(len(_MARK), written.bytes), os.SEEK_END)
-        return begins == file.read() == _MARK
+    try:
+        return read_manifest(path)
+    except (SpectrakitError, RecursionError):
+        return None

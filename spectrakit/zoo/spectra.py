@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -55,12 +55,17 @@ _NOT_COMPARED = "dsf"
 
 @dataclass(frozen=True, order=True)
 class Comparable:
-    """What the spectra of two runs must share to be compared; text and seq_len of data mode."""
+    """What the spectra of two runs must share to be compared.
+
+    content, seq_len: of what was read in data mode, its SHA-256 ("" for the bundled text) and how
+    long sequences were. text: what it is called; a copy of a file is the same text.
+    """
 
     mode: str
     gauge: str
-    text: str = ""
+    content: str = ""
     seq_len: int = 0
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,14 @@ def _comparable(mode: str, gauge: str, manifest: Manifest) -> Comparable:
     if mode != "data" or manifest.tokens is None:
         return Comparable(mode, gauge)
     settings = manifest.settings()
-    text, seq_len = settings.get("text"), settings.get("seq_len")
-    named = "the bundled text" if text is None else plain(Path(str(text)).name)
-    if (content := manifest.contents.get("text")) is not None:
-        named += f" ({content[:8]})"
-    return Comparable(mode, gauge, named, seq_len if isinstance(seq_len, int) else 0)
+    content, text = "", "the bundled text"
+    for name in ("text", "tokens"):
+        if settings.get(name) is not None:
+            sha = manifest.contents.get(name)
+            content = sha or f"not known, of {settings[name]}"
+            text = plain(Path(str(settings[name])).name) + (f" ({sha[:8]})" if sha else "")
+    seq_len = settings.get("seq_len")
+    return Comparable(mode, gauge, content, seq_len if isinstance(seq_len, int) else 0, text)
 
 
 # ---- what the tables hold ----------------------------------------------------------------------
@@ -181,12 +189,13 @@ _SUMMARIES = ("timescale_q95", "token_spread")
 
 
 def _pooled(bins: Mapping[str, Floats], summaries: Mapping[str, Floats] | None) -> Spectrum:
-    rate = _middle(bins["decay_rate_low"], bins["decay_rate_high"])
+    rate, count = _middle(bins["decay_rate_low"], bins["decay_rate_high"]), bins["count"]
+    if np.isnan(rate).any() or not (np.isfinite(count) & (count > 0)).all():
+        message = f"table {SPECTRUM_HISTOGRAM.name} has a bin without a rate or a count"
+        raise MalformedError(message, hint=RERUN)
     _, layer = np.unique(bins["layer"], return_inverse=True)
     layers = int(layer.max()) + 1
-    weight = bins["count"] / np.bincount(layer, bins["count"])[layer] / layers
-    if not (np.isfinite(weight) & (weight > 0) & ~np.isnan(rate)).all():
-        raise MalformedError("a spectrum has a bin without a rate or a count")
+    weight = count / np.bincount(layer, count)[layer] / layers
     falling = np.argsort(-rate, kind="stable")
     exceeded = np.cumsum(weight[falling])
     long, median = (
@@ -226,8 +235,9 @@ def _largest(values: Floats, layer: Floats) -> tuple[float, int] | None:
 def _middle(low: Floats, high: Floats) -> Floats:
     """The rate that stands for a bin; exact counters have low = high."""
     exact = low == high
-    inside = np.sqrt(np.where(exact, 1, low * high))
-    return np.where(exact, low, np.copysign(inside, high + low))
+    with np.errstate(invalid="ignore", over="ignore"):
+        inside = np.sqrt(np.where(exact, 1, low * high))
+        return np.where(exact, low, np.copysign(inside, high + low))
 
 
 def _timescale(rate: float) -> float:

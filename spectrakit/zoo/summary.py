@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 SUMMARY = "summary"
 """The folder in a batch's folder that the summary is in."""
 
+_ROWS = 1 << 10
+"""Rows of `models` that are looked at at once."""
+
 CHART = Chart(
     name="leaderboard",
     table=LEADERBOARD.name,
@@ -100,9 +103,10 @@ def _digest(results: Results, models: pa.Table | None) -> str:
 
 
 def _parts(results: Results, models: pa.Table | None) -> Iterator[Any]:
-    yield [__version__, BOARDS]
+    yield [__version__, BOARDS, models is not None]
     yield [[table.name, [c.name for c in table.all_columns]] for table in (LEADERBOARD, MODELS)]
-    yield None if models is None else models.to_pylist()
+    for batch in [] if models is None else models.to_batches(_ROWS):
+        yield batch.to_pylist()
     for name, _, manifest in results.runs():
         read = (manifest.tables.get(table.name) for table in (SPECTRUM_SUMMARY, SPECTRUM_HISTOGRAM))
         yield [name, manifest.model_id, *(each and each.sha256 for each in read)]

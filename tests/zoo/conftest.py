@@ -10,6 +10,7 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.zoo.children import Children
+from tests.checkpoints.conftest import hub, waits  # noqa: F401  (fixtures)
 
 from .hurting import install_hurting
 
@@ -63,3 +64,19 @@ def hurting_children(tmp_path_factory):
         made.left = folder / "left"
         yield made
         made.close()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder that is the working directory."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def notes(caplog):
+    """What is noted, as one text when it is asked for."""
+    caplog.set_level("INFO", "spectrakit")
+    return lambda: "\n".join(record.getMessage() for record in caplog.records)

@@ -1,4 +1,4 @@
-"""A batch from the command line, killed at chosen moments, and what must be true of it afterwards."""
+"""A batch from the command line, killed at chosen moments, and what must be true of it then."""
 
 from __future__ import annotations
 
@@ -45,6 +45,17 @@ class Kill:
         file.write_text(json.dumps({"role": self.role, "event": event, "part": part, "nth": nth}))
         return file
 
+    def said(self) -> str:
+        """When it is, for a reader."""
+        match self.moment:
+            case "after", seconds:
+                return f"{seconds:.1f} s after the start"
+            case "lines", count:
+                return f"after line {count} of the journal"
+            case _, event, part, nth:
+                return f"at {event or 'access'} {nth} to {part.strip('/') or 'any'}"
+        raise ValueError(self.moment)
+
     def __str__(self) -> str:
         name = "" if self.signal == signal.SIGKILL else f"-{signal.Signals(self.signal).name}"
         return f"{self.role}{name}-{'-'.join(str(part).strip('/') for part in self.moment)}"
@@ -59,11 +70,13 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *before: str, **environment: str) -> subprocess.Popen:
-        own = os.environ | {"SPECTRAKIT_LOAD_PLUGINS": ""} | self.environment | environment
+        own = os.environ | {"SPECTRAKIT_LOAD_PLUGINS": "", "SPECTRAKIT_TEST_MARK": str(self.folder)}
+        own |= self.environment | environment
         paths = [environment.get("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
         own["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        words = [*before, sys.executable, "-m", "spectrakit", "batch", *self.words]
         return subprocess.Popen(
-            [*before, sys.executable, "-m", "spectrakit", "batch", *self.words, "--out", self.folder],
+            [*words, "--out", self.folder],
             env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -159,18 +172,16 @@ def command_line(pid: int) -> str:
 def left_running(marker: str) -> list[int]:
     """Processes whose environment has this text, once those that were killed had time to go."""
     for _ in range(500):
-        found = [
-            pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _has(pid, marker)
-        ]
+        found = [int(path.name) for path in Path("/proc").glob("[1-9]*") if _has(path, marker)]
         if not found:
             break
         time.sleep(0.01)
     return found
 
 
-def _has(pid: int, marker: str) -> bool:
+def _has(process: Path, marker: str) -> bool:
     with suppress(OSError):
-        return marker.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        return marker.encode() in (process / "environ").read_bytes()
     return False
 
 

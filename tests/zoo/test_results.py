@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 
+import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ import pytest
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.zoo.results import Results
 from tests.zoo.conftest import RUNS
-from tests.zoo.readers import by_duckdb, by_polars, by_pyarrow, one_by_one
+from tests.zoo.readers import by_duckdb, by_polars, by_pyarrow, one_by_one, rows_of
 
 TABLES = ("layers", "spectrum", "spectrum_summary", "spectrum_histogram", "memory_summary")
 
@@ -169,6 +171,16 @@ def test_a_column_that_some_runs_have_is_null_in_others(zoo):
     assert set(found.filter(of_z)["extra"].to_pylist()) == {1.5}
     assert set(found.filter(pc.invert(of_z))["extra"].to_pylist()) == {None}
     assert found.schema.field("extra").nullable
+
+
+def test_readers_find_such_columns_as_the_page_says(zoo):
+    with_columns(zoo, "z", "layers", extra=1.5)
+    dataset = Results(zoo).dataset("layers")
+    expected = by_pyarrow(dataset)
+    assert rows_of(pl.scan_pyarrow_dataset(dataset).collect().to_arrow()) == expected
+    pattern = str(zoo / "runs" / "*" / "layers.parquet")
+    query = f"SELECT * FROM read_parquet('{pattern}', union_by_name = true)"
+    assert rows_of(duckdb.sql(query).to_arrow_table()) == expected
 
 
 def test_a_column_in_two_types_is_named(zoo):

@@ -42,3 +42,22 @@ def data_run(zoo, name, *layers, gauge="unnormalised", manifest=TEXT):
 def log_uniform(seed, low=1e-3, high=1.0, count=200):
     """Decay rates between two others."""
     return 10 ** np.random.default_rng(seed).uniform(np.log10(low), np.log10(high), count)
+
+
+class Counting:
+    """A `Progress` that adds up: `total` and `done`, of all its tasks."""
+
+    total = done = 0
+
+    def task(self, what, *, total, unit):
+        self.total += total or 0
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def advance(self, amount):
+        self.done += amount

@@ -181,7 +181,9 @@ class _LayerSketch:
         if isinstance(operator, SeparableDecay) and not self._per_head:
             steps = _of_valid(operator.step, valid)
             self.sketch.add_separable(steps, operator.rate, recurrence.width)
-            self.spread.add(steps * operator.rate.mean(-1))
+            scale = operator.rate.mean(-1)
+            # What multiplies all rates of a channel does not spread them, unless it is no decay.
+            self.spread.add(steps if bool((scale > 0).all()) else steps * scale)
         else:
             eigenvalues = recurrence.eigenvalues()
             self.count(eigenvalues, valid)
