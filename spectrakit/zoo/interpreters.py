@@ -12,7 +12,8 @@ def python(module: str, *arguments: str) -> list[str]:
     `xlstm/` would be taken for the library of that name, and whose `json.py` would be run.
     """
     code = (
-        f"import runpy, sys; sys.path[:] = {sys.path!r}; "
+        f"import runpy, sys; ours = {sys.path!r}; "
+        "sys.path[:] = [*(path for path in sys.path if path not in ours), *ours]; "
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return [sys.executable, "-P", "-c", code, *arguments]

@@ -63,21 +63,26 @@ class Kill:
 
 @dataclass
 class Command:
-    """A batch as the user begins it, again and again; environment: what is added to this one's."""
+    """A batch as the user begins it, again and again.
+
+    environment: what is added to this one's. where: the working directory; None for this one's.
+    """
 
     words: list[str]
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    where: Path | None = None
 
     def start(self, *before: str, **environment: str) -> subprocess.Popen:
         own = os.environ | {"SPECTRAKIT_LOAD_PLUGINS": "", "SPECTRAKIT_TEST_MARK": str(self.folder)}
         own |= self.environment | environment
         paths = [environment.get("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
         own["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        words = [*before, sys.executable, "-m", "spectrakit", "batch", *self.words]
+        # As the installed command, which does not look into the working directory.
+        words = [*before, sys.executable, "-P", "-m", "spectrakit", "batch", *self.words]
         return subprocess.Popen(
             [*words, "--out", self.folder],
-            env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=self.where, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

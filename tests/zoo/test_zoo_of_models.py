@@ -123,17 +123,21 @@ def zoo(tmp_path_factory):
     """Where it all is, how the command ended, `models.parquet` by name, and the good models."""
     home = tmp_path_factory.mktemp("zoo-of-models")
     good = make_zoo(home)
+    (home / "plugin").mkdir()
+    install_hurting(home / "plugin")
+    for name in ("json", "torch", "spectrakit", "numpy"):  # whoever is in this folder imports these
+        (home / f"{name}.py").write_text(f"open({str(home / 'pwned')!r}, 'w')")
     more = {"SPECTRAKIT_LOAD_PLUGINS": "hurting", "HURTING_LEFT": str(home / "left")}
     words = [str(home / "zoo.toml"), "--time-limit", str(LIMIT), "--memory-limit", "2",
              "--jobs", "3", "--retries", "0"]  # fmt: skip
-    done = Command(words, home / "D").run(**more, PYTHONPATH=str(home))
+    command = Command(words, home / "D", more, where=home)
+    done = command.run(PYTHONPATH=str(home / "plugin"))
     rows = pq.read_table(home / "D" / "summary" / "models.parquet").to_pylist()
     return home, done, {row["run"]: row for row in rows}, good
 
 
 def make_zoo(home):
-    """All models, their list, and the plugin; the good ones by the kinds of their layers."""
-    install_hurting(home)
+    """All models and their list; the good ones by the kinds of their layers."""
     np.save(home / "ids.npy", FAMILIES[0].token_ids(2).numpy())
     data = "mode = 'data'\nsource.tokens = 'ids.npy'\n"
     good = {}
@@ -177,7 +181,7 @@ def test_each_good_one_has_its_tables(zoo):
         run = read_run(home / "D" / "runs" / name)
         layers = run.table("layers").to_pylist()
         assert tuple(row["kind"] for row in layers) == kinds, name
-        analysed = {row["layer"] for row in layers if row["status"] == "analyzed"}
+        analysed = {row["layer"] for row in layers if row["status"] == "analysed"}
         assert analysed, name
         assert set(run.table("spectrum_summary")["layer"].to_pylist()) == analysed, name
 
