@@ -232,6 +232,7 @@ class Driver:
 
     def _submit(self, running: _Running) -> None:
         entry = running.entry
+        self._folder.make_way(entry.name)
         running.state = state_of(entry.spec.model)
         job = replace(
             self._template.job,

@@ -11,6 +11,7 @@ from typing import Any
 
 from spectrakit.errors import MalformedError, OutputError, UsageError
 from spectrakit.tables.folders import (
+    MANIFEST,
     is_left,
     is_temporary,
     make_folder,
@@ -106,6 +107,14 @@ class BatchFolder:
         with suppress(OutputError):  # of another process, which writes there now
             tidy(self.runs / name)
 
+    def make_way(self, name: str) -> None:
+        """Set aside what is in the place of an entry's run and does not say what its files are.
+
+        Left there, some would be taken for tables of the next run.
+        """
+        if (self.runs / name).exists() and not _is_run(self.runs / name):
+            self.set_aside(name)
+
     def set_aside(self, name: str) -> None:
         """Take an out-of-date run out of the dataset, and what is no run away."""
         try:
@@ -126,6 +135,14 @@ class BatchFolder:
         if not self.runs.is_dir():
             return []
         return sorted(path.name for path in self.runs.iterdir() if not path.name.startswith("."))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether it says what its tables are, whole or not."""
+    try:
+        return bool(json.loads((folder / MANIFEST).read_bytes())["tables"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _read_mark(path: Path) -> int:

@@ -98,7 +98,7 @@ class Command:
         """
         orders = scratch / f"orders-{len(list(scratch.glob('orders-*')))}"
         orders.mkdir()
-        environment = {"PYTHONPATH": str(DYING), "SPECTRAKIT_TEST_DYING": str(orders)}
+        environment = dying(orders)
         steps = {kill: kill.order(orders) for kill in kills if kill.moment[0] == "step"}
         with self.start(**environment) as process:
             threads = [Assassin(kill, process, self.folder) for kill in kills if kill not in steps]
@@ -110,6 +110,11 @@ class Command:
         if process.returncode == 0:  # it had ended by itself just then
             happened = [kill for kill in happened if kill.role != "driver"]
         return process.returncode, happened
+
+
+def dying(orders: Path) -> dict[str, str]:
+    """The environment in which these are carried out: see `dying/sitecustomize.py`."""
+    return {"PYTHONPATH": str(DYING), "SPECTRAKIT_TEST_DYING": str(orders)}
 
 
 class Assassin(threading.Thread):

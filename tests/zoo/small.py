@@ -1,9 +1,13 @@
-"""A list of ten small models, bundled and generated, in both modes: seconds to run."""
+"""Ten small models, bundled and generated, in both modes; and batches within this process."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+from spectrakit.zoo.executors import Local
+from spectrakit.zoo.folder import BatchFolder
+from spectrakit.zoo.job import Job
 from tests.families import FAMILIES
 
 GENERATED = ("mamba", "qwen3_next", "rwkv", "gpt2")
@@ -27,3 +31,18 @@ def write_list(folder):
     told.append("[models.mamba-weights]\nmodel = 'mamba'\nmode = 'weights'\n")
     (folder / "zoo.toml").write_text("\n".join(told))
     return folder / "zoo.toml"
+
+
+class Kept(Local):
+    """Threads of this process whose fork server stays, for the next batch; see `end_children`."""
+
+    def close(self):
+        self._executor.shutdown(wait=True)
+
+
+def run(entries, folder, jobs=2, **how):
+    """A batch of these entries by one driver of this process; see `Ended`. how: for the jobs."""
+    made = BatchFolder(folder)
+    made.make()
+    driver = Driver(made, Template(Job("", {}, "", "", **how)), Kept(jobs), Unwatched())
+    return driver.run(sort_entries(made, entries).todo, "", len(entries))

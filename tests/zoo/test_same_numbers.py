@@ -7,16 +7,14 @@ import re
 import pytest
 
 from spectrakit.spec import RunSpec
-from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
-from spectrakit.zoo.executors import Local
+from spectrakit.zoo.driver import sort_entries
 from spectrakit.zoo.folder import BatchFolder
-from spectrakit.zoo.job import Job
 from spectrakit.zoo.options import BatchOptions
 from spectrakit.zoo.selection import select
 from spectrakit.zoo.supervisor import end_children
 
 from .killing import Command, computed, tables
-from .small import COUNT, write_list
+from .small import COUNT, run, write_list
 
 pytestmark = pytest.mark.slow
 
@@ -26,27 +24,10 @@ def listed(tmp_path_factory):
     return write_list(tmp_path_factory.mktemp("listed"))
 
 
-class Kept(Local):
-    """Threads of this process that share one fork server, over all batches."""
-
-    def close(self):
-        self._executor.shutdown(wait=True)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _the_fork_server():
     yield
     end_children()
-
-
-def run(entries, folder, jobs):
-    """A batch of these entries, by one driver; how many runs it made."""
-    made = BatchFolder(folder)
-    made.make()
-    driver = Driver(made, Template(Job("", {}, "", "")), Kept(jobs), Unwatched())
-    ended = driver.run(sort_entries(made, entries).todo, "", len(entries))
-    assert ended.failed == {}
-    return ended.computed
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +39,7 @@ def entries(listed):
 def one_by_one(entries, tmp_path_factory):
     """The tables of a batch with one worker."""
     folder = tmp_path_factory.mktemp("one-by-one") / "zoo"
-    assert run(entries, folder, jobs=1) == COUNT
+    assert run(entries, folder, jobs=1).computed == COUNT
     found = tables(folder)
     assert len(found) >= 4 * COUNT
     return found
@@ -77,7 +58,7 @@ def test_order(entries, one_by_one, tmp_path):
 
 def test_parts_one_after_the_other(entries, one_by_one, tmp_path):
     counts = [
-        run(BatchOptions(shard=part).part(tuple(entries)), tmp_path / "zoo", jobs=2)
+        run(BatchOptions(shard=part).part(tuple(entries)), tmp_path / "zoo").computed
         for part in ("1/3", "2/3", "3/3")
     ]
     assert sorted(counts) == [3, 3, 4]

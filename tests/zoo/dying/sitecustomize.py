@@ -1,9 +1,10 @@
-"""Kills the process that imports it at a chosen step; first on the path of a batch's processes.
+"""Ends the process that imports it at a chosen step; first on the path of a batch's processes.
 
 SPECTRAKIT_TEST_DYING names a folder of orders, each for whoever comes to it first:
 {"role": "driver", "event": "os.rename", "part": "runs/", "nth": 3}. An order that was carried out
 ends in ".done". role: driver, server or child. event: of Python's audit hooks, or "" for each that
-has to do with the file system. part: what its first argument contains.
+has to do with the file system. part: what its first argument contains. errno: of the error that
+the step then fails with; without, the process is killed.
 """
 
 import json
@@ -34,6 +35,8 @@ def _arm(path):
                 os.rename(path, path + ".done")  # noqa: PTH104
             except OSError:
                 return  # another carried it out
+            if order.get("errno"):
+                raise OSError(order["errno"], os.strerror(order["errno"]))
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
