@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.errors import NetworkError, SpectrakitError, UsageError
+from spectrakit.errors import NetworkError, SpectrakitError, UsageError, scrub
 from spectrakit.wording import named
 from spectrakit.zoo.dask_cluster import connect, let_go, numerical_differences
 from spectrakit.zoo.dask_resources import Resources
@@ -28,6 +28,8 @@ from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.supervisor import end_children, supervise
 
 if TYPE_CHECKING:
+    from distributed import Future as DaskFuture
+
     from spectrakit.zoo.children import News
 
 logger = logging.getLogger("spectrakit")
@@ -39,6 +41,8 @@ TIMEOUT, PATIENCE = 10.0, 300.0
 _PER_THREAD, _LEAST = 2, 4
 #: Seconds between two looks at the cluster, and between two messages about one job's progress.
 _PERIOD, _BETWEEN = 2.0, 2.0
+#: Seconds for a result to come over.
+_ANSWER = 60.0
 #: Times that a job is handed in again which had not begun when it was lost.
 _MOVES = 20
 #: Seconds in which workers end their children once nobody wants the outcome.
@@ -57,7 +61,7 @@ class _HandedIn:
     news: News
     resources: Mapping[str, float] = field(default_factory=dict)
     future: Future[dict[str, Any]] = field(default_factory=Future)
-    inner: Future[dict[str, Any]] | None = None
+    inner: DaskFuture | None = None
     ready: bool = False
     began: str = ""
     moves: int = 0
@@ -77,7 +81,6 @@ class DaskWorkers:
         self._topic = f"spectrakit-{uuid.uuid4().hex}"
         self._lock = threading.RLock()
         self._jobs: dict[int, _HandedIn] = {}
-        self._began: dict[str, str] = {}
         self._last = 0
         self._failed: Exception | None = None
         self._threads = -1
@@ -106,7 +109,6 @@ class DaskWorkers:
             self._last += 1
             handed = _HandedIn(self._last, job, news)
             self._jobs[handed.number] = handed
-            self._began.pop(job.name, None)
         if self._resources.asks_for_memory(job):
             self._measuring.submit(self._measure, handed)
         else:
@@ -120,15 +122,14 @@ class DaskWorkers:
         if isinstance(error, SpectrakitError):
             raise error
         if isinstance(error, ImportError | AttributeError):
-            text = f"the Dask worker at {self._began.get(name, self._address)}: {error}"
+            text = f"a Dask worker at {self._address} cannot import spectrakit: {error}"
             raise UsageError(text, hint="install the same versions on all machines") from error
         if isinstance(error, KilledWorker):
             reason = f"the Dask worker at {error.last_worker.address} was lost"
-        elif isinstance(error, CancelledError):
+        elif isinstance(error, _Dropped):
             reason = f"the Dask scheduler at {self._address} dropped it"
         else:
-            where = self._began.get(name, "")
-            reason = f"the Dask worker {where and f'at {where} '}failed: {error}".strip()
+            reason = f"its Dask worker failed: {type(error).__name__}: {error}"
         return Outcome(name, failure="lost", exit_code=1, reason=reason)
 
     def close(self) -> None:
@@ -136,11 +137,9 @@ class DaskWorkers:
         self._closing.set()
         self._wake.set()
         self._measuring.shutdown(wait=False, cancel_futures=True)
-        with self._lock:
-            running = [handed.inner for handed in self._jobs.values() if handed.inner]
         try:
-            if self._client.status == "running":
-                wait(running, timeout=_ENDING)
+            if not self._lost:
+                wait([handed.future for handed in self._snapshot() if handed.inner], _ENDING)
         finally:
             let_go(self._client)
             self._watcher.join()
@@ -151,7 +150,6 @@ class DaskWorkers:
         """Become a client of the cluster. Raises what `connect` does."""
         self._client = connect(self._address, timeout)
         _quieten()
-        self._executor = self._client.get_executor(retries=0, pure=False)
         self._client.subscribe_topic(self._topic, self._heard)
         self._look()
 
@@ -179,33 +177,34 @@ class DaskWorkers:
             if handed.inner is not None or handed.future.done() or self._lost:
                 return
             with suppress(RuntimeError, OSError):  # lost at this moment
-                handed.inner = self._executor.submit(
+                handed.inner = self._client.submit(
                     on_worker, message(handed.job), self._topic, handed.number,
-                    resources=dict(handed.resources),
+                    resources=dict(handed.resources), retries=0, pure=False,
                 )  # fmt: skip
-        if handed.inner is not None:
-            handed.inner.add_done_callback(lambda inner: self._done(handed, inner))
+                handed.inner.add_done_callback(lambda inner: self._done(handed, inner))
 
-    def _done(self, handed: _HandedIn, inner: Future[dict[str, Any]]) -> None:
-        """What the cluster says of a job."""
+    def _done(self, handed: _HandedIn, inner: DaskFuture) -> None:
+        """What the cluster says of a job; called in a thread of Dask's."""
         from distributed.scheduler import KilledWorker
 
+        told, error = _result(inner)
         with self._lock:
             if handed.inner is not inner or handed.future.done():
                 return
-            error = CancelledError() if inner.cancelled() else inner.exception()
             not_begun = isinstance(error, KilledWorker) and not handed.began
-            if not_begun or (isinstance(error, CancelledError) and not self._closing.is_set()):
+            if not_begun or (isinstance(error, _Dropped) and not self._closing.is_set()):
                 handed.inner = None
                 handed.began = ""
                 handed.moves += not self._lost
                 if handed.moves <= _MOVES:
                     self._wake.set()
                     return
-        if error is None:
-            self._settle(handed, inner.result())
-        else:
+        if error is not None:
             self._settle(handed, error)
+        elif "refused" in told:
+            self._settle(handed, UsageError(told["refused"], hint=told["hint"]))
+        else:
+            self._settle(handed, told)
 
     def _settle(self, handed: _HandedIn, what: dict[str, Any] | BaseException) -> None:
         with self._lock:
@@ -224,7 +223,7 @@ class DaskWorkers:
             handed = self._jobs.get(told.get("job", 0))
             if handed is None:
                 return
-            handed.began = self._began[handed.job.name] = str(told.get("worker"))
+            handed.began = str(told.get("worker"))
         if "news" in told:
             handed.news(*told["news"])
 
@@ -296,7 +295,11 @@ class DaskWorkers:
 
 
 def on_worker(job: Mapping[str, Any], topic: str, number: int) -> dict[str, Any]:
-    """`supervise` on a worker of a cluster, which says that it has begun, and how far it is."""
+    """`supervise` on a worker of a cluster, which says that it has begun, and how far it is.
+
+    Raises nothing: an exception that cannot be pickled, a RecursionError for one, is never heard of
+    by the scheduler, and would be waited for without end.
+    """
     from distributed import get_worker
 
     worker = get_worker()
@@ -309,7 +312,30 @@ def on_worker(job: Mapping[str, Any], topic: str, number: int) -> dict[str, Any]
             worker.log_event(topic, {"job": number, "worker": worker.address, "news": list(what)})
 
     worker.log_event(topic, {"job": number, "worker": worker.address})
-    return supervise(job, news)
+    try:
+        return supervise(job, news)
+    except SpectrakitError as error:
+        return {"refused": error.message, "hint": error.hint}
+    except Exception as error:  # noqa: BLE001  (see above)
+        reason = f"the Dask worker at {worker.address} failed: {type(error).__name__}: {error}"
+        name = str(job["job"]["name"])
+        return Outcome(name, failure="lost", exit_code=1, reason=scrub(reason)).record()
+
+
+class _Dropped(Exception):  # noqa: N818  (says what became of it)
+    """The cluster no longer knows of a job, or its result was lost on the way."""
+
+
+def _result(inner: DaskFuture) -> tuple[dict[str, Any], BaseException | None]:
+    """What the cluster has for a job that is done: a result, or an exception."""
+    try:
+        if inner.status == "error":
+            return {}, inner.exception(timeout=_ANSWER)
+        return inner.result(timeout=_ANSWER), None
+    except (OSError, CancelledError, asyncio.CancelledError) as error:
+        return {}, _Dropped(str(error))
+    except Exception as error:  # noqa: BLE001  (whatever it is, somebody waits for it)
+        return {}, error
 
 
 def _quieten() -> None:
@@ -323,5 +349,7 @@ def _quieten() -> None:
 def _of_something_else(record: logging.LogRecord) -> bool:
     """Whether what is logged is anything but a connection that was lost."""
     error = record.exc_info[1] if record.exc_info else None
-    lost = isinstance(error, OSError | asyncio.CancelledError) or str(record.msg).startswith("Failed to reconnect")
+    lost = isinstance(error, OSError | asyncio.CancelledError) or str(record.msg).startswith(
+        "Failed to reconnect"
+    )
     return not lost
