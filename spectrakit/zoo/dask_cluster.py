@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import NetworkError, UsageError
 from spectrakit.wording import given, named
+from spectrakit.zoo.dask_tasks import call
 from spectrakit.zoo.supervisor import unlike, versions
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _ASKED = 30.0
 _TRANSPORT = {"python": 2, "dask": None, "distributed": None, "msgpack": 1}
 #: Of these a difference may be one in the last digits of the numbers.
 _NUMERICAL = ("torch", "transformers", "numpy", "scipy")
+_SAME = "install the same versions on all machines"
 
 
 def connect(address: str, timeout: float) -> Client:
@@ -64,21 +66,34 @@ def check_address(address: str) -> None:
 
 
 def check_versions(client: Client, address: str) -> None:
-    """Raise UsageError that names the first worker with other versions than this process."""
+    """Raise UsageError that names the first worker with other versions than this process.
+
+    The scheduler needs no spectrakit: it imports nothing of what it passes on.
+    """
     packages = client.get_versions(packages=list(_NUMERICAL))
-    ask = partial(client.run, versions, on_error="return", callback_timeout=_ASKED)
-    told = {**_told(partial(client.run_on_scheduler, versions), address), **_answered(ask)}
-    of = {address: packages["scheduler"], **packages["workers"]}
-    for place in [address, *sorted(told.keys() - {address})]:
-        what = f"the Dask {'scheduler' if place == address else 'worker'} at {place}"
-        if isinstance(told[place], Exception):
-            _check_import(what, told[place])
-            continue
-        theirs = {**told[place], **_transport(of.get(place))}
-        own = {**versions(), **_transport(packages["client"])}
-        if different := unlike(own if of.get(place) else versions(), theirs):
-            message = f"{what} has {different}"
-            raise UsageError(message, hint="install the same versions on all machines")
+    own = _transport(packages["client"])
+    found = {f"scheduler at {address}": _transport(packages["scheduler"])}
+    found |= {f"worker at {place}": _transport(of) for place, of in packages["workers"].items()}
+    for what, theirs in found.items():
+        _compare(what, own, theirs)
+    for place, theirs in _told_by_workers(client).items():
+        if isinstance(theirs, ImportError | AttributeError):
+            message = f"the Dask worker at {place} cannot import spectrakit: {theirs}"
+            raise UsageError(message, hint=_SAME) from theirs
+        if not isinstance(theirs, Exception):
+            _compare(f"worker at {place}", versions(), theirs)
+
+
+def _compare(what: str, own: Mapping[str, str], theirs: Mapping[str, str]) -> None:
+    if different := unlike(own, theirs):
+        raise UsageError(f"the Dask {what} has {different}", hint=_SAME)
+
+
+def _told_by_workers(client: Client) -> dict[str, Any]:
+    """Versions, or why not; nothing where not all answer in time, as every job asks again."""
+    with suppress(TimeoutError):
+        return dict(client.run(*call(versions), on_error="return", callback_timeout=_ASKED))
+    return {}
 
 
 def numerical_differences(client: Client) -> Iterator[str]:
@@ -88,6 +103,23 @@ def numerical_differences(client: Client) -> Iterator[str]:
     for place, theirs in sorted(packages["workers"].items()):
         if different := unlike(own, _numerical(theirs)):
             yield f"the Dask worker at {place} has {different}: last digits may differ"
+
+
+def quieten() -> None:
+    """Keep back the tracebacks of a lost scheduler, which is told in a line here."""
+    for name in ("distributed.client", "distributed.utils", "tornado.application"):
+        log = logging.getLogger(name)
+        if _of_something_else not in log.filters:
+            log.addFilter(_of_something_else)
+
+
+def _of_something_else(record: logging.LogRecord) -> bool:
+    """Whether what is logged is anything but a connection that was lost."""
+    error = record.exc_info[1] if record.exc_info else None
+    lost = isinstance(error, OSError | asyncio.CancelledError) or str(record.msg).startswith(
+        "Failed to reconnect"
+    )
+    return not lost
 
 
 async def _answers(address: str, timeout: float) -> None:
@@ -117,32 +149,8 @@ def _unreachable(address: str, error: BaseException) -> NetworkError:
     return NetworkError(message, hint="dask scheduler, and its address as that prints it")
 
 
-def _answered(ask: Callable[[], Any]) -> dict[str, Any]:
-    """What the workers say; nothing where not all answer in time, as every job asks again."""
-    with suppress(TimeoutError):
-        return dict(ask())
-    return {}
-
-
-def _told(ask: Callable[[], Any], address: str) -> dict[str, Any]:
-    """What the scheduler says; it must know what it passes on."""
-    try:
-        return {address: ask()}
-    except Exception as error:  # noqa: BLE001  (whatever it cannot do)
-        return {address: error}
-
-
-def _check_import(what: str, error: Exception) -> None:
-    """Raise UsageError where spectrakit is missing there, or another one."""
-    if isinstance(error, ImportError | AttributeError):
-        message = f"{what} cannot import spectrakit {versions()['spectrakit']}: {error}"
-        raise UsageError(message, hint="install the same versions on all machines") from error
-
-
 def _transport(info: Mapping[str, Any] | None) -> dict[str, str]:
-    if not info:
-        return {}
-    found = info["packages"]
+    found = {} if not info else info["packages"]
     return {
         name.replace("python", "Python"): ".".join(str(found.get(name)).split(".")[:count])
         for name, count in _TRANSPORT.items()

@@ -8,21 +8,21 @@ what workers finished meanwhile, their successors find finished.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.errors import NetworkError, SpectrakitError, UsageError, scrub
+from spectrakit.errors import NetworkError, SpectrakitError, UsageError
 from spectrakit.wording import named
-from spectrakit.zoo.dask_cluster import connect, let_go, numerical_differences
+from spectrakit.zoo.dask_cluster import connect, let_go, numerical_differences, quieten
 from spectrakit.zoo.dask_resources import Resources
+from spectrakit.zoo.dask_tasks import Dropped, call, on_worker, result_of
 from spectrakit.zoo.executors import message
 from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.supervisor import end_children, supervise
@@ -39,12 +39,10 @@ TIMEOUT, PATIENCE = 10.0, 300.0
 #: Jobs handed in for each thread of the workers, so that none waits for the driver; and at least,
 #: for a cluster that starts workers as there are jobs.
 _PER_THREAD, _LEAST = 2, 4
-#: Seconds between two looks at the cluster, and between two messages about one job's progress.
-_PERIOD, _BETWEEN = 2.0, 2.0
-#: Seconds for a result to come over.
-_ANSWER = 60.0
+#: Seconds between two looks at the cluster.
+_PERIOD = 2.0
 #: Times that a job is handed in again which had not begun when it was lost.
-_MOVES = 20
+_MOVES = 5
 #: Seconds in which workers end their children once nobody wants the outcome.
 _ENDING = 5.0
 
@@ -126,7 +124,7 @@ class DaskWorkers:
             raise UsageError(text, hint="install the same versions on all machines") from error
         if isinstance(error, KilledWorker):
             reason = f"the Dask worker at {error.last_worker.address} was lost"
-        elif isinstance(error, _Dropped):
+        elif isinstance(error, Dropped):
             reason = f"the Dask scheduler at {self._address} dropped it"
         else:
             reason = f"its Dask worker failed: {type(error).__name__}: {error}"
@@ -149,7 +147,7 @@ class DaskWorkers:
     def _join(self, timeout: float) -> None:
         """Become a client of the cluster. Raises what `connect` does."""
         self._client = connect(self._address, timeout)
-        _quieten()
+        quieten()
         self._client.subscribe_topic(self._topic, self._heard)
         self._look()
 
@@ -178,8 +176,9 @@ class DaskWorkers:
                 return
             with suppress(RuntimeError, OSError):  # lost at this moment
                 handed.inner = self._client.submit(
-                    on_worker, message(handed.job), self._topic, handed.number,
-                    resources=dict(handed.resources), retries=0, pure=False,
+                    *call(on_worker, message(handed.job), self._topic, handed.number),
+                    key=f"spectrakit-{uuid.uuid4().hex}", resources=dict(handed.resources),
+                    retries=0,
                 )  # fmt: skip
                 handed.inner.add_done_callback(lambda inner: self._done(handed, inner))
 
@@ -187,12 +186,12 @@ class DaskWorkers:
         """What the cluster says of a job; called in a thread of Dask's."""
         from distributed.scheduler import KilledWorker
 
-        told, error = _result(inner)
+        told, error = result_of(inner)
         with self._lock:
             if handed.inner is not inner or handed.future.done():
                 return
             not_begun = isinstance(error, KilledWorker) and not handed.began
-            if not_begun or (isinstance(error, _Dropped) and not self._closing.is_set()):
+            if not_begun or (isinstance(error, Dropped) and not self._closing.is_set()):
                 handed.inner = None
                 handed.began = ""
                 handed.moves += not self._lost
@@ -292,64 +291,3 @@ class DaskWorkers:
     def _snapshot(self) -> list[_HandedIn]:
         with self._lock:
             return list(self._jobs.values())
-
-
-def on_worker(job: Mapping[str, Any], topic: str, number: int) -> dict[str, Any]:
-    """`supervise` on a worker of a cluster, which says that it has begun, and how far it is.
-
-    Raises nothing: an exception that cannot be pickled, a RecursionError for one, is never heard of
-    by the scheduler, and would be waited for without end.
-    """
-    from distributed import get_worker
-
-    worker = get_worker()
-    said = 0.0
-
-    def news(*what: object) -> None:
-        nonlocal said
-        if time.monotonic() - said >= _BETWEEN:
-            said = time.monotonic()
-            worker.log_event(topic, {"job": number, "worker": worker.address, "news": list(what)})
-
-    worker.log_event(topic, {"job": number, "worker": worker.address})
-    try:
-        return supervise(job, news)
-    except SpectrakitError as error:
-        return {"refused": error.message, "hint": error.hint}
-    except Exception as error:  # noqa: BLE001  (see above)
-        reason = f"the Dask worker at {worker.address} failed: {type(error).__name__}: {error}"
-        name = str(job["job"]["name"])
-        return Outcome(name, failure="lost", exit_code=1, reason=scrub(reason)).record()
-
-
-class _Dropped(Exception):  # noqa: N818  (says what became of it)
-    """The cluster no longer knows of a job, or its result was lost on the way."""
-
-
-def _result(inner: DaskFuture) -> tuple[dict[str, Any], BaseException | None]:
-    """What the cluster has for a job that is done: a result, or an exception."""
-    try:
-        if inner.status == "error":
-            return {}, inner.exception(timeout=_ANSWER)
-        return inner.result(timeout=_ANSWER), None
-    except (OSError, CancelledError, asyncio.CancelledError) as error:
-        return {}, _Dropped(str(error))
-    except Exception as error:  # noqa: BLE001  (whatever it is, somebody waits for it)
-        return {}, error
-
-
-def _quieten() -> None:
-    """Keep back the tracebacks of a lost scheduler, which is told in a line here."""
-    for name in ("distributed.client", "distributed.utils", "tornado.application"):
-        log = logging.getLogger(name)
-        if _of_something_else not in log.filters:
-            log.addFilter(_of_something_else)
-
-
-def _of_something_else(record: logging.LogRecord) -> bool:
-    """Whether what is logged is anything but a connection that was lost."""
-    error = record.exc_info[1] if record.exc_info else None
-    lost = isinstance(error, OSError | asyncio.CancelledError) or str(record.msg).startswith(
-        "Failed to reconnect"
-    )
-    return not lost

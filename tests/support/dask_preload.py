@@ -15,9 +15,10 @@ if "WITHOUT_SPECTRAKIT" in os.environ:
 elif "OTHER_VERSION" in os.environ:
     from spectrakit.zoo import supervisor
 
-    supervisor.__version__ = os.environ["OTHER_VERSION"]
+    own = supervisor.versions()
+    supervisor.versions = lambda: own | {"spectrakit": os.environ["OTHER_VERSION"]}
 if "GATE" in os.environ:
-    from spectrakit.zoo import dask_workers
+    from spectrakit.zoo import dask_tasks
     from spectrakit.zoo.supervisor import supervise  # this file is loaded twice
 
     def gated(job, news):
@@ -27,4 +28,4 @@ if "GATE" in os.environ:
             time.sleep(0.02)
         return supervise(job, news)
 
-    dask_workers.supervise = gated
+    dask_tasks.supervise = gated
