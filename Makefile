@@ -24,10 +24,10 @@ workers := --numprocesses auto --maxprocesses 4 --dist loadfile
 threads := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench docs wheel constraints clean
+.PHONY: help demo test lint format bench docs hub-check wheel constraints clean
 
 help: ## list these tasks
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.spectrakit ## analyse the bundled checkpoints into demo/ and show the results
 	@for model in tiny-mamba tiny-mamba2 tiny-llama; do \
@@ -61,6 +61,9 @@ docs: $(VENV)/.test ## bring generated pages and shown outputs up to date
 	$(bin)/python docs/refresh.py
 	$(bin)/spectrakit analyze tiny-mamba --out build/picture
 	cp build/picture/spectrum.svg docs/tiny-mamba.svg
+
+hub-check: $(VENV)/.spectrakit ## read a little of six public models on the Hub, and write a report
+	$(bin)/python docs/hub_check.py --out build/hub-check.md $(ARGS)
 
 wheel: $(VENV)/.test ## build the wheel and the source distribution into dist/
 	$(bin)/python -m build --no-isolation

@@ -106,11 +106,10 @@ def batch(
     a list that is damaged, OutputError where the folder cannot be written to, NetworkError where
     the Hub, or a scheduler, cannot be asked.
     """
-    from spectrakit.zoo.batch import Hows, run_batch
+    from spectrakit.zoo.batch import Hows, run_batch, summarise
     from spectrakit.zoo.driver import Unwatched
     from spectrakit.zoo.options import BatchOptions
     from spectrakit.zoo.selection import select
-    from spectrakit.zoo.summary import summarise
 
     if settings.get("dry_run"):
         raise UsageError("dry_run is for the command line", hint="spectrakit batch --dry-run")

@@ -25,6 +25,7 @@ from spectrakit.hookspecs import hookimpl
 from spectrakit.registry import Deferred
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
 from spectrakit.tables.schemas import LAYERS
+from spectrakit.zoo.schemas import LEADERBOARD, MODELS
 
 if TYPE_CHECKING:
     from spectrakit.analyses.kind import AnalysisKind
@@ -54,6 +55,8 @@ TABLES = tuple(
             *(table for analysis in ANALYSES for table in analysis.KIND.tables),
             DECAY_DISTANCE,
             SUMMARY_DIFFERENCE,
+            MODELS,
+            LEADERBOARD,
         ]
     )
 )

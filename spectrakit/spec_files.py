@@ -17,7 +17,7 @@ from spectrakit.token_options import TokenOptions
 from spectrakit.wording import did_you_mean, named
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from spectrakit.tables import Manifest
 
@@ -141,14 +141,26 @@ def _check_keys(record: Mapping[str, Any], known: Any, where: str) -> None:  # n
 
 def _validated(kind: type[Any], values: dict[str, Any], where: str) -> Any:  # noqa: ANN401
     """`kind` made of these values, converted as JSON and TOML need it: lists to tuples."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if issubclass(kind, Options):
         _check_keys(values, {setting.name for setting in settings(kind)}, where)
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return _adapter(kind).validate_python(values)
     except ValidationError as error:
         raise UsageError(_first(error, where)) from error
+
+
+#: Building one takes milliseconds, and a list may have a spec a line.
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def _first(error: ValidationError, where: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.entries import CatalogEntry, Family
 from spectrakit.catalog.places import MODELS
 from spectrakit.catalog.repo_ids import is_repo_id
@@ -41,22 +42,27 @@ def read_folder(catalog: Path, *, own: bool = False) -> tuple[Family, ...]:
 
     Raises `MalformedError` for a file that is damaged, and for a name that two entries have.
     """
+    found = tuple(read_family(path, own=own) for path in family_files(catalog))
+    seen: dict[str, str] = {}
+    for family in found:
+        for entry in family.entries:
+            for key in {entry.name, entry.address.removeprefix("hf://")}:
+                if key in seen:
+                    files = f"{seen[key]}.toml and {family.name}.toml"
+                    raise MalformedError(f"the catalog {catalog} has {key} twice: in {files}")
+                seen[key] = family.name
+    return found
+
+
+def family_files(catalog: Path) -> list[Path]:
+    """The files of a catalog's families, by name. Raises `MalformedError` for far too many."""
     try:
         paths = sorted((catalog / MODELS).glob("*.toml"))
     except OSError as error:
         raise MalformedError(f"the catalog {catalog} cannot be read: {error.strerror}") from error
     if len(paths) > MOST_FILES:
         raise MalformedError(f"the catalog {catalog} has {len(paths):,} files, far too many")
-    found = tuple(read_family(path, own=own) for path in paths)
-    seen: dict[str, str] = {}
-    for family in found:
-        for entry in family.entries:
-            for key in {entry.name, entry.repo or entry.name}:
-                if key in seen:
-                    files = f"{seen[key]}.toml and {family.name}.toml"
-                    raise MalformedError(f"the catalog {catalog} has {key} twice: in {files}")
-                seen[key] = family.name
-    return found
+    return paths
 
 
 def read_family(path: Path, *, own: bool = False) -> Family:
@@ -101,6 +107,8 @@ _KEYS = (
     "description",
     "repo",
     "folder",
+    "file",
+    "config",
     "format",
     "parameters",
     "license",
@@ -128,6 +136,8 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
     folder = _checked(model, "folder", name, _is_inside, "a folder inside the catalog")
     if own and folder is not None:
         raise ValueError(f"{name}: an entry of one's own needs repo, not folder")
+    if folder is not None and model.keys() & {"file", "config"}:
+        raise ValueError(f"{name}: file and config are of a repo, and it has folder")
     return CatalogEntry(
         name=name,
         family=family,
@@ -145,6 +155,8 @@ def _entry(name: str, model: object, family: str, own: bool) -> CatalogEntry:
         page=_checked(model, "source", name, _is_page, "the address of a page"),
         page_note=_line(model, "source_note", name),
         own=own,
+        file=_checked(model, "file", name, _is_inside, "a file of the repository"),
+        config=_assignments(model, "config", name),
     )
 
 
@@ -199,6 +211,14 @@ def _count(record: Mapping[str, Any], key: str, where: str, at_least: int) -> in
     if count is not None and not at_least <= count <= _MOST_PARAMETERS:
         raise ValueError(f"{key} of {where} is {count}, which no model has")
     return count
+
+
+def _assignments(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    texts = _of_type(record, key, list, where) or []
+    for text in texts:
+        _line({key: text}, key, where)
+    values_of(texts)
+    return tuple(texts)
 
 
 def _names(record: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

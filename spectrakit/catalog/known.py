@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectrakit.catalog.files import read_folder
+from spectrakit.catalog.files import family_files, read_family, read_folder
 from spectrakit.catalog.places import folder, own_folder
 from spectrakit.errors import MalformedError
 
@@ -36,8 +37,15 @@ def entries() -> tuple[CatalogEntry, ...]:
 
 
 def find(name_or_repo_id: str) -> CatalogEntry | None:
-    """The entry of this name, or of this Hub repository; None without one."""
-    found = entries()
+    """The entry of this name, or the first of this Hub repository; None without one.
+
+    Every run asks, so that of the files that ship only those are parsed that hold the text. Raises
+    `MalformedError` where one of them is damaged.
+    """
+    own = _own(own_folder())
+    taken = {entry.name for entry in own}
+    shipped = _mentioning(folder(), name_or_repo_id)
+    found = [*(entry for entry in shipped if entry.name not in taken), *own]
     named = (entry for entry in found if entry.name == name_or_repo_id)
     return next(named, None) or next((e for e in found if e.repo == name_or_repo_id), None)
 
@@ -45,6 +53,26 @@ def find(name_or_repo_id: str) -> CatalogEntry | None:
 def forget() -> None:
     """Read the user's folder again when it is asked for next: it was written to."""
     _own.cache_clear()
+
+
+def _mentioning(catalog: Path, text: str) -> Iterator[CatalogEntry]:
+    for path, content in _contents(catalog):
+        if text in content:
+            yield from _family(path).entries
+
+
+@functools.cache
+def _contents(catalog: Path) -> tuple[tuple[Path, str], ...]:
+    try:
+        return tuple((path, path.read_text(encoding="utf-8")) for path in family_files(catalog))
+    except (OSError, ValueError):
+        _shipped(catalog)  # says which one, and why
+        raise
+
+
+@functools.cache
+def _family(path: Path) -> Family:
+    return read_family(path)
 
 
 @functools.cache

@@ -42,12 +42,12 @@ _FORMS = {
 class Record:
     """What was seen of one repository. None stands for what could not be seen.
 
-    repo: the repository. endpoint: of the Hub that was asked. checked: when, UTC. commit: of its
-    default branch. headers: the fingerprint of its config and tensor index. architecture: the one
-    that claimed it. families: what the catalog may call its family. layers: their number; kinds:
-    without repetition. parameters: their number in the files. weights_bytes: bytes of tensors that
-    weights mode reads. problems: how it differed from the entry, or from the record before, whose
-    commit and headers are then kept.
+    repo, file: as the entry has them. endpoint: of the Hub that was asked. checked: when, UTC.
+    commit: of its default branch. headers: the fingerprint of its config and tensor index.
+    architecture: the one that claimed it. families: what the catalog may call its family. layers:
+    their number; kinds: without repetition. parameters: their number in the files. weights_bytes:
+    bytes of tensors that weights mode reads. problems: how it differed from the entry, or from the
+    record before, whose commit and headers are then kept.
     """
 
     repo: str
@@ -64,6 +64,7 @@ class Record:
     license: str | None = None
     gated: bool | None = None
     problems: tuple[str, ...] = ()
+    file: str | None = None
 
 
 def record_of(entry: CatalogEntry) -> Record | None:
@@ -75,8 +76,13 @@ def record_of(entry: CatalogEntry) -> Record | None:
     if entry.repo is None:
         return None
     stored = (_shipped(folder()).get(entry.name), _own(own_folder()).get(entry.name))
-    found = [record for record in stored if record is not None and record.repo == entry.repo]
+    found = [record for record in stored if record is not None and is_of(record, entry)]
     return max(found, key=lambda record: record.checked, default=None)
+
+
+def is_of(record: Record, entry: CatalogEntry) -> bool:
+    """Whether `record` is of what the entry is now, not of what its name was given to before."""
+    return (record.repo, record.file) == (entry.repo, entry.file)
 
 
 def read_records(catalog: Path) -> dict[str, Record]:

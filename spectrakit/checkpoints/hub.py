@@ -62,10 +62,10 @@ class HubCommit:
 
     def names(self) -> frozenset[str]:
         """Names of the files at the top of the repository."""
-        return frozenset(self._sizes)
+        return frozenset(name for name in self._sizes if "/" not in name)
 
     def source(self, name: str) -> ByteSource:
-        """The bytes of the file `name`: from the cache when it is there whole."""
+        """The bytes of the file at the path `name`: from the cache when it is there whole."""
         size = self._size(name)
         cached = self._cached_file(name)
         if cached is not None:

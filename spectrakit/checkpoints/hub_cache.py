@@ -81,10 +81,13 @@ class CachedRepo:
         path = self.folder / "snapshots" / sha / name
         return path if path.is_file() else None
 
-    def snapshot(self, sha: str) -> Snapshot | None:
-        """What is cached of commit `sha`, or None."""
+    def snapshot(self, sha: str, file: str | None = None) -> Snapshot | None:
+        """What is cached of commit `sha`, or of the weight file at a path in it, or None."""
         folder = self.folder / "snapshots" / sha
-        return Snapshot(self.repo_id, sha, folder) if folder.is_dir() else None
+        if file is None:
+            return Snapshot(self.repo_id, sha, folder) if folder.is_dir() else None
+        path = folder / file
+        return Snapshot(self.repo_id, sha, path.parent, path.name) if path.is_file() else None
 
     def _ref(self, revision: str) -> Path | None:
         refs = (self.folder / "refs").resolve()
@@ -95,9 +98,9 @@ class CachedRepo:
 class Snapshot(LocalFolder):
     """A commit in the cache, of which some files may be missing."""
 
-    def __init__(self, repo_id: str, sha: str, folder: Path) -> None:
-        """The commit `sha` of `repo_id`, cached in `folder`."""
-        super().__init__(folder)
+    def __init__(self, repo_id: str, sha: str, folder: Path, only: str | None = None) -> None:
+        """The commit `sha` of `repo_id`, cached in `folder`; only: one weight file of it."""
+        super().__init__(folder, only=only)
         self.sha = sha
         self._label = f"{repo_id}@{sha[:12]} in the cache"
 

@@ -23,7 +23,7 @@ _LONGEST_LICENSE = 200
 class RepoInfo:
     """A repository at one commit.
 
-    sha: the commit. sizes: bytes of the files at its top, by name. gated: whether its conditions
+    sha: the commit. sizes: bytes of its files, by path. gated: whether its conditions
     must be accepted first. license: as its card has it, the licence's own name where the card says
     "other". None where the Hub does not say.
     """
@@ -79,7 +79,7 @@ def _read(body: bytes, repo_id: str) -> RepoInfo:
     sizes = {
         name: size
         for name, size in siblings
-        if isinstance(name, str) and isinstance(size, int) and size >= 0 and _is_plain(name)
+        if isinstance(name, str) and isinstance(size, int) and size >= 0 and _is_path(name)
     }
     # False, or the way in which it is: "auto" or "manual".
     asks = bool(gated) if isinstance(gated, bool | str) else None
@@ -97,9 +97,10 @@ def _license(card: Mapping[str, Any]) -> str | None:
     return plain(said.strip())
 
 
-def _is_plain(name: str) -> bool:
+def _is_path(path: str) -> bool:
     try:
-        plain_name(name)
+        for part in path.split("/"):
+            plain_name(part)
     except ValueError:
         return False
     return True

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints.hub import HubCommit
     from spectrakit.progress import Progress
 
+#: In front of what is of the Hub, whatever is on this disk.
+HUB_SCHEME = "hf://"
+
 logger = logging.getLogger("spectrakit")
 
 
 @dataclass(frozen=True)
 class HubRequest:
-    """What is asked of the Hub, as `open_checkpoint` documents it."""
+    """What is asked of the Hub, as `open_checkpoint` documents it.
+
+    file: the path of a weight file, where the repository has several, or no config.
+    """
 
     repo_id: str
     revision: str | None
@@ -34,6 +40,12 @@ class HubRequest:
     offline: bool | None
     full_download: bool
     tokenizer: str | None
+    file: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What opens it again."""
+        return self.repo_id if self.file is None else f"{HUB_SCHEME}{self.repo_id}/{self.file}"
 
 
 def open_hub(request: HubRequest, progress: Progress) -> Checkpoint:
@@ -108,17 +120,18 @@ def _open_online(
     commit = _resolve(root, request)
 
     def opened() -> Checkpoint:
-        files = weight_files(commit).files
+        files = weight_files(commit, request.file).files
         local = all(commit.is_cached(name) for name in files)
         return assemble(
             commit,
             _identity(request, commit.sha),
             progress,
+            only=request.file,
             localized=None if local else localized,
         )
 
     def localized() -> Checkpoint:
-        for name in weight_files(commit).files:
+        for name in weight_files(commit, request.file).files:
             commit.download(name, progress)
         return opened()
 
@@ -128,34 +141,37 @@ def _open_online(
 
 
 def _open_snapshot(snapshot: Snapshot, request: HubRequest, progress: Progress) -> Checkpoint:
-    return assemble(snapshot, _identity(request, snapshot.sha), progress)
+    return assemble(snapshot, _identity(request, snapshot.sha), progress, only=snapshot.only)
 
 
 def _identity(request: HubRequest, sha: str) -> Identity:
-    return Identity(request.repo_id, f"hub {request.repo_id}@{sha}", "hub", sha, request.tokenizer)
+    model_id = request.name.removeprefix(HUB_SCHEME)
+    return Identity(model_id, f"hub {request.name}@{sha}", "hub", sha, request.tokenizer)
 
 
 def _require_snapshot(cached: CachedRepo, request: HubRequest) -> Snapshot:
     """The cached commit with all its weights. Raises `NetworkError` that says what is missing."""
     sha = cached.commit(request.revision)
-    snapshot = None if sha is None else cached.snapshot(sha)
+    snapshot = None if sha is None else cached.snapshot(sha, request.file)
     if snapshot is None:
         at = "" if request.revision is None else f" at revision {request.revision}"
-        raise _offline_miss(f"{request.repo_id}{at} is not in the cache", request.repo_id)
+        raise _offline_miss(f"{request.name}{at} is not in the cache", request.name)
     missing = _missing(snapshot)
     if missing is not None:
-        raise _offline_miss(f"{snapshot.label} lacks {missing}", request.repo_id)
+        raise _offline_miss(f"{snapshot.label} lacks {missing}", request.name)
     return snapshot
 
 
 def _complete_snapshot(cached: CachedRepo, request: HubRequest) -> Snapshot | None:
     sha = cached.commit(request.revision)
-    snapshot = None if sha is None else cached.snapshot(sha)
+    snapshot = None if sha is None else cached.snapshot(sha, request.file)
     return None if snapshot is None or _missing(snapshot) is not None else snapshot
 
 
 def _missing(snapshot: Snapshot) -> str | None:
     """What the cache lacks of a commit to be opened, or None."""
+    if snapshot.only is not None:
+        return None
     if not snapshot.names() & set(CONFIGS):
         return "config.json"
     try:
@@ -167,9 +183,9 @@ def _missing(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _offline_miss(what: str, repo_id: str) -> NetworkError:
+def _offline_miss(what: str, name: str) -> NetworkError:
     return NetworkError(
         f"{what}, and the network is not to be used (offline)",
         hint=f"once, without {given(offline=True)} and HF_HUB_OFFLINE:"
-        f" spectrakit analyze {repo_id} --full-download",
+        f" spectrakit analyze {name} --full-download",
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit import catalog
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.assembling import assemble
 from spectrakit.checkpoints.checkpoint import Identity
-from spectrakit.checkpoints.hub_opening import HubRequest, open_hub
+from spectrakit.checkpoints.hub_opening import HUB_SCHEME, HubRequest, open_hub
 from spectrakit.checkpoints.shards import FORMATS
-from spectrakit.checkpoints.stores import LocalFolder, cached_repo
+from spectrakit.checkpoints.stores import LocalFolder, cached_repo, plain_name
 from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.plain import plain
 from spectrakit.progress import Progress, Silent
@@ -38,7 +39,8 @@ def open_checkpoint(
     """Open the checkpoint `name`: headers only, from this disk or by HTTP ranges from the Hub.
 
     `name` is, in this order, a folder or a weight file that exists, a name from the catalog, or a
-    Hub repository (`org/name`, `hf://org/name`, `org/name@revision`).
+    Hub repository (`org/name`, `hf://org/name`, `org/name@revision`), or one weight file of it
+    (`hf://org/name/folder/file.pth`).
 
     `revision` is a branch, tag or commit of a Hub repository. `cache_dir` and `token` default to
     those of huggingface_hub, `offline` to the environment's HF_HUB_OFFLINE. With `full_download`
@@ -50,7 +52,7 @@ def open_checkpoint(
     cannot be reached, refuses, or the file is not in the cache while offline.
     """
     name, progress = os.fspath(name), progress or Silent()
-    if not name.startswith("hf://") and _exists(name):
+    if not name.startswith(HUB_SCHEME) and _exists(name):
         _mention_shadowed(name)
         _only_on_the_hub(revision, name)
         return _open_path(Path(name), progress)
@@ -58,20 +60,24 @@ def open_checkpoint(
     if revision is not None and at is not None and revision != at:
         raise UsageError(f"{name} asks for revision {at}, the option for {revision}")
     revision = revision or at
-    entry = None if stem.startswith("hf://") else catalog.find(stem)
+    entry = None if stem.startswith(HUB_SCHEME) else catalog.find(stem)
     if entry is not None and entry.folder is not None:
         _only_on_the_hub(revision, name)
         identity = Identity(entry.name, f"catalog {entry.name}", "catalog", None, entry.tokenizer)
         return _open_path(entry.folder, progress, identity)
-    repo_id = stem.removeprefix("hf://") if entry is None else entry.source
-    _check_repo_id(repo_id, name)
+    repo_id, file = repo_and_file(stem) if entry is None else (entry.source, entry.file)
+    _check_repo_id(repo_id, name if file is None else repo_id)
     tokenizer = _tokenizer_of(repo_id)
-    request = HubRequest(repo_id, revision, cache_dir, token, offline, full_download, tokenizer)
+    request = HubRequest(
+        repo_id, revision, cache_dir, token, offline, full_download, tokenizer, file
+    )
     try:
-        return open_hub(request, progress)
+        checkpoint = open_hub(request, progress)
     except SpectrakitError as error:
         _suggest(error, repo_id)
         raise
+    checkpoint.configure({} if entry is None else values_of(entry.config))
+    return checkpoint
 
 
 def name_of(source: str) -> str:
@@ -135,6 +141,21 @@ def _split_revision(name: str) -> tuple[str, str | None]:
 def _only_on_the_hub(revision: str | None, name: str) -> None:
     if revision is not None:
         raise UsageError(f"{name} is on this disk and has no revision {revision!r}")
+
+
+def repo_and_file(stem: str) -> tuple[str, str | None]:
+    """Repository and weight file of `hf://org/name/folder/file.pth`; None where none is named.
+
+    Raises `UsageError` for a path that leads elsewhere.
+    """
+    repo_id = stem.removeprefix(HUB_SCHEME)
+    parts = repo_id.split("/")
+    if repo_id == stem or len(parts) < 3 or not stem.endswith(tuple(FORMATS)):
+        return repo_id, None
+    try:
+        return "/".join(parts[:2]), "/".join(map(plain_name, parts[2:]))
+    except ValueError as error:
+        raise UsageError(f"{stem}: {error}", hint="hf://ORG/NAME/FILE.pth") from error
 
 
 def _check_repo_id(repo_id: str, name: str) -> None:

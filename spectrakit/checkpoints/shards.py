@@ -148,7 +148,8 @@ def _ambiguous(store: Store, files: list[str]) -> UnsupportedError:
     shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
     return UnsupportedError(
         f"{store.label} has {len(files)} weight files ({shown}) and no index that joins them",
-        hint="give one file by its path, or add the index file that was saved with them",
+        hint="give one file by its path, on the Hub hf://ORG/NAME/FILE.pth, "
+        "or add the index file that was saved with them",
     )
 
 

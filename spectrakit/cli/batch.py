@@ -8,25 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from spectrakit.cli import options
 from spectrakit.cli.batch_progress import watching
 from spectrakit.cli.catalog_filters import FILTERS, catalog_filters
 from spectrakit.cli.console import terminal_progress
-from spectrakit.cli.declared import Chosen, with_settings
+from spectrakit.cli.declared import Chosen, some, with_settings
 from spectrakit.options import settings
 from spectrakit.spec_files import all_settings, with_keywords
 from spectrakit.zoo.options import BatchOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spectrakit.options import Setting
     from spectrakit.spec import RunSpec
     from spectrakit.zoo.entries import Entry
 
 #: What renders the pictures of a run, in its own process.
 _DRAW = "spectrakit.report.drawing:draw_charts"
-#: The command that needs no name.
-_RUN = "run"
+#: How a batch is run.
+_HOW = settings(BatchOptions)
 
 Targets = Annotated[
     list[str],
@@ -50,13 +53,24 @@ BatchFolderName = Annotated[
 ]
 
 
+class _Unnamed(TyperCommand):
+    """A command that is called by the name of its group."""
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  (typer's own types)
+        """The line that says how it is called."""
+        formatter.write_usage(ctx.parent.command_path, " ".join(self.collect_usage_pieces(ctx)))
+
+
 class BatchGroup(TyperGroup):
     """`batch` itself runs one; `status` and `compact` are named."""
+
+    #: The command that needs no name.
+    unnamed = "run"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's types)
         """Put in the command that needs no name."""
         if not args or args[0] not in self.commands:
-            args = [_RUN, *(args or ["--help"])]
+            args = [self.unnamed, *(args or ["--help"])]
         return list(super().parse_args(ctx, args))
 
 
@@ -67,11 +81,7 @@ def run(
     spec: options.SpecFile = None,
     *,
     batch: Chosen,
-    filters: Chosen,
-    figures: Annotated[
-        bool, typer.Option("--figures", help="Draw the pictures of every run.")
-    ] = False,
-    json: options.JsonOutput = False,
+    output: Chosen,
     settings: Chosen,
     access: Chosen,
 ) -> None:
@@ -83,15 +93,15 @@ def run(
     """
     from spectrakit.cli import batch_shown
     from spectrakit.report.drawing import draw_charts
-    from spectrakit.zoo.batch import Hows, measure_batch, run_batch
-    from spectrakit.zoo.summary import summarise
+    from spectrakit.zoo.batch import Hows, measure_batch, run_batch, summarise
 
-    asked = BatchOptions(**batch.values)
-    entries = _entries(targets, spec, settings, filters, access)
+    asked = BatchOptions(**_of(batch, _HOW).values)
+    entries = _entries(targets, _base(spec, settings), _of(batch, FILTERS), access)
+    shown = output.values
     hub = {name: value for name, value in access.values.items() if value}
     how = Hows(
         hub={name: str(value) if name == "cache_dir" else value for name, value in hub.items()},
-        draw=_DRAW if figures else None,
+        draw=_DRAW if shown["figures"] else None,
         flags=True,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
@@ -101,10 +111,10 @@ def run(
         else:
             done = run_batch(entries, out, asked, how, watch)
     if asked.dry_run:
-        batch_shown.show_costs(found, costs, asked.models_at_once, json=json)
+        batch_shown.show_costs(found, costs, asked.models_at_once, json=shown["json"])
         return
     summary = summarise(done, draw_charts)
-    batch_shown.show_batch(done, summary, json=json)
+    batch_shown.show_batch(done, summary, json=shown["json"])
 
 
 def status(folder: BatchFolderName, json: options.JsonOutput = False) -> None:
@@ -132,28 +142,32 @@ def batch_app() -> typer.Typer:
     app = typer.Typer(cls=BatchGroup, help="Many models, analysed into one folder.")
     runs = with_settings(
         run,
-        batch=settings(BatchOptions),
-        filters=FILTERS,
+        batch=[*_HOW, *FILTERS],
+        output=some(options.OUTPUT, "json", figures=False),
         settings=[setting for _, setting in every if setting.keyword != "revision"],
         access=options.ACCESS,
     )
-    app.command(_RUN)(runs)
+    app.command(BatchGroup.unnamed, cls=_Unnamed, hidden=True)(runs)
     app.command("status")(status)
     app.command("compact")(compact)
     return app
 
 
-def _entries(
-    targets: list[str], file: Path | None, settings: Chosen, filters: Chosen, access: Chosen
-) -> list[Entry]:
-    """What is to be run."""
+def _of(chosen: Chosen, settings: Iterable[Setting]) -> Chosen:
+    """What the user chose of these settings."""
+    names = {setting.keyword for setting in settings}
+    values, given = (
+        {name: value for name, value in each.items() if name in names}
+        for each in (chosen.values, chosen.given)
+    )
+    return Chosen(values, given)
+
+
+def _entries(targets: list[str], base: RunSpec, filters: Chosen, access: Chosen) -> list[Entry]:
+    """What is to be run; base: the settings of all."""
     from spectrakit.checkpoints.access import HubAccess
-    from spectrakit.planning import check_named
     from spectrakit.zoo.selection import select
 
-    base = _base(file, settings)
-    # Words that mean nothing are refused before any model is looked for.
-    check_named(base, settings.given)
     asked = access.values
     hub = HubAccess(asked["cache_dir"], asked["token"], asked["offline"] or None)
     given = catalog_filters(filters) if filters.given else None
@@ -161,9 +175,12 @@ def _entries(
 
 
 def _base(file: Path | None, settings: Chosen) -> RunSpec:
-    """The settings of all runs, without a model."""
+    """The settings of all runs, without a model; words that mean nothing are refused."""
+    from spectrakit.planning import check_named
     from spectrakit.spec_files import read_spec_file, spec_from
 
     record = {} if file is None else read_spec_file(file)[0]
     spec = spec_from({**record, "model": "", "revision": None}, file.name if file else "")
-    return with_keywords(spec, settings.given)
+    spec = with_keywords(spec, settings.given)
+    check_named(spec, settings.given)
+    return spec

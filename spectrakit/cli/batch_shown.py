@@ -111,17 +111,23 @@ def show_costs(found: Sorted, costs: Mapping[str, Outcome], at_once: int, *, jso
     known = [outcome.cost for outcome in costs.values() if outcome.cost is not None]
     seconds = sum(cost.seconds for cost in known) / max(1, min(at_once, len(known)))
     download = sum(cost.download for cost in known)
-    tell(
-        f"{len(known)} models would be run, {at_once} at once: {format_bytes(download)} to "
-        f"download, about {duration(seconds)}; {done} are finished, "
-        f"{len(found.failed)} failed before, {len(costs) - len(known)} cannot be run"
-    )
+    parts = [f"{len(known)} models would be run, {_about(seconds)}"]
+    if download:
+        parts.append(f"{format_bytes(download)} to download")
+    counts = {"finished": done, "failed before": len(found.failed)}
+    counts["cannot be run"] = len(costs) - len(known)
+    tell("; ".join([*parts, *(f"{count} {what}" for what, count in counts.items() if count)]))
+
+
+def _about(seconds: float) -> str:
+    """An estimate, as coarse as it is."""
+    return "under 10 s" if seconds < 10 else f"about {duration(seconds)}"
 
 
 def _costs(costs: Mapping[str, Outcome]) -> Table:
     from rich.table import Table
 
-    table = Table("would run", "mode", "download", "memory", "about", box=None)
+    table = Table("would run", "mode", "download", "memory", "time", box=None)
     table.columns[0].overflow = "fold"
     for name, outcome in costs.items():
         cost = outcome.cost
@@ -133,7 +139,7 @@ def _costs(costs: Mapping[str, Outcome]) -> Table:
             cost.mode,
             format_bytes(cost.download) if cost.download else "-",
             format_bytes(cost.memory),
-            duration(cost.seconds),
+            _about(cost.seconds),
         )
     return table
 
@@ -175,5 +181,5 @@ def show_files(files: Mapping[str, Path], *, json: bool) -> None:
     if json:
         print_json({"tables": {name: str(path) for name, path in files.items()}})
         return
-    for path in files.values():
-        print_data(str(path))
+    for name in sorted(files):
+        print_data(str(files[name]))

@@ -105,6 +105,10 @@ def _lines(entry: CatalogEntry) -> Iterator[tuple[str, str]]:
     yield "what", entry.description
     yield "family", entry.family
     yield "repository", entry.repo or "none: it ships with spectrakit"
+    if entry.file is not None:
+        yield "file", entry.file
+    if entry.config:
+        yield "config", " ".join(entry.config)
     optional = {
         "format": entry.format,
         "parameters": None if entry.parameters is None else f"{entry.parameters:,}",

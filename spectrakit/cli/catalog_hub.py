@@ -54,7 +54,7 @@ def verify(
 ) -> None:
     """Ask the Hub for models of the catalog, compare, and record what was seen and when.
 
-    Reads a few kB of each: what the Hub says, the config, and the headers of the weight files.
+    Reads a small part of each: what the Hub says, the config, the headers of the weight files.
     """
     from spectrakit.catalog import own_folder
     from spectrakit.catalog.filters import selected
@@ -80,7 +80,13 @@ def verify(
 
 def add(
     context: typer.Context,  # noqa: ARG001  (what was given is read from it)
-    repo: Annotated[str, typer.Argument(help="A Hub repository, ORG/NAME.", show_default=False)],
+    repo: Annotated[
+        str,
+        typer.Argument(
+            help="A Hub repository, or a weight file of one: ORG/NAME/FILE.",
+            show_default=False,
+        ),
+    ],
     name: Annotated[
         str | None,
         typer.Option(help="What it is called; the repository's own name if not given."),
@@ -92,6 +98,7 @@ def add(
         str | None,
         typer.Option(metavar="REPO", help="Where it has none of its own, the repository of one."),
     ] = None,
+    config: options.Config = None,
     record: Record = None,
     *,
     access: Chosen,
@@ -101,7 +108,8 @@ def add(
     from spectrakit.verification import Told
     from spectrakit.verification import add as added
 
-    told = Told(name=name, description=description, tokenizer=tokenizer)
+    options.config_values(config)
+    told = Told(name, description, tokenizer, tuple(config or ()))
     into = record or own_folder()
     done = added(repo, _access(access), into=into, told=told, own=record is None)
     print_data(f"{done.entry.name}: {done.entry.description}")

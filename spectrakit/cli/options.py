@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -95,17 +94,12 @@ def config_values(assignments: list[str] | None) -> dict[str, Any]:
 
     Raises UsageError for a setting without a key.
     """
-    found: dict[str, Any] = {}
-    for assignment in assignments or []:
-        key, equals, value = assignment.partition("=")
-        if not key.strip() or not equals:
-            message = f"{assignment!r} is not KEY=VALUE"
-            raise UsageError(message, hint="--config disc=zoh")
-        try:
-            found[key.strip()] = json.loads(value)
-        except ValueError:
-            found[key.strip()] = value
-    return found
+    from spectrakit.catalog.assignments import values_of
+
+    try:
+        return values_of(assignments or [])
+    except ValueError as error:
+        raise UsageError(str(error), hint="--config disc=zoh") from error
 
 
 _LONGEST = 1 << 30

@@ -62,6 +62,12 @@ class DiscreteEigenvalues:
         return 0 - self.log_modulus
 
     @property
+    def mean_decay_rate(self) -> Tensor:
+        """-log|det A| / N per head: (..., H); inf where an eigenvalue is 0."""
+        copies = self.log_modulus.new_tensor(self.multiplicities)
+        return 0 - (self.log_modulus * (copies / copies.sum())).sum(-1)
+
+    @property
     def modulus(self) -> Tensor:
         """|lambda|."""
         return self.log_modulus.exp()

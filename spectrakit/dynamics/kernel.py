@@ -102,10 +102,7 @@ def mean_log_modulus(operator: TransitionOperator) -> Tensor:
 
     Its sum over the tokens of a lag is log|det|^(1/N) of their product: how much the state shrank.
     """
-    eigenvalues = operator.eigenvalues()
-    log_modulus = eigenvalues.log_modulus
-    copies = log_modulus.new_tensor(eigenvalues.multiplicities)
-    return (log_modulus * (copies / copies.sum())).sum(-1)
+    return 0 - operator.eigenvalues().mean_decay_rate
 
 
 @mean_log_modulus.register(SeparableDecay)

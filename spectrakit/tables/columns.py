@@ -61,16 +61,20 @@ IDENTITY = (
     Column("model_id", "string", "The model: a Hub id, a catalog name or a local path."),
     Column("revision", "string", "The commit (or content hash) of the checkpoint that was read."),
 )
-"""The first columns of every table; the sink fills them in, so that runs concatenate."""
+"""The first columns of every table, so that runs concatenate; of one model, the sink has them."""
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """A table: its name, what one row is, and the columns that follow `IDENTITY`."""
+    """A table: its name, what one row is, and the columns that follow `IDENTITY`.
+
+    of_one_model: the sink fills the identity columns in; else each row is handed in with its own.
+    """
 
     name: str
     row: str
     columns: tuple[Column, ...]
+    of_one_model: bool = True
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -82,13 +86,17 @@ class TableSchema:
         """The stored Arrow schema, `IDENTITY` included."""
         return pa.schema([column.arrow() for column in self.all_columns])
 
+    @property
+    def given(self) -> tuple[Column, ...]:
+        """The columns that are handed in: of one model, all but `IDENTITY`."""
+        return self.columns if self.of_one_model else self.all_columns
+
     @cached_property
     def _own(self) -> pa.Schema:
-        """The columns an analysis hands in: all but `IDENTITY`."""
-        return pa.schema([column.arrow() for column in self.columns])
+        return pa.schema([column.arrow() for column in self.given])
 
     def table(self, columns: Mapping[str, Any], rows: int | None = None) -> pa.Table:
-        """Build a table of this schema, without the identity columns (a sink adds them).
+        """Build a table of the columns that are handed in: see `given`.
 
         A value is an array (NumPy, torch on the CPU, Arrow) or a sequence of `rows` entries, or a
         scalar that holds for all rows. A nullable column that is left out is null. NaN means
@@ -100,7 +108,7 @@ class TableSchema:
         """
         _refuse_unknown(self, columns)
         length = _rows(self, columns) if rows is None else rows
-        arrays = [_array(self, column, columns.get(column.name), length) for column in self.columns]
+        arrays = [_array(self, column, columns.get(column.name), length) for column in self.given]
         return pa.table(arrays, schema=self._own)
 
     def conform(self, table: pa.Table) -> pa.Table:
@@ -116,20 +124,20 @@ class TableSchema:
             raise AnalysisError(f"table {self.name!r} has the column {twice[0]!r} twice")
         columns = dict(zip(names, table.columns, strict=True))
         _refuse_unknown(self, columns)
-        for column in self.columns:
+        for column in self.given:
             _check(self, column, columns.get(column.name))
-        return pa.table([columns[column.name] for column in self.columns], schema=self._own)
+        return pa.table([columns[column.name] for column in self.given], schema=self._own)
 
 
 def _refuse_unknown(schema: TableSchema, names: Mapping[str, Any]) -> None:
-    known = {column.name for column in schema.columns}
+    known = {column.name for column in schema.given}
     unknown = [name for name in names if name not in known]
     if not unknown:
         return
     if unknown[0] in {column.name for column in IDENTITY}:
         hint = "leave it out: the run's sink fills it in"
     else:
-        hint = f"the columns are {', '.join(column.name for column in schema.columns)}"
+        hint = f"the columns are {', '.join(column.name for column in schema.given)}"
     raise AnalysisError(f"table {schema.name!r} has no column {unknown[0]!r} to fill", hint=hint)
 
 

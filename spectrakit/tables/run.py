@@ -112,7 +112,8 @@ def stored_schema(schema: TableSchema, manifest: Manifest) -> pa.Schema:
 def identified(schema: TableSchema, table: pa.Table, manifest: Manifest) -> pa.Table:
     """`table`, checked against `schema`, with the run's identity in front: as it is stored."""
     table = schema.conform(table)
+    own = IDENTITY if schema.of_one_model else ()  # else its rows have theirs
     identity = [
-        repeated(getattr(manifest, column.name), column.type, table.num_rows) for column in IDENTITY
+        repeated(getattr(manifest, column.name), column.type, table.num_rows) for column in own
     ]
     return pa.table([*identity, *table.columns], schema=stored_schema(schema, manifest))

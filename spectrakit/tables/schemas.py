@@ -162,6 +162,12 @@ SPECTRUM_SUMMARY = TableSchema(
                     nullable=False),
         *_shares(MODULUS_SHARES, RADIUS_EDGES, "|lambda|"),
         *_shares(PHASE_SHARES, PHASE_EDGES, "|phase| in degrees"),
+        Column("token_spread", "float64", "How far the decay depends on the token: standard "
+               "deviation over tokens of log10(-log|det A_t| / N), the mean decay rate of a head "
+               "(or channel) at a token; of a layer, the root of the mean square over them. "
+               "Tokens at which it is 0 or infinite are left out. 0 in mode static; null in mode "
+               "nominal, in the continuous domain, and where the state grows at some token.",
+               "decade", nullable=True),
         Column("relative_error", "float64", "Largest relative error of the decay rates behind the "
                "quantiles: 0 if exact, 0.01 from a sketch (data mode), inf where an eigenvalue's "
                "error bound allows a rate of zero. Columns without a bound, or this one, are "

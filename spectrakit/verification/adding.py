@@ -10,6 +10,8 @@ from spectrakit.catalog import CatalogEntry, entries, find
 from spectrakit.catalog.files import check_name
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.catalog.sizes import size_of
+from spectrakit.checkpoints.opening import repo_and_file
+from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.errors import UsageError
 from spectrakit.verification.seeing import see
 from spectrakit.verification.writing import record, write_entry
@@ -38,26 +40,31 @@ class Told:
     name: str | None = None
     description: str | None = None
     tokenizer: str | None = None
+    config: tuple[str, ...] = ()
 
 
 def add(repo: str, access: HubAccess, *, into: Path, told: Told, own: bool = True) -> Added:
     """Add the Hub's `repo` to the catalog's folder `into`, and record what was seen of it.
 
-    own: whether it is the user's folder. Raises `UsageError` for what is no repository, and for one
-    or a name that is in the catalog already; `UnsupportedError` where nothing here reads it; and
-    what `open_checkpoint` raises.
+    repo: `org/name`, or `org/name/file.pth` for one weight file of it. own: whether it is the
+    user's folder.
+
+    Raises `UsageError` for what is no repository, and for one or a name that is in the catalog
+    already; `UnsupportedError` where nothing here reads it; and what `open_checkpoint` raises.
     """
-    repo = repo.removeprefix("hf://")
+    repo, file = repo_and_file(f"hf://{repo.removeprefix('hf://')}")
     if not is_repo_id(repo):
         raise UsageError(
             f"{repo!r} is not the id of a Hub repository", hint="spectrakit catalog add ORG/NAME"
         )
-    _check_is_new(repo, repo)
-    name = told.name or _name_of(repo)
-    _check_name(name, repo)
+    if file is None:
+        _check_is_new(repo, repo)
+    usual = _name_of(file or repo)
+    name = told.name or usual
+    _check_name(name, repo, usual)
     if told.tokenizer is not None and not is_repo_id(told.tokenizer):
         raise UsageError(f"{told.tokenizer!r} is not the id of a Hub repository")
-    sight = see(repo, access)
+    sight = see(repo, access, file, told.config)
     if sight.error is not None:
         raise sight.error
     entry = replace(_entry(name, repo, sight.record, told), own=own)
@@ -76,17 +83,19 @@ def _check_is_new(name: str, repo: str) -> None:
         )
 
 
-def _check_name(name: str, repo: str) -> None:
+def _check_name(name: str, repo: str, usual: str) -> None:
     try:
         check_name(name)
     except ValueError as error:
-        raise UsageError(str(error), hint=given(name=_name_of(repo))) from error
+        raise UsageError(str(error), hint=given(name=usual)) from error
     _check_is_new(name, repo)
 
 
-def _name_of(repo: str) -> str:
-    """The repository's own name, in the letters that names of the catalog have."""
-    own = repo.rpartition("/")[2].lower()
+def _name_of(path: str) -> str:
+    """The last of a path's names, in the letters that names of the catalog have."""
+    own = path.rpartition("/")[2].lower()
+    for extension in FORMATS:
+        own = own.removesuffix(extension)
     return re.sub(r"[^a-z0-9._-]", "-", own).strip("-._") or "model"
 
 
@@ -97,6 +106,8 @@ def _entry(name: str, repo: str, seen: Record, told: Told) -> CatalogEntry:
         family=_family(seen),
         description=told.description or f"{layers}, {size_of(seen.parameters or 0)} parameters",
         source=repo,
+        file=seen.file,
+        config=told.config,
         origin="hub",
         license=seen.license,
         format="transformers" if str(seen.architecture).startswith("transformers-") else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.records import Record
 from spectrakit.checkpoints.checkpoint import Checkpoint
 from spectrakit.checkpoints.hub import hub_http
@@ -19,6 +20,8 @@ from spectrakit.plain import plain
 if TYPE_CHECKING:
     from spectrakit.catalog import CatalogEntry
     from spectrakit.checkpoints.access import HubAccess
+    from spectrakit.checkpoints.hub_http import HubHttp
+    from spectrakit.inspection import Inspection
     from spectrakit.model import Model
 
 
@@ -36,19 +39,21 @@ class Sight:
     file_bytes: int = 0
 
 
-def see(repo: str, access: HubAccess) -> Sight:
+def see(
+    repo: str, access: HubAccess, file: str | None = None, config: tuple[str, ...] = ()
+) -> Sight:
     """What a Hub has of `repo`, from one request and the headers of the weight files.
+
+    file: the path of the one weight file that is meant. config: KEY=VALUE of what it does not say.
 
     Raises `UsageError` where there is no such repository, `NetworkError` where the Hub cannot be
     asked; gated files are no error here.
     """
-    if is_offline():
-        message = "the Hub is to be asked, and the network is not to be used (offline)"
-        raise NetworkError(message, hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
-    http = hub_http(access.token)
+    http = ask(access)
     info = repo_info(http, repo)
     said = Record(
         repo=repo,
+        file=file,
         endpoint=plain(scrub(http.endpoint)),
         checked=now(),
         commit=info.sha,
@@ -57,15 +62,28 @@ def see(repo: str, access: HubAccess) -> Sight:
     )
     try:
         with open_checkpoint(
-            f"hf://{repo}", revision=info.sha, cache_dir=access.cache_dir, token=access.token
+            f"hf://{repo}" + ("" if file is None else f"/{file}"),
+            revision=info.sha,
+            config=values_of(config),
+            cache_dir=access.cache_dir,
+            token=access.token,
         ) as model:
-            return look_at(model, said)
+            sight = look_at(model, said)
+            return replace(sight, bytes_read=sight.bytes_read + http.traffic.bytes_read)
     except NetworkError as error:
         if not info.gated:
             raise
         return Sight(said, error)
     except SpectrakitError as error:
         return Sight(said, error)
+
+
+def ask(access: HubAccess) -> HubHttp:
+    """Requests to the Hub. Raises `NetworkError` where the environment forbids them."""
+    if is_offline():
+        message = "the Hub is to be asked, and the network is not to be used (offline)"
+        raise NetworkError(message, hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE")
+    return hub_http(access.token)
 
 
 def see_bundled(entry: CatalogEntry) -> Sight:
@@ -86,11 +104,17 @@ def look_at(model: Model, record: Record) -> Sight:
         families=families_of(model),
         layers=len(inspection.layers),
         kinds=tuple(dict.fromkeys(cost.layer.kind for cost in inspection.layers)),
-        parameters=inspection.parameters,
+        parameters=_parameters(inspection),
         weights_bytes=inspection.weights_bytes,
     )
     size = sum(file.size for file in checkpoint.files)
     return Sight(seen, None, checkpoint.bytes_read, size)
+
+
+def _parameters(inspection: Inspection) -> int:
+    """Their number, without the masks and lengths that older files hold as integers."""
+    numbers = sum(n for dtype, n in inspection.dtypes.items() if dtype.startswith(("F", "BF", "C")))
+    return numbers or inspection.parameters
 
 
 def families_of(model: Model) -> tuple[str, ...]:

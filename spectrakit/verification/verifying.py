@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from spectrakit.catalog.records import Record, read_records, record_of
-from spectrakit.checkpoints.hub import hub_http
+from spectrakit.catalog.records import Record, is_of, read_records, record_of
 from spectrakit.checkpoints.hub_http import UnreachableError
 from spectrakit.errors import NetworkError, SpectrakitError
 from spectrakit.verification.differing import differences
-from spectrakit.verification.seeing import Sight, now, see, see_bundled
+from spectrakit.verification.seeing import Sight, ask, now, see, see_bundled
 from spectrakit.verification.writing import record
 
 if TYPE_CHECKING:
@@ -51,14 +50,14 @@ def verify(
     records go to; None: nowhere. accept: whether what is there now is recorded where it differs
     from the record before; that one's commit and headers are kept otherwise.
 
-    Raises `NetworkError` where the Hub cannot be reached at all, `MalformedError` and `OutputError`
-    where records cannot be read or written.
+    Raises `NetworkError` where the Hub answers for none of them, at once where it cannot be
+    reached, `MalformedError` and `OutputError` where records cannot be read or written.
     """
     if into is not None:
         read_records(into)  # a damaged file is told before anything is asked
     if any(entry.repo for entry in entries):
-        hub_http(access.token)  # and so is an address that is none
-    answered, silent = False, 0
+        ask(access)  # and so is an address that is none
+    answered, silent, last = False, 0, None
     for entry in entries:
         if silent >= MOST_UNANSWERED:
             yield Verified(entry, "unanswered", ("not asked: the Hub did not answer before",))
@@ -66,30 +65,31 @@ def verify(
         try:
             found = _verified(entry, access, accept, into)
         except NetworkError as error:
-            silent += 1
-            unreachable = isinstance(error, UnreachableError) or silent >= MOST_UNANSWERED
-            if unreachable and not answered:
-                if isinstance(error, UnreachableError):
-                    error.hint = "check the connection, and HF_ENDPOINT"
-                raise
+            if isinstance(error, UnreachableError):
+                error.hint = "check the connection, and HF_ENDPOINT"
+                if not answered:
+                    raise
+            silent, last = silent + 1, error
             found = Verified(entry, "unanswered", (error.message,))
         else:
             answered, silent = answered or entry.repo is not None, 0
         yield found
+    if last is not None and not answered:
+        raise last
 
 
 def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path | None) -> Verified:
     before = record_of(entry)
     if into is not None and entry.repo is not None:
         kept = read_records(into).get(entry.name)
-        before = kept if kept is not None and kept.repo == entry.repo else before
+        before = kept if kept is not None and is_of(kept, entry) else before
     try:
-        sight = see_bundled(entry) if entry.repo is None else see(entry.repo, access)
+        sight = _seen(entry, access)
     except NetworkError:
         raise
     except SpectrakitError as error:  # there is no such repository any more
         problems: tuple[str, ...] = (error.message,)
-        gone = before or Record(entry.source, hub_http(access.token).endpoint, now())
+        gone = before or Record(entry.source, ask(access).endpoint, now(), file=entry.file)
         _record(entry, replace(gone, checked=now(), problems=problems), into)
         return Verified(entry, "failed", problems)
     problems = differences(entry, sight, None if accept else before)
@@ -98,6 +98,12 @@ def _verified(entry: CatalogEntry, access: HubAccess, accept: bool, into: Path |
         seen = replace(before, checked=seen.checked, problems=problems)
     _record(entry, seen, into)
     return Verified(entry, "failed" if problems else "ok", problems, sight)
+
+
+def _seen(entry: CatalogEntry, access: HubAccess) -> Sight:
+    if entry.repo is None:
+        return see_bundled(entry)
+    return see(entry.repo, access, entry.file, entry.config)
 
 
 def _record(entry: CatalogEntry, seen: Record, into: Path | None) -> None:

@@ -53,9 +53,11 @@ def entry_text(entry: CatalogEntry) -> str:
 
 
 def _lines(entry: CatalogEntry) -> Iterator[str]:
-    values: dict[str, str | int | bool | None] = {
+    values: dict[str, str | int | bool | tuple[str, ...] | None] = {
         "description": entry.description,
         "repo": entry.repo,
+        "file": entry.file,
+        "config": entry.config or None,
         "format": entry.format,
         "parameters": entry.parameters,
         "license": entry.license,
@@ -66,10 +68,17 @@ def _lines(entry: CatalogEntry) -> Iterator[str]:
         "source_note": entry.page_note,
     }
     for key, value in values.items():
-        if isinstance(value, bool):
-            yield f"{key} = {str(value).lower()}"
-        elif value is not None:
-            yield f"{key} = {value if isinstance(value, int) else _quoted(value)}"
+        if value is not None:
+            yield f"{key} = {_written(value)}"
+
+
+def _written(value: str | int | bool | tuple[str, ...]) -> str:
+    """A value of TOML."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_quoted, value))}]"
+    if isinstance(value, str):
+        return _quoted(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _quoted(text: str) -> str:

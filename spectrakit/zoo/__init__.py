@@ -1,1 +1,1 @@
-"""Many models in one go: which they are, and a run of each."""
+"""Many models in one go: which they are, a run of each, and what the runs say together."""

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectrakit.errors import OutputError
+from spectrakit.tables.reader import read_run
 from spectrakit.zoo.driver import Driver, Ended, Sorted, Template, measured, sort_entries
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Outcome
+from spectrakit.zoo.models import models_of
 
 if TYPE_CHECKING:
+    from spectrakit.output import Draw
+    from spectrakit.tables import Run
     from spectrakit.zoo.driver import Watch
     from spectrakit.zoo.entries import Entry
     from spectrakit.zoo.executors import Workplace
@@ -71,6 +76,26 @@ def run_batch(
     return Batch(folder, len(own), len(found.finished), ended, failed)
 
 
+def summarise(done: Batch, draw: Draw | None) -> Run | None:
+    """The summary of the folder, written anew where this batch changed anything; None without one.
+
+    Another driver may be writing it: then it is left to that one.
+    """
+    from spectrakit.zoo.summary import write_summary
+
+    folder = done.folder
+    if not folder.runs.is_dir():
+        return None
+    try:
+        if done.ended.computed or done.ended.failed or not folder.summary.exists():
+            write_summary(folder.path, models_of(folder), draw)
+        return read_run(folder.summary)
+    except OutputError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            return None
+        raise
+
+
 def measure_batch(
     entries: Sequence[Entry], out: Path, options: BatchOptions, how: Hows, watch: Watch
 ) -> tuple[Sorted, dict[str, Outcome]]:
@@ -89,7 +114,7 @@ def measure_batch(
             watch.ended(outcome, again=False)
     finally:
         place.close()
-    return found, costs
+    return found, {entry.name: costs[entry.name] for entry, _ in found.todo}
 
 
 def _sorted(

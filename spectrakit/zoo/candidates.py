@@ -47,7 +47,8 @@ def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
     for each in candidates:
         key = (each.model, each.revision, id(each.settings.spec))
         more += key in found
-        found.setdefault(key, each)
+        # At its first place, but called the same whichever comes first.
+        found[key] = min(found.get(key, each), each, key=_calls)
         if len(found) > MOST_ENTRIES:
             message = f"more than {MOST_ENTRIES:,} models"
             raise UsageError(message, hint="make several batches of them")
@@ -111,6 +112,12 @@ def _first_name(candidate: Candidate, suffix: str) -> str:
     if candidate.name is not None:
         return safe_name(candidate.name, suffix)
     return entry_name(candidate.shown, candidate.revision, suffix)
+
+
+def _calls(candidate: Candidate) -> tuple[bool, str, str, str]:
+    """What its name is made of, one that it was given first."""
+    given = candidate.name
+    return given is None, given or "", candidate.settings.own, candidate.shown
 
 
 def _identity(candidate: Candidate) -> tuple[str, ...]:

@@ -59,8 +59,10 @@ class Children:
         wanted: asked now and then; where it says no, the child is ended.
         """
         with self._lock:
-            if self._server is None or self._server.lost:
-                self._server = _Server(self._threads, self._modules)
+            if self._server is not None and self._server.lost:
+                self._server.close()
+                self._server = None
+            self._server = self._server or _Server(self._threads, self._modules)
             server = self._server
         awaited = _Awaited(job, news)
         number = server.start(awaited)

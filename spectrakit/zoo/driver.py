@@ -196,6 +196,8 @@ class Driver:
             raise
         finally:
             self._place.close()
+            for running in self._pending.values():
+                self._folder.clear(running.entry.name)
             self._last_line(how)
         return self._ended
 
@@ -235,9 +237,9 @@ class Driver:
             self._template.job,
             name=entry.name,
             spec=entry.spec.record(),
-            folder=str(self._folder.runs / entry.name),
+            folder=str((self._folder.runs / entry.name).absolute()),
             key=running.key,
-            claim=str(self._claims.path(entry.name)),
+            claim=str(self._claims.path(entry.name).absolute()),
         )
         self._journal.write(
             "started",
@@ -259,6 +261,8 @@ class Driver:
             outcome = Outcome.of(future.result())
         else:
             outcome = self._place.outcome_of(name, error)
+        if not outcome.finished:
+            self._folder.clear(name)
         if outcome.folder_full:
             raise OutputError(outcome.reason, hint=outcome.hint)
         again = outcome.busy or (outcome.passing and running.attempt <= self._template.retries)

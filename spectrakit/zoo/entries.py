@@ -56,7 +56,7 @@ def safe_name(text: str, suffix: str = "") -> str:
     no name begins with one of those marks. Where it is cut, eight digits of its hash stand for the
     rest.
     """
-    joined = unicodedata.normalize("NFC", plain(text)).replace("/", "--").replace("\\", "--")
+    joined = plain(unicodedata.normalize("NFC", text.replace("/", "--").replace("\\", "--")))
     name = "".join(each if each.isalnum() or each in _ALLOWED else "_" for each in joined)
     name = name.lstrip("._-@+").rstrip(".") or "model"
     if _DEVICES.match(name):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from spectrakit.errors import MalformedError, UsageError
-from spectrakit.tables.folders import make_folder, plain_errors, sync, temporary
+from spectrakit.errors import MalformedError, OutputError, UsageError
+from spectrakit.tables.folders import (
+    FolderLock,
+    make_folder,
+    plain_errors,
+    sweep,
+    sync,
+    temporary,
+)
 from spectrakit.wording import named
 from spectrakit.zoo.runs import finished_run
 
@@ -25,7 +33,7 @@ class BatchFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path)
         self.runs, self.stale = self.path / "runs", self.path / "stale"
         self.journal, self.claims = self.path / "journal", self.path / ".claims"
         self.summary = self.path / "summary"
@@ -53,7 +61,7 @@ class BatchFolder:
 
     def require(self) -> None:
         """Raise UsageError where there is no batch in it."""
-        if not self.check():
+        if not (self.path / _MARK).is_file() or not self.check():
             message = f"there is no batch in {self.path}"
             raise UsageError(message, hint="spectrakit batch LIST --out FOLDER makes one")
 
@@ -71,6 +79,17 @@ class BatchFolder:
     def finished(self, name: str, key: str | None = None) -> dict[str, Any] | None:
         """The record of an entry's run, where it is whole; see `finished_run`."""
         return finished_run(self.runs / name, key)
+
+    def clear(self, name: str) -> None:
+        """Remove what an ended process left half-written of an entry's run; its last run stays."""
+        folder = self.runs / name
+        lock = FolderLock(folder)
+        with suppress(OSError, OutputError):  # of another process, which writes there now
+            if folder.is_dir():
+                lock.acquire()
+                sweep(folder)
+                lock.release()
+                folder.rmdir()
 
     def set_aside(self, name: str) -> None:
         """Take an out-of-date run out of the dataset, in the place of one that was before."""

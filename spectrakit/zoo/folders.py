@@ -39,6 +39,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     is found, where `folder` cannot be listed, and where it holds too many files.
     """
     walk = _Walk()
+    walk.stay_below(folder)
     found = list(walk.checkpoints(folder, 0))
     walk.tell(folder)
     if not found:
@@ -63,6 +64,11 @@ class _Walk:
         self.too_deep: list[Path] = []
         self.unread: list[Path] = []
 
+    def stay_below(self, folder: Path) -> None:
+        """Follow no link to a folder that `folder` is in."""
+        for above in folder.resolve().parents:
+            self.seen.add(_which(above.stat()))
+
     def checkpoints(self, folder: Path, depth: int) -> Iterator[Path]:
         """The checkpoints of one folder and those below it."""
         try:
@@ -73,9 +79,9 @@ class _Walk:
                 raise UsageError(f"cannot list {folder}: {error.strerror}") from error
             self.unlisted.append(folder)
             return
-        if (status.st_dev, status.st_ino) in self.seen:
+        if _which(status) in self.seen:
             return
-        self.seen.add((status.st_dev, status.st_ino))
+        self.seen.add(_which(status))
         names = {entry.name for entry in entries if _is(entry, "file")}
         if _is_of_runs(names):
             self.runs += 1
@@ -133,6 +139,11 @@ class _Walk:
             # Several files, each of which may be the model; or formats that opening tells of.
             return [folder / name for name in weights] or [folder]
         return [folder]
+
+
+def _which(status: os.stat_result) -> tuple[int, int]:
+    """What two paths to one folder share."""
+    return status.st_dev, status.st_ino
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:

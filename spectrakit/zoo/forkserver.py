@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from spectrakit.memory_limits import available_bytes
 from spectrakit.zoo import child, lines
-from spectrakit.zoo.job import Job
+from spectrakit.zoo.gpus import free_gpu
+from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.parents import die_with_parent
 from spectrakit.zoo.watched import Watched
 
@@ -54,6 +55,8 @@ class ForkServer:
         self._connection = connection
         self._incoming = lines.Incoming(connection)
         self._children: dict[int, Watched] = {}
+        #: Jobs that wait for a GPU: one model has one.
+        self._waiting: dict[int, dict[str, Any]] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(connection, selectors.EVENT_READ)
         self._memory = _SHARE * (available_bytes("cpu") or float("inf"))
@@ -80,29 +83,51 @@ class ForkServer:
 
     def _obey(self, message: dict[str, Any]) -> None:
         if "start" in message:
-            self._start(message["id"], Job.of(message["start"]), message["start"])
+            self._waiting[message["id"]] = message["start"]
         elif message["end"] in self._children:
             self._children[message["end"]].end("lost", "it was no longer wanted")
+        elif (record := self._waiting.pop(message["end"], None)) is not None:
+            self._not_begun(message["end"], record, "it was no longer wanted")
 
-    def _start(self, number: int, job: Job, record: dict[str, Any]) -> None:
+    def _start_waiting(self) -> None:
+        """Start what there is room for."""
+        for number, record in list(self._waiting.items()):
+            job, gpu = Job.of(record), ""
+            if job.own:
+                taken = (watched.gpu for watched in self._children.values())
+                found = free_gpu(job.spec, taken)
+                if found is None:
+                    continue
+                gpu = found
+            del self._waiting[number]
+            try:
+                self._start(number, job, gpu)
+            except OSError as error:  # no more processes, say
+                self._not_begun(number, record, f"no process could be started: {error.strerror}")
+
+    def _not_begun(self, number: int, record: dict[str, Any], reason: str) -> None:
+        outcome = Outcome(record["name"], failure="lost", exit_code=1, reason=reason)
+        lines.send(self._connection, {"id": number, "outcome": outcome.record()})
+
+    def _start(self, number: int, job: Job, gpu: str) -> None:
         """A child with its job."""
         mine, its = socket.socketpair()
         log, its_log = os.pipe()
         server = os.getpid()
-        pid = self._afresh(its, its_log) if job.own else os.fork()
+        pid = self._afresh(its, its_log, gpu) if job.own else os.fork()
         if pid == 0:
             self._become_child(server, its, its_log, (mine.fileno(), log))
         its.close()
         os.close(its_log)
         os.set_blocking(log, False)
-        watched = Watched(pid, job, mine, log)
-        self._children[number] = watched
+        self._children[number] = Watched(pid, job, mine, log, gpu)
         for end in (mine, log):
             self._selector.register(end, selectors.EVENT_READ, number)
-        lines.send(mine, record)
+        with suppress(OSError):  # it ended already: that is noticed in a moment
+            lines.send(mine, job.record())
 
-    def _afresh(self, connection: socket.socket, log: int) -> int:
-        """A new interpreter, as CUDA asks for."""
+    def _afresh(self, connection: socket.socket, log: int, gpu: str) -> int:
+        """A new interpreter, as CUDA asks for, with one GPU where there is one to choose."""
         number = connection.fileno()
         command = [sys.executable, "-m", "spectrakit.zoo.child", str(number), str(os.getpid())]
         started = subprocess.Popen(  # noqa: S603  (our own module)
@@ -112,6 +137,7 @@ class ForkServer:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
         )
         started.returncode = 0  # it is waited for here, not by this object
         return started.pid
@@ -156,6 +182,7 @@ class ForkServer:
 
     def _look(self) -> None:
         """Grant memory, end what is beyond its limits, and tell of what has ended."""
+        self._start_waiting()
         now = time.monotonic()
         for watched in self._children.values():
             granted = sum(other.granted for other in self._children.values())
@@ -171,6 +198,7 @@ class ForkServer:
                 watched.close()
                 del self._children[number]
                 _import_what_is_needed(watched.imported)
+                self._start_waiting()
 
     def end_all(self) -> None:
         """Leave no child behind."""

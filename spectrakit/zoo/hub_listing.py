@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.hub_cache import is_offline
 from spectrakit.errors import NetworkError, SpectrakitError, UsageError
-from spectrakit.wording import given
+from spectrakit.wording import did_you_mean, given
+from spectrakit.zoo.candidates import MOST_ENTRIES
 
 if TYPE_CHECKING:
     import httpx2
@@ -34,24 +35,26 @@ def models_of(author: str, pattern: str | None, access: HubAccess) -> list[str]:
     Raises UsageError where there are none, NetworkError where the Hub cannot be asked, refuses, or
     its answer does not end.
     """
-    http = _reach(access, f"the models of {author}")
+    what = f"the models of {author}"
+    http = _reach(access, what)
     found: set[str] = set()
     address: str | None = f"/api/models?author={quote(author, safe='')}&limit={_PAGE}"
-    for _ in range(MOST_PAGES):
-        if address is None:
-            break
-        page, address = _asked(http, address, f"the models of {author}")
-        found |= {name for name in _names(page, author) if _is_of(name, author)}
-    if address is not None:
-        message = f"the Hub's list of the models of {author} has more than {MOST_PAGES} pages"
-        raise NetworkError(message, hint="name the models that you want in a list")
+    pages = 0
+    while address is not None:
+        if pages == MOST_PAGES or len(found) > MOST_ENTRIES:
+            message = f"the Hub lists too many models of {author}"
+            raise NetworkError(message, hint="name the models that you want in a list")
+        page, address = _asked(http, address, what, f"there is no author {author} on the Hub")
+        found |= {name for name in _names(page, what) if _is_of(name, author)}
+        pages += 1
     if not found:
-        hint = f"check the spelling; for the model of this name: {author}@main"
+        hint = f"check the spelling; for a model of this name: {author}@main"
         raise UsageError(f"there are no models of {author} on the Hub", hint=hint)
     chosen = [name for name in found if pattern is None or _matches(name, pattern)]
     if not chosen:
-        message = f"none of the {len(found):,} models of {author} matches {pattern!r}"
-        raise UsageError(message, hint=f"hf://{author}")
+        message = f"no model of {author} matches {pattern!r}"
+        hint = did_you_mean(f"{author}/{pattern}", found) or f"all of them: hf://{author}"
+        raise UsageError(message, hint=hint)
     return sorted(chosen, key=str.lower)
 
 
@@ -62,18 +65,18 @@ def models_in_collection(name: str, access: HubAccess) -> list[str]:
     no model in it, NetworkError as `models_of` does.
     """
     what = f"the collection {name}"
-    page, _ = _asked(_reach(access, what), f"/api/collections/{quote(name)}", what)
+    missing = f"there is no collection {name} on the Hub, or it is private"
+    page, _ = _asked(_reach(access, what), f"/api/collections/{quote(name)}", what, missing)
     items = page.get("items") if isinstance(page, Mapping) else None
     if not isinstance(items, list):
         raise _no_listing(what)
     models = [_model_of(item) for item in items]
     found = list(dict.fromkeys(name for name in models if name is not None))
     if not found:
-        raise UsageError(f"there is no model in {what}")
+        raise UsageError(f"there are no models in {what}")
     if others := models.count(None):
-        logger.info(
-            "%s of %s left out: not models", f"{others:,} items" if others > 1 else "1 item", what
-        )
+        items_left = "1 item" if others == 1 else f"{others:,} items"
+        logger.info("%s of %s left out: not models", items_left, what)
     return found
 
 
@@ -82,20 +85,20 @@ def _reach(access: HubAccess, what: str) -> HubHttp:
 
     if is_offline() if access.offline is None else access.offline:
         raise NetworkError(
-            f"which are {what} is asked of the Hub, and the network is not to be used (offline)",
+            f"the Hub alone lists {what}, and the network is not to be used (offline)",
             hint=f"without {given(offline=True)} and HF_HUB_OFFLINE, or name the models in a list",
         )
     return hub_http(access.token)
 
 
-def _asked(http: HubHttp, address: str, what: str) -> tuple[Any, str | None]:
-    """One page, and the address of the next one."""
+def _asked(http: HubHttp, address: str, what: str, missing: str) -> tuple[Any, str | None]:
+    """One page, and the address of the next one; missing: what a refusal means."""
     from spectrakit.checkpoints.hub_http import CONNECT_ATTEMPTS
 
     def attempt() -> tuple[bytes, str | None]:
         with http.get(f"{http.endpoint}{address}") as response:
             if response.status_code != 200:
-                raise _refusal(response, http, what)
+                raise _refusal(response, http, what, missing)
             body = bytearray()
             for chunk in response.iter_bytes():
                 body += chunk
@@ -124,25 +127,22 @@ def _next(response: httpx2.Response) -> str | None:
         return None
 
 
-def _refusal(response: httpx2.Response, http: HubHttp, what: str) -> SpectrakitError:
+def _refusal(response: httpx2.Response, http: HubHttp, what: str, missing: str) -> SpectrakitError:
     from spectrakit.checkpoints.hub_http import refusal
 
     said = refusal(response.status_code, response.headers, http, what, "main")
     if not isinstance(said, UsageError):
         return said
-    return UsageError(
-        f"there is not {what} on the Hub, or it is private",
-        hint="check the spelling; for a private one, hf auth login",
-    )
+    return UsageError(missing, hint="check the spelling; for what is private, hf auth login")
 
 
 def _no_listing(what: str) -> NetworkError:
     return NetworkError(f"the Hub's answer about {what} is no list", hint="check HF_ENDPOINT")
 
 
-def _names(page: object, author: str) -> list[str]:
+def _names(page: object, what: str) -> list[str]:
     if not isinstance(page, list) or not all(isinstance(each, Mapping) for each in page):
-        raise _no_listing(f"the models of {author}")
+        raise _no_listing(what)
     return [each["id"] for each in page if isinstance(each.get("id"), str)]
 
 

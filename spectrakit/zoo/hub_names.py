@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -41,30 +42,26 @@ def is_address(text: str) -> bool:
 
 def hub_name(text: str) -> HubName:
     """What an address means. Raises UsageError for one that means no models."""
-    is_own = text.lower().startswith(SCHEME)
-    parts = _parts(text[len(SCHEME) :] if is_own else _path_of_page(text))
+    is_page = not text.lower().startswith(SCHEME)
+    path, _, revision = (_path_of_page(text) if is_page else text[len(SCHEME) :]).partition("@")
+    parts = path.rstrip("/").split("/")
+    if is_page and parts[2:3] == ["tree"] and len(parts) > 3:
+        parts, revision = parts[:2], "/".join(parts[3:])
     if parts[0] == _COLLECTIONS:
-        name = "/".join(parts[1:])
-        if len(parts) == 3 and is_repo_id(parts[1]) and _is_slug(parts[2]):
-            return HubName("collection", name)
-        raise _no_name(text, "not a collection", hint="hf://collections/OWNER/SLUG")
-    if not is_own and parts[0] in _OTHER_PAGES:
+        if len(parts) != 3 or revision or not all(map(_is_plain, parts)):
+            raise _no_name(text, "not a collection", hint="hf://collections/OWNER/SLUG")
+        return HubName("collection", "/".join(parts[1:]))
+    if is_page and parts[0] in _OTHER_PAGES:
         raise _no_name(text, "not the page of a model, an author or a collection")
-    if not is_own and parts[2:3] == ["tree"] and len(parts) > 3:
-        parts = [*parts[:2], "/".join(parts[3:])]
-    elif "@" in parts[-1]:
-        last, _, revision = parts[-1].partition("@")
-        parts = [*parts[:-1], last, revision]
-        parts = parts if len(parts) == 3 else ["", "", "", ""]
-    return _author_or_model(text, parts)
+    return _author_or_model(text, parts, revision or None)
 
 
-def _author_or_model(text: str, parts: list[str]) -> HubName:
-    author, model, revision = (*parts, None, None)[:3]
-    if len(parts) > 3 or author is None or "/" in author or not is_repo_id(author):
+def _author_or_model(text: str, parts: list[str], revision: str | None) -> HubName:
+    author, model = (*parts, None)[:2]
+    if len(parts) > 2 or author is None or not is_repo_id(author):
         raise _no_name(text, "not a name of the Hub")
     if model is None:
-        return HubName("author", author)
+        return HubName("author", author, None, revision)
     if any(wildcard in model for wildcard in WILDCARDS):
         return HubName("author", author, model, revision)
     if not is_repo_id(f"{author}/{model}"):
@@ -80,22 +77,12 @@ def _path_of_page(text: str) -> str:
         raise _no_name(text, "not an address") from error
     if host not in _HOSTS and host != urlsplit(endpoint()).hostname:
         raise _no_name(text, "not an address of the Hub")
-    return unquote(parts.path)
+    return unquote(parts.path).removeprefix("/")
 
 
-def _parts(path: str) -> list[str]:
-    """The parts of a path; a slash at its ends is none."""
-    return path.strip("/").split("/")
-
-
-def _is_slug(text: str) -> bool:
-    """A collection's slug: its title in words joined by "-", and its number."""
-    return (
-        0 < len(text) <= 200
-        and text.isascii()
-        and all(c.isalnum() or c in "-_." for c in text)
-        and text.strip(".") != ""
-    )
+def _is_plain(text: str) -> bool:
+    """Whether this can be a word of an address as it is; a slug is words joined by "-"."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]{0,199}", text, re.ASCII) is not None
 
 
 def _no_name(text: str, what: str, hint: str = _HINT) -> UsageError:

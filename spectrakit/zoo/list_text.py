@@ -36,6 +36,8 @@ def read_text(path: Path) -> str:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read the list {path}: {error.strerror}") from error
+    if data.startswith(_UTF_16):
+        raise MalformedError(f"{path} is UTF-16 text", hint="save it as UTF-8")
     found = _binary(data)
     if found is not None:
         raise MalformedError(f"{path} is not a list of models but {found}", hint=_HINT)
@@ -52,8 +54,6 @@ def read_text(path: Path) -> str:
 
 def _binary(data: bytes) -> str | None:
     """What the file is, where it is no text."""
-    if data.startswith(_UTF_16):
-        return "UTF-16 text; save it as UTF-8"
     if data[8:10] == b'{"' and len(data) > 8 and int.from_bytes(data[:8], "little") < len(data):
         return "a safetensors file"
     for beginning, what in _BEGINNINGS.items():

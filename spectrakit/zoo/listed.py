@@ -52,7 +52,8 @@ def said_at(where: Callable[[], str]) -> Iterator[None]:
         message = f"{place}: {error.message}" if place else error.message
         if len(message) > _LONGEST_MESSAGE:
             message = f"{message[:_LONGEST_MESSAGE]}..."
-        raise type(error)(message, hint=error.hint) from error
+        kind = UsageError if isinstance(error, UsageError) else MalformedError
+        raise kind(message, hint=error.hint) from error
 
 
 def text_or_none(value: object, what: str) -> str | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit.options import Options
 from spectrakit.options import settings as settings_of
+from spectrakit.planning import check_named
 from spectrakit.plugins import plugins
 from spectrakit.spec_files import spec_from, with_keywords
 from spectrakit.token_options import STANDARD_INPUT, TokenOptions
@@ -41,31 +42,39 @@ class Overrides:
     def of_keywords(self, keywords: Mapping[str, Any], folder: Path) -> Settings:
         """Settings by the names that `analyze` knows them by: `seq_len=128`.
 
-        folder: where relative paths begin. Raises UsageError, as `with_keywords` does.
+        folder: where relative paths begin. Raises UsageError, as `with_keywords` and `check_named`
+        do.
         """
         key = _text(keywords), folder
         if keywords and key not in self._made:
             placed = {name: _placed(name, value, folder) for name, value in keywords.items()}
-            spec = with_keywords(self.base.spec, placed)
-            self._made[key] = Settings(self._shared(spec), key[0])
+            self._made[key] = self._settings(with_keywords(self.base.spec, placed), key[0])
         return self._made[key] if keywords else self.base
 
     def of_record(self, record: Mapping[str, Any], folder: Path, where: str) -> Settings:
         """Settings by the keys of a spec file, without a model: `{"source": {"seq_len": 128}}`.
 
         folder: where relative paths begin. where: what the keys are in, for messages. Raises
-        UsageError, as `spec_from` does.
+        UsageError, as `spec_from` and `check_named` do.
         """
         key = _text(record), folder
         if record and key not in self._made:
-            found = merged(self._record, _with_paths(record, folder)) | {"model": _ANY}
-            spec = replace(spec_from(found, where), model=self.base.spec.model)
-            self._made[key] = Settings(self._shared(spec), key[0])
+            spec = self.check_record(record, folder, where)
+            self._made[key] = self._settings(spec, key[0])
         return self._made[key] if record else self.base
 
-    def _shared(self, spec: RunSpec) -> RunSpec:
-        """The spec that was made before and says the same, or else `spec`."""
-        return self._specs.setdefault(_digest(spec), spec)
+    def check_record(self, record: Mapping[str, Any], folder: Path, where: str) -> RunSpec:
+        """The same as a spec that may leave something open: an option before its analysis."""
+        found = merged(self._record, _with_paths(record, folder)) | {"model": _ANY}
+        return replace(spec_from(found, where), model=self.base.spec.model)
+
+    def _settings(self, spec: RunSpec, own: str) -> Settings:
+        """With the spec that was made before and says the same, or else `spec`, once checked."""
+        digest = _digest(spec)
+        if digest not in self._specs:
+            check_named(spec)
+            self._specs[digest] = spec
+        return Settings(self._specs[digest], own)
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

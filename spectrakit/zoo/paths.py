@@ -48,4 +48,4 @@ def called_within(found: Path, folder: Path, text: str) -> str:
     if found != folder:
         return called_after(str(found.relative_to(folder)))
     own = called_after(text)
-    return own if own.strip("./") else folder.absolute().name
+    return own if own.strip("./") else Path(os.path.abspath(folder)).name  # noqa: PTH100  (of "..", too)

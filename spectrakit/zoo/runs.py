@@ -15,29 +15,44 @@ from spectrakit.tables.folders import MANIFEST, is_plain_name
 
 #: What a Parquet file begins and ends with, and the least that is between: a footer and its length.
 _MAGIC, _LEAST = b"PAR1", 12
+#: Bytes; what is larger was not written by a run.
+_LARGEST_MANIFEST = 1 << 24
 
 
 def finished_run(folder: Path, key: str | None = None) -> dict[str, Any] | None:
-    """The record of the run in `folder`, as its `run.json` has it; None where none is whole.
+    """The record of the run in `folder`, with today's tables; None where none is whole.
 
     key: the one it must have (`spectrakit.zoo.keys`); None for any.
     """
+    record = whole_record(folder)
+    if record is None or record.get("schema_version") != SCHEMA_VERSION:
+        return None
+    return record if key is None or record.get("key") == key else None
+
+
+def whole_record(folder: Path) -> dict[str, Any] | None:
+    """The record of the run in `folder`, as its `run.json` has it, if every file it names is there.
+
+    A table must be of the size that the run wrote, and begin and end as Parquet does.
+    """
+    path = folder / MANIFEST
     try:
-        record = json.loads((folder / MANIFEST).read_bytes())
-        if record["schema_version"] != SCHEMA_VERSION or (key is not None and record["key"] != key):
+        if path.stat().st_size > _LARGEST_MANIFEST:
             return None
-        tables = list(record["tables"].values())
-        files = [*tables, *record["files"].values()]
-        sizes = {written["file"]: written["bytes"] for written in files}
-        whole = all(is_plain_name(name) and _has(folder / name, sizes[name]) for name in sizes)
-        whole = whole and all(_ends_as_parquet(folder / table["file"]) for table in tables)
+        record = json.loads(path.read_bytes())
+        tables = record["tables"]
+        written = [*tables.values(), *record["files"].values()]
+        whole = (
+            bool(tables)
+            and all(is_plain_name(file["file"]) for file in written)
+            and all((folder / file["file"]).stat().st_size == file["bytes"] for file in written)
+            # Others find a table by its name.
+            and all(table["file"] == f"{name}.parquet" for name, table in tables.items())
+            and all(_ends_as_parquet(folder / table["file"]) for table in tables.values())
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return record if whole and tables else None
-
-
-def _has(path: Path, size: int) -> bool:
-    return path.stat().st_size == size
+    return record if whole else None
 
 
 def _ends_as_parquet(path: Path) -> bool:

@@ -85,7 +85,8 @@ class _Chooser:
     def target(self, text: str) -> Iterator[Candidate]:
         """The models that one word of the command line means."""
         if is_address(text) or not is_file(text) or is_weights(Path(text).name):
-            yield from self._models(Listed(text, self._overrides.base))
+            with said_at(str):
+                yield from self._models(Listed(text, self._overrides.base))
             return
         found = False
         for listed in read_list(Path(text), self._overrides):
@@ -163,9 +164,13 @@ class _Chooser:
         if entry is not None:
             if entry.repo is None and listed.revision is not None:
                 message = f"{name} ships with spectrakit and has no revision {listed.revision!r}"
-                raise UsageError(message, hint=name)
+                raise UsageError(message, hint="leave the revision out")
             return _of_catalog(entry, listed, listed.revision)
-        if not is_repo_id(name) or name.endswith(tuple(FORMATS)):
+        if name.startswith((".", "/", "~")) or name.endswith((*FORMATS, "/")):
+            begin = listed.folder or Path.cwd()
+            message = f"there is no file or folder {listed.target!r}"
+            raise UsageError(message, hint=f"relative paths begin in {begin}")
+        if not is_repo_id(name):
             message = (
                 f"{listed.target!r} is neither a file, a folder, a catalog name nor a repository"
             )
@@ -202,6 +207,10 @@ class _Chooser:
 
 
 def _of_catalog(entry: CatalogEntry, listed: Listed, revision: str | None) -> Candidate:
+    if entry.file is not None or entry.config:
+        # Its repository holds other models too, or does not say what the entry says.
+        model = entry.address if exists(entry.name) else entry.name
+        return Candidate(model, entry.name, listed.settings, revision, on_hub=True)
     if entry.repo is not None:
         return _of_hub(entry.repo, listed, revision)
     # A folder of the same name in the working directory would be opened in its place.

@@ -1,56 +1,117 @@
-"""What is known of all models of a batch, when it ends: the tables `models` and `leaderboard`."""
+"""What a batch comes to: `D/summary/`, written when it ends.
+
+    models.parquet        what became of each model
+    leaderboard.parquet   how those that were analysed stand to each other
+    leaderboard.png, .svg
+    run.json              as every run has it
+
+It is a run like others: `spectrakit.tables.read_run` opens it. Where nothing has changed since it
+was written, no file is touched.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.errors import OutputError
-from spectrakit.tables.reader import read_run
-from spectrakit.zoo.journal import Told, read_journals
+from spectrakit._version import __version__
+from spectrakit.analyses.kind import Chart
+from spectrakit.errors import SpectrakitError
+from spectrakit.registry import Later
+from spectrakit.tables import (
+    SPECTRUM_HISTOGRAM,
+    SPECTRUM_SUMMARY,
+    Manifest,
+    MemorySink,
+    Run,
+    RunWriter,
+    read_run,
+)
+from spectrakit.tables.sinks import Tee
+from spectrakit.zoo.leaderboard import leaderboard
+from spectrakit.zoo.results import Results
+from spectrakit.zoo.schemas import BOARDS, LEADERBOARD, MODELS
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from spectrakit.output import Draw
-    from spectrakit.tables import Run
-    from spectrakit.zoo.batch import Batch
-    from spectrakit.zoo.folder import BatchFolder
+    from spectrakit.progress import Progress
+
+SUMMARY = "summary"
+"""The folder in a batch's folder that the summary is in."""
+
+_ROWS = 1 << 10
+"""Rows of `models` that are looked at at once."""
+
+CHART = Chart(
+    name="leaderboard",
+    table=LEADERBOARD.name,
+    draw=Later("spectrakit.zoo.leaderboard_chart:leaderboard_figure"),
+)
 
 
-def summarise(done: Batch, draw: Draw | None) -> Run | None:
-    """The summary of the folder, written anew where this batch changed anything; None without one.
+def write_summary(
+    folder: Path,
+    models: pa.Table | None = None,
+    draw: Draw | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Write what the finished runs in `folder` come to, and return it as it is on the disk.
 
-    Another driver may be writing it: then it is left to that one.
+    models: rows of `MODELS`, as `MODELS.table` makes them; None where there are none. draw: renders
+    the picture; `spectrakit.report.drawing.draw_charts` does.
+
+    Raises:
+        OutputError: it cannot be written, or a file is in the way that no run wrote.
+        AnalysisError: `models` does not fit its schema.
     """
-    from spectrakit.zoo.results import write_summary
+    results = Results(folder)
+    where = folder / SUMMARY
+    manifest = Manifest(
+        model_id="a batch of models",
+        revision="",
+        mode="",
+        spec={"of": _digest(results, models), "drawn": draw is not None},
+    )
+    before = _written(where)
+    if before is not None and before.manifest.spec == manifest.spec:
+        return before
+    kept = MemorySink(manifest)
+    with RunWriter(where, manifest) as writer:
+        both = Tee([writer, kept])
+        if models is not None:
+            both.append(MODELS, models)
+        both.append(LEADERBOARD, leaderboard(results, progress))
+        for name, content in (draw(kept.run, [CHART]) if draw is not None else {}).items():
+            writer.add_file(name, content)
+    return read_run(where)
 
-    folder = done.folder
-    if not folder.runs.is_dir():
-        return None
+
+def _digest(results: Results, models: pa.Table | None) -> str:
+    """Of all that the summary is made of; two that are equal have the same rows."""
+    digest = hashlib.sha256()
+    for part in _parts(results, models):
+        digest.update(json.dumps(part).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _parts(results: Results, models: pa.Table | None) -> Iterator[Any]:
+    yield [__version__, BOARDS, models is not None]
+    yield [[table.name, [c.name for c in table.all_columns]] for table in (LEADERBOARD, MODELS)]
+    for batch in [] if models is None else models.to_batches(_ROWS):
+        yield batch.to_pylist()
+    for name, _, manifest in results.runs():
+        read = (manifest.tables.get(table.name) for table in (SPECTRUM_SUMMARY, SPECTRUM_HISTOGRAM))
+        yield [name, manifest.model_id, *(each and each.sha256 for each in read)]
+
+
+def _written(where: Path) -> Run | None:
+    """The summary that is there; None where there is none that is whole."""
     try:
-        if done.ended.computed or done.ended.failed or not folder.summary.exists():
-            write_summary(folder.path, models_of(folder), draw)
-        return read_run(folder.summary)
-    except OutputError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            return None
-        raise
-
-
-def models_of(folder: BatchFolder) -> list[dict[str, Any]]:
-    """A row of the table `models` for every entry that was ever begun, in order of name."""
-    told = read_journals(folder.journal)
-    names = sorted({*told, *folder.names()})
-    return [_row(folder, name, told.get(name, Told())) for name in names]
-
-
-def _row(folder: BatchFolder, name: str, told: Told) -> dict[str, Any]:
-    record = folder.finished(name)
-    if record is not None and told.failed is None:
-        return {"run": name, "model": told.model or record["model_id"], "status": "finished"} | {
-            column: record[column]
-            for column in ("model_id", "revision", "mode", "architecture", "plugin")
-        }
-    row: dict[str, Any] = {"run": name, "model": told.model, "status": "unfinished"}
-    if told.failed is not None:
-        row |= {"status": "failed", "kind": told.failed.failure}
-        row |= {column: getattr(told.failed, column) for column in ("exit_code", "reason", "hint")}
-    return row
+        return read_run(where)
+    except SpectrakitError:
+        return None

@@ -10,6 +10,7 @@ import atexit
 import socket
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from spectrakit._version import __version__
 from spectrakit.errors import UsageError
 from spectrakit.tables.columns import SCHEMA_VERSION
 from spectrakit.zoo.children import Children
+from spectrakit.zoo.gpus import uses_gpu
 from spectrakit.zoo.job import Job, Outcome
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def supervise(job: Mapping[str, Any], news: News | None = None) -> dict[str, Any
             return Outcome(asked.name, failure="lost", exit_code=1, reason="not wanted").record()
         message = f"{socket.gethostname()} does not see {claim.parent.parent}"
         raise UsageError(message, hint="a folder that all workers share")
+    asked = replace(asked, own=asked.own or uses_gpu(asked.spec))
     children = _children_with(asked.limits.threads)
     return children.run(asked, news, lambda: not asked.claim or claim.exists()).record()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ def read_toml(path: Path, text: str, overrides: Overrides) -> Iterator[Listed]:
     record = _parsed(path, text)
     folder = path.absolute().parent
     defaults: Mapping[str, Any] = {}
-    if "model" in record:
+    if isinstance(record.get("model"), str):
         models = [_Model((), "the spec", record)]
     else:
         with said_at(partial(str, path)):
@@ -69,7 +68,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         raise MalformedError(f"{path} is nested too deeply for a list") from error
     except ValueError as error:
         message = f"{path} is not TOML: {str(error).splitlines()[0]}"
-        hint = None if re.search(r"(?m)^\s*[\[\w\"']", text) else "plain text ends with .txt"
+        hint = None if set("[=") & set(text) else "a list of one model a line ends with .txt"
         raise MalformedError(message, hint=hint) from error
 
 
@@ -132,7 +131,7 @@ def _defaults(path: Path, text: str, values: object, overrides: Overrides) -> Ma
         if "model" in values:
             raise UsageError("[defaults] are of all models and name none")
         _check_misplaced(values)
-        overrides.of_record(values, path.absolute().parent, "[defaults]")
+        overrides.check_record(values, path.absolute().parent, "[defaults]")
     return values
 
 

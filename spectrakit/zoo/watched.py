@@ -29,10 +29,12 @@ _COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 
 
 class Watched:
-    """A child process under way."""
+    """A child process under way. gpu: the one that no other child may have; "" for none."""
 
-    def __init__(self, pid: int, job: Job, connection: socket.socket, log: int) -> None:
-        self.pid, self.job = pid, job
+    def __init__(
+        self, pid: int, job: Job, connection: socket.socket, log: int, gpu: str = ""
+    ) -> None:
+        self.pid, self.job, self.gpu = pid, job, gpu
         self.connection, self.log = connection, log
         self.granted = self.wants = 0
         self.news: list[Any] | None = None

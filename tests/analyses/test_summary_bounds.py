@@ -154,6 +154,7 @@ def test_of_computed_eigenvalues_with_error_bounds(seed, share):
     rates = -true.abs().log().numpy().repeat(2)
     columns = holds(row, rates, np.abs(np.degrees(true.angle().numpy())).repeat(2))
     labels = {"layer", "head", "domain", "mode", "gauge", "tokens", "sequences"}
+    labels |= {"token_spread"}  # not of a set of eigenvalues: test_token_spread.py
     continuous = {"spectral_abscissa", "spectral_abscissa_bound"}
     assert columns | labels | continuous == {column.name for column in SPECTRUM_SUMMARY.columns}
 

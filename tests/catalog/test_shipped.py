@@ -24,7 +24,7 @@ def test_what_is_known_by_name():
     assert ENTRIES[: len(BUNDLED)] == tuple(BUNDLED)  # the ones that need no network come first
 
 
-@pytest.mark.parametrize("attribute", ["name", "source"])
+@pytest.mark.parametrize("attribute", ["name", "address"])
 def test_names_and_repositories_are_unique(attribute):
     counted = Counter(getattr(entry, attribute).lower() for entry in ENTRIES)
     assert [value for value, times in counted.items() if times > 1] == []
@@ -77,6 +77,25 @@ def test_find():
     assert catalog.find("mamba-130m-hf").tokenizer is None
     assert catalog.find("checkpoints/tiny-mamba") is None
     assert catalog.find("no-such-model") is None
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_entry_is_found(entry):
+    assert catalog.find(entry.name) == entry
+    if entry.repo is not None:
+        assert catalog.find(entry.repo).repo == entry.repo
+
+
+def test_what_is_damaged_is_told_when_it_is_looked_for(tmp_path, monkeypatch):
+    models = tmp_path / "spectrakit" / "_catalog" / "models"
+    models.mkdir(parents=True)
+    (models / "f.toml").write_text("mine")
+    monkeypatch.setattr(places, "__file__", str(tmp_path / "spectrakit" / "catalog" / "places.py"))
+    assert catalog.find("yours") is None
+    with pytest.raises(MalformedError, match=r"f\.toml"):
+        catalog.find("mine")
+    with pytest.raises(MalformedError, match=r"f\.toml"):
+        catalog.entries()
 
 
 def test_an_entry_is_opened_by_its_name():

@@ -21,6 +21,8 @@ def all_commands(command=None, name="spectrakit"):
     command = command or root()
     yield name, command
     for sub, below in getattr(command, "commands", {}).items():
+        if below.hidden:  # shown by its group's name
+            continue
         yield from all_commands(below, f"{name} {sub}")
 
 
@@ -29,7 +31,10 @@ def find(words):
     command, rest = root(), list(words)
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]
-    return command, rest
+    unnamed = getattr(
+        command, "unnamed", None
+    )  # the command that a group is without another's name
+    return (command.commands[unnamed] if unnamed else command), rest
 
 
 def unknown(line):

@@ -91,8 +91,8 @@ def test_it_names_nothing_that_is_elsewhere(page, what):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_its_make_tasks_exist(page):
-    tasks = set(re.findall(r"^([a-z]+):", text_of("Makefile"), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:^|`|&& )make ([a-z]+)", text_of(page), flags=re.MULTILINE))
+    tasks = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|&& )make ([a-z-]+)", text_of(page), flags=re.MULTILINE))
     assert named <= tasks
 
 

@@ -8,6 +8,7 @@ from tests.oracles import (  # noqa: F401
     flow_oracle,
     kernel_oracle,
     layers_oracle,
+    leaderboard_oracle,
     lyapunov_oracle,
     massive_oracle,
     memory_oracle,

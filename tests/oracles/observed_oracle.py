@@ -94,7 +94,7 @@ def groups(seen):
         yield head, seen.pooled[:, head].flatten()
 
 
-@oracle("spectrum_summary", f"{SUMMARY} tokens sequences")
+@oracle("spectrum_summary", f"{SUMMARY} tokens sequences token_spread")
 def observed_summaries(report, long):
     """`spectrum_summary` of tokens."""
     for run in spectrum_runs(long):
@@ -125,8 +125,17 @@ def _summary(report, run, layer, seen, head, rates):
             **_quantiles(rates),
             **_shares(run, where, rates),
             "relative_error": near(SKETCH_ERROR, rel=1e-12),
+            "token_spread": _token_spread(seen.pooled if head is None else seen.pooled[:, [head]]),
         },
     )
+
+
+def _token_spread(rates):
+    """Of rates (n, H, K): of the mean over K, the deviation of its log10 over n; over H."""
+    mean = rates.mean(-1)
+    if (mean < 0).any():
+        return None
+    return near(np.sqrt(np.var(np.log10(mean), axis=0).mean()), rel=1e-4, absolute=1e-4)
 
 
 def _mean_modulus(run, where, seen, rates):

@@ -207,6 +207,7 @@ def _exact_summary(report, run, index, layer, head):
             **_quantiles(rate, 1e-11 + slack),
             **_shares(rate, degrees),
             "relative_error": 0.0 if layer.exact else between(0.0, 1e-6),
+            "token_spread": 0.0 if layer.mode == "static" else None,
         },
     )
 
@@ -249,7 +250,7 @@ def _continuous_summary(report, run, index, layer):
     where = {"layer": index, "head": None, "domain": "continuous"}
     nulls = (
         f"{SHARES} spectral_radius spectral_radius_bound mean_modulus mean_modulus_bound "
-        "timescale_q50 tokens sequences"
+        "timescale_q50 tokens sequences token_spread"
     )
     report.compare(
         run,

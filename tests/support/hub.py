@@ -4,7 +4,8 @@
         hub.add_repo("state-spaces/mamba-130m", {"config.json": b"{}", "pytorch_model.bin": path})
         ...                                         # HF_ENDPOINT = hub.url
 
-Serves model info, tree, and HEAD and ranged GET on resolve. With `cdn=True` weight files are
+Serves model info, tree, HEAD and ranged GET on resolve, an author's models page by page, and
+collections. With `cdn=True` weight files are
 redirected to signed addresses of a second server under another host name, as the Hub does. Every
 request and every body byte is counted. It listens on 127.0.0.1 and stops by itself.
 """
@@ -33,6 +34,7 @@ class Repo:
     revisions: set[str]
     gated: bool = False
     private: bool = False
+    card: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -65,6 +67,9 @@ class HubServer:
 
     def __init__(self, *, cdn: bool = False) -> None:
         self.repos: dict[str, Repo] = {}
+        self.collections: dict[str, list[tuple[str, str]]] = {}
+        self.answers: dict[str, tuple[bytes, dict[str, str]]] = {}  # by path, whatever is asked
+        self.page_size = 500  # of an author's models, unless fewer are asked for
         self.tokens: set[str] = set()
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
@@ -96,12 +101,20 @@ class HubServer:
         revisions: tuple[str, ...] = ("main",),
         gated: bool = False,
         private: bool = False,
+        card: dict | None = None,
     ) -> str:
-        """Serve `files` as `repo_id`; the commit sha is made of their names and sizes."""
+        """Serve `files` as `repo_id`; the commit sha is made of their names and sizes.
+
+        card: what the repository's README says at its top, `{"license": "mit"}`.
+        """
         described = [f"{name}:{_size(content)}" for name, content in sorted(files.items())]
         sha = hashlib.sha1("\n".join([repo_id, *described]).encode()).hexdigest()
-        self.repos[repo_id] = Repo(sha, dict(files), {*revisions, sha}, gated, private)
+        self.repos[repo_id] = Repo(sha, dict(files), {*revisions, sha}, gated, private, card or {})
         return sha
+
+    def add_collection(self, slug: str, items: list[tuple[str, str]]) -> None:
+        """Serve a collection OWNER/TITLE-ID of items: their type ("model") and their id."""
+        self.collections[slug] = list(items)
 
     def fail(self, match: str, times: int, **what) -> None:
         self.faults.append(Fault(match, times, **what))
@@ -195,8 +208,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.fault = self._next_fault(path)
         if self.fault is not None and self.fault.status:
             self._status(self.fault.status, self.fault.headers)
-        elif match := re.fullmatch(r"/cdn/(.+?)/([0-9a-f]{40})/([^/]+)", path):
+        elif path in self.hub.answers:
+            body, headers = self.hub.answers[path]
+            self._head(200, headers, len(body))
+            self._body(body, 0, len(body))
+        elif match := re.fullmatch(r"/cdn/(.+?)/([0-9a-f]{40})/(.+)", path):
             self._cdn(*match.groups())
+        elif path == "/api/models":
+            self._models()
+        elif match := re.fullmatch(r"/api/collections/([^/]+/[^/]+)", path):
+            self._collection(match[1])
         elif match := re.fullmatch(r"/api/models/(.+?)(?:/(revision|tree)/([^?]+))?", path):
             self._api(*match.groups())
         elif match := re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path):
@@ -227,7 +248,40 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": n, "size": _size(c)} for n, c in repo.files.items()]
         if "blobs" not in self.query:
             siblings = [{"rfilename": s["rfilename"]} for s in siblings]
-        self._json({"id": repo_id, "sha": repo.sha, "siblings": siblings, "gated": repo.gated})
+        info = {"id": repo_id, "sha": repo.sha, "siblings": siblings}
+        # As the Hub says it: false, or how access is granted.
+        self._json({**info, "gated": repo.gated and "auto", "cardData": repo.card})
+
+    def _models(self) -> None:
+        """An author's models, and in a header the address of the next page."""
+        author, start = self.query["author"][0], int(self.query.get("cursor", ["0"])[0])
+        size = min(self.hub.page_size, int(self.query.get("limit", ["500"])[0]))
+        if self._is_stranger():
+            return
+        repos = {name: r for name, r in self.hub.repos.items() if name.startswith(f"{author}/")}
+        listed = [name for name, r in repos.items() if not r.private or self._token() is not None]
+        more = {}
+        if start + size < len(listed):
+            following = f"{self.hub.url}/api/models?author={author}&limit={size}"
+            more = {"Link": f'<{following}&cursor={start + size}>; rel="next"'}
+        self._json([{"id": name} for name in listed[start : start + size]], more)
+
+    def _collection(self, slug: str) -> None:
+        if self._is_stranger():
+            return
+        if slug not in self.hub.collections:
+            self._status(404, {})
+            return
+        items = [{"type": kind, "id": name} for kind, name in self.hub.collections[slug]]
+        self._json({"slug": slug, "title": "A collection", "items": items})
+
+    def _is_stranger(self) -> bool:
+        """Whether the token is none of the Hub's; it is told so."""
+        token = self._token()
+        if token is None or token in self.hub.tokens:
+            return False
+        self._status(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+        return True
 
     def _resolve(self, repo_id: str, revision: str, name: str) -> None:
         repo = self._repo(repo_id, revision)
@@ -257,9 +311,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repo(self, repo_id: str, revision: str) -> Repo | None:
         repo, token = self.hub.repos.get(repo_id), self._token()
-        if token is not None and token not in self.hub.tokens:
-            self._status(401, {"X-Error-Message": "Invalid credentials in Authorization header"})
-        elif repo is None or (repo.private and token is None):
+        if self._is_stranger():
+            return None
+        if repo is None or (repo.private and token is None):
             self._status(404 if token else 401, {"X-Error-Code": "RepoNotFound"})
         elif revision not in repo.revisions:
             self._status(404, {"X-Error-Code": "RevisionNotFound"})
@@ -273,9 +327,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     # answers
 
-    def _json(self, value: object) -> None:
+    def _json(self, value: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(value).encode()
-        self._head(200, {"Content-Type": "application/json"}, len(body))
+        self._head(200, {"Content-Type": "application/json", **(headers or {})}, len(body))
         self._body(body, 0, len(body))
 
     def _status(self, status: int, headers: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ from spectrakit.analyses.spectrum.summary import (
     summarise_exactly,
     summarise_sketch,
 )
+from spectrakit.analyses.spectrum.token_spread import TokenSpread
 from spectrakit.dynamics import SeparableDecay
 from spectrakit.errors import AnalysisError
 from spectrakit.tables import QUERY_FACTOR, SPECTRUM, SPECTRUM_HISTOGRAM, SPECTRUM_SUMMARY
@@ -105,6 +106,7 @@ class Spectrum:
             sketch = seen.by_head()
             columns = seen.labels | summarise_sketch(sketch) | {"head": _heads(sketch)}
             columns |= {"tokens": seen.tokens, "sequences": seen.sequences}
+            columns |= {"token_spread": seen.spread_by_head()}
             self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
             self._write_histogram(seen.labels, sketch)
         for index in sorted(self._factors):
@@ -137,6 +139,7 @@ class Spectrum:
         summaries = [summarise_exactly(part) for part in parts]
         summary = {name: np.array([row[name] for row in summaries]) for name in summaries[0]}
         columns = labels | summary | {"head": _heads(sketch)}
+        columns |= {"token_spread": 0.0 if recurrence.mode == "static" else None}
         self.sink.append(SPECTRUM_SUMMARY, SPECTRUM_SUMMARY.table(columns))
         self._write_histogram(labels, sketch)
 
@@ -168,6 +171,7 @@ class _LayerSketch:
         self._per_head = recurrence.head_axis == "head"
         self.tokens = self.sequences = 0
         self.sketch = DecaySketch(recurrence.operator.heads if self._per_head else 1)
+        self.spread = TokenSpread(recurrence.operator.heads)
 
     def add(self, recurrence: Recurrence, valid: Tensor) -> None:
         """Count the eigenvalues of the valid tokens."""
@@ -177,8 +181,13 @@ class _LayerSketch:
         if isinstance(operator, SeparableDecay) and not self._per_head:
             steps = _of_valid(operator.step, valid)
             self.sketch.add_separable(steps, operator.rate, recurrence.width)
+            scale = operator.rate.mean(-1)
+            # What multiplies all rates of a channel does not spread them, unless it is no decay.
+            self.spread.add(steps if bool((scale > 0).all()) else steps * scale)
         else:
-            self.count(recurrence.eigenvalues(), valid)
+            eigenvalues = recurrence.eigenvalues()
+            self.count(eigenvalues, valid)
+            self.spread.add(_of_valid(eigenvalues.mean_decay_rate, valid))
 
     def count(self, eigenvalues: DiscreteEigenvalues, valid: Tensor | None = None) -> None:
         """Count eigenvalues (..., H, K), of the valid tokens only."""
@@ -193,6 +202,11 @@ class _LayerSketch:
     def by_head(self) -> DecaySketch:
         """The whole layer as the first group, then each head; see `_heads`."""
         return self.sketch.with_total() if self._per_head else self.sketch
+
+    def spread_by_head(self) -> np.ndarray:
+        """Of the same groups: how far the decay rate of each depends on the token."""
+        whole = np.array([self.spread.of_all()])
+        return np.append(whole, self.spread.by_unit()) if self._per_head else whole
 
     def _by_group(self, values: Tensor) -> Tensor:
         """(..., H, K) -> (n K, H) where heads are kept apart, (n H K, 1) where they are not."""
