@@ -96,6 +96,13 @@ def _told_by_workers(client: Client) -> dict[str, Any]:
     return {}
 
 
+def check_token(hub: Mapping[str, Any] | None) -> None:
+    """Raise UsageError for an access token: a cluster's scheduler and workers log what they get."""
+    if hub and hub.get("token"):
+        message = f"{named('token')} is not sent to the workers of a cluster"
+        raise UsageError(message, hint="set HF_TOKEN where the workers are started")
+
+
 def numerical_differences(client: Client) -> Iterator[str]:
     """A line for each worker with other versions of numerical libraries than this process."""
     packages = client.get_versions(packages=list(_NUMERICAL))
@@ -146,7 +153,7 @@ def _unreachable(address: str, error: BaseException) -> NetworkError:
     known = isinstance(cause, OSError) and cause.strerror
     why = f" ({cause.strerror})" if isinstance(cause, OSError) and known else ""
     message = f"no Dask scheduler answers at {address}{why}"
-    return NetworkError(message, hint="dask scheduler, and its address as that prints it")
+    return NetworkError(message, hint="start one with: dask scheduler")
 
 
 def _transport(info: Mapping[str, Any] | None) -> dict[str, str]:

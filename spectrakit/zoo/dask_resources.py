@@ -39,15 +39,15 @@ class Resources:
         memory_name, gpu_name = self._name("memory"), self._name("gpu")
         if memory is not None and memory_name is not None:
             found[memory_name] = float(memory)
-        if _on_gpu(job):
-            if gpu_name is not None:
-                found[gpu_name] = 1.0
-            elif not self._warned:
-                self._warned = True
-                logger.warning(
-                    "no worker declares a GPU (dask worker --resources GPU=1): "
-                    "models may share one, or be run where there is none"
-                )
+        named = str(job.spec.get("device", "auto")).startswith("cuda")
+        if gpu_name is not None and (named or _takes_what_there_is(job)):
+            found[gpu_name] = 1.0
+        elif named and gpu_name is None and not self._warned:
+            self._warned = True
+            logger.warning(
+                "no worker declares a GPU (dask worker --resources GPU=1): "
+                "models on cuda may be sent to workers without one"
+            )
         return found
 
     def refusal(self, job: Job, memory: int | None) -> Outcome | None:
@@ -66,5 +66,6 @@ class Resources:
         return next((name for name in self._most if name.casefold() == what), None)
 
 
-def _on_gpu(job: Job) -> bool:
-    return job.own or str(job.spec.get("device")).startswith("cuda")
+def _takes_what_there_is(job: Job) -> bool:
+    """Whether the model will be on a GPU where there is one."""
+    return job.spec.get("device", "auto") == "auto" and job.spec.get("mode") == "data"

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import NetworkError, SpectrakitError, UsageError
-from spectrakit.wording import named
-from spectrakit.zoo.dask_cluster import connect, let_go, numerical_differences, quieten
+from spectrakit.zoo.dask_cluster import check_token, connect, let_go, numerical_differences, quieten
 from spectrakit.zoo.dask_resources import Resources
 from spectrakit.zoo.dask_tasks import Dropped, call, on_worker, result_of
 from spectrakit.zoo.executors import message
@@ -100,9 +99,7 @@ class DaskWorkers:
 
     def submit(self, job: Job, news: News) -> Future[dict[str, Any]]:
         """See `Workplace`. Raises UsageError for a job with an access token."""
-        if job.hub and job.hub.get("token"):
-            text = f"{named('token')} is not sent to the workers of a cluster"
-            raise UsageError(text, hint="set HF_TOKEN where the workers are started")
+        check_token(job.hub)
         with self._lock:
             self._last += 1
             handed = _HandedIn(self._last, job, news)

@@ -285,7 +285,9 @@ def test_what_jobs_ask_of_workers(lines):
     both.declared_by([{"resources": {"MEMORY": 4e9}}, {"resources": {"GPU": 2, "MEMORY": 8e9}}])
     job = Job("m", {"device": "cuda:1"}, "", "", limits=Limits())
     assert both.wanted(job, 10) == {"MEMORY": 10.0, "GPU": 1.0}
-    assert both.wanted(replace(job, spec={"device": "auto"}), None) == {}
+    assert both.wanted(replace(job, spec={"device": "auto", "mode": "data"}), None) == {"GPU": 1.0}
+    assert both.wanted(replace(job, spec={"device": "auto", "mode": "auto"}), None) == {}
+    assert both.wanted(replace(job, spec={"device": "cpu", "mode": "data"}), None) == {}
     assert both.refusal(job, 5_000_000_000) is None
     assert both.refusal(job, 9_000_000_000).failure == "memory"
     assert (both.asks_for_memory(job), none.asks_for_memory(job)) == (True, False)
