@@ -66,10 +66,11 @@ def run_batch(
     watch.begin(len(own), len(found.finished), len(found.failed))
     ended = Ended()
     if found.todo:
+        place = _place(options, how)  # before there is a folder: a cluster may not be reached
         folder.make()
         job = Job("", {}, "", "", hub=how.hub, draw=how.draw, limits=options.limits,
                   flags=how.flags)  # fmt: skip
-        driver = Driver(folder, Template(job, options.retries), _place(options), watch)
+        driver = Driver(folder, Template(job, options.retries), place, watch)
         ended = driver.run(found.todo, how.command, len(entries))
     else:
         folder.tidy()
@@ -126,10 +127,12 @@ def _sorted(
     return folder, own, sort_entries(folder, own, retry_failed=options.retry_failed)
 
 
-def _place(options: BatchOptions) -> Workplace:
+def _place(options: BatchOptions, how: Hows) -> Workplace:
     """Where the models are run."""
     if options.scheduler is None:
         return Local(options.models_at_once)
+    from spectrakit.zoo.dask_cluster import check_token
     from spectrakit.zoo.dask_workers import DaskWorkers
 
+    check_token(how.hub)
     return DaskWorkers(options.scheduler)

@@ -64,15 +64,17 @@ def versions() -> dict[str, str]:
 
 def check_versions(theirs: Mapping[str, str]) -> None:
     """Raise UsageError where the machine that sent the job has other versions than this one."""
-    own = versions()
-    unlike = sorted(name for name in {*own, *theirs} if own.get(name) != theirs.get(name))
-    if unlike:
-        told = ", ".join(
-            f"{name} {own.get(name, 'missing')}, not {theirs.get(name, 'missing')}"
-            for name in unlike
-        )
-        message = f"the worker on {socket.gethostname()} has {told}"
+    if different := unlike(theirs, versions()):
+        message = f"the worker on {socket.gethostname()} has {different}"
         raise UsageError(message, hint="install the same versions on all machines")
+
+
+def unlike(own: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """In what versions differ, as "numpy 2.3, not 2.4"; "" where they do not."""
+    names = sorted(name for name in {*own, *theirs} if own.get(name) != theirs.get(name))
+    return ", ".join(
+        f"{name} {theirs.get(name, 'missing')}, not {own.get(name, 'missing')}" for name in names
+    )
 
 
 def end_children() -> None:
