@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import (
     all_analyses,
     attention,
+    batch,
     checkpoints,
     data_mode,
     hub_traffic,
@@ -44,6 +45,7 @@ CASES = {
     "similarity": similarity,
     "propagation": propagation,
     "all_analyses": all_analyses,
+    "batch": batch,
 }
 
 

@@ -268,10 +268,16 @@ def _is_hook(name: str) -> bool:
 
 
 @cache
+def installed_points() -> tuple[EntryPoint, ...]:
+    """Those of the plugins that are installed, as they were when this was first asked."""
+    return tuple(sorted(entry_points(group=GROUP), key=lambda point: point.name))
+
+
+@cache
 def plugins() -> Plugins:
     """The plugins of this process, imported once; call `register()` for what they provide."""
     wanted = os.environ.get("SPECTRAKIT_LOAD_PLUGINS")
-    points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
+    points: Iterable[EntryPoint] = installed_points()
     if wanted is not None:
         names = {name.strip() for name in wanted.split(",")}
         points = [point for point in points if point.name in names]

@@ -151,6 +151,12 @@ def _validated(kind: type[Any], values: dict[str, Any], where: str) -> Any:  # n
         raise UsageError(_first(error, where)) from error
 
 
+def prepare() -> None:
+    """Build what every spec needs, so that the next one takes no time."""
+    for kind in (RunSpec, TokenOptions):
+        _adapter(kind)
+
+
 #: Building one takes milliseconds, and a list may have a spec a line.
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -25,13 +26,15 @@ _TOKEN_OPTION = re.compile(r"(--token[= ])\S+")
 
 def installed_versions() -> dict[str, str]:
     """The versions of the distributions that shape a result, without importing them."""
-    found = {}
-    for distribution in _RECORDED:
-        try:
-            found[distribution] = version(distribution)
-        except PackageNotFoundError:
-            found[distribution] = "not installed"
-    return found
+    return {distribution: _version_of(distribution) for distribution in _RECORDED}
+
+
+@cache
+def _version_of(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _now() -> str:

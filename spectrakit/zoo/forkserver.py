@@ -32,6 +32,7 @@ from spectrakit.zoo.gpus import free_gpu
 from spectrakit.zoo.interpreters import python
 from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.parents import die_with_parent
+from spectrakit.zoo.warming import warm
 from spectrakit.zoo.watched import Watched
 
 if TYPE_CHECKING:
@@ -235,6 +236,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in modules:
         import_module(module)
+    warm()
     gc.collect()
     gc.freeze()  # so that a child's collector does not copy the pages it shares
     server = ForkServer(socket.socket(fileno=int(number)))
