@@ -13,12 +13,14 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.errors import NetworkError, UsageError
+from spectrakit.zoo.batch import Hows, run_batch
 from spectrakit.zoo.dask_resources import Resources
 from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
 from spectrakit.zoo.entries import Entry
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Limits
+from spectrakit.zoo.options import BatchOptions
 from spectrakit.zoo.supervisor import versions
 from tests.support.dask_cluster import DaskCluster, free_port, kill, until
 
@@ -54,7 +56,7 @@ class Watching(Unwatched):
     """Counts what ended, and calls `tick` when some time has passed."""
 
     def __init__(self, tick=lambda: None):
-        self.outcomes, self.again, self.heard = {}, [], []
+        self.again, self.heard = [], []
         self.tick = tick
 
     def news(self, name, what, *_):
@@ -63,8 +65,6 @@ class Watching(Unwatched):
     def ended(self, outcome, *, again):
         if again:
             self.again.append(outcome)
-        else:
-            self.outcomes[outcome.name] = outcome
 
 
 def weights(count):
@@ -183,6 +183,36 @@ def test_a_scheduler_that_stays_away_ends_the_batch(cluster, tmp_path):
     assert caught.value.hint == "the same command again goes on where it was left"
     assert len(events(tmp_path / "d", "stopped")) == 1
     assert not (tmp_path / "d" / ".claims").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_somebody_restarts(cluster, tmp_path):
+    from distributed import Client
+
+    cluster.scheduler()
+    cluster.worker("--nanny", gated=True, threads=2)
+    place = DaskWorkers(cluster.address)
+
+    def tick():
+        if not cluster.gate.exists():
+            until(lambda: list(cluster.folder.glob("gate.*")), cluster.logs())
+            with Client(cluster.address, set_as_default=False) as other:
+                other.restart(wait_for_workers=False)
+            cluster.gate.touch()
+
+    ended = run(tmp_path / "d", weights(3), place, watch := Watching(tick))
+    assert (ended.computed + ended.kept, ended.failed, watch.again) == (3, {}, [])
+
+
+def test_nothing_is_made_where_no_cluster_is_asked_for_rightly(tmp_path):
+    for scheduler, token, told in (
+        ("nowhere", None, "is not an address"),
+        ("tcp://h:1", "hf_secret", "token is not sent"),
+    ):
+        how, options = Hows(hub={"token": token}), BatchOptions(scheduler=scheduler)
+        with pytest.raises(UsageError, match=told):
+            run_batch(weights(1), tmp_path / "d", options, how, Watching())
+        assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.slow
