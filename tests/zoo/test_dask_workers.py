@@ -28,11 +28,6 @@ pytest.importorskip("distributed")
 from spectrakit.zoo.dask_cluster import check_address, check_versions, numerical_differences
 from spectrakit.zoo.dask_workers import DaskWorkers
 
-pytestmark = [
-    # distributed 2026.8 leaves sockets and loops of clients whose scheduler was lost to the
-    # collector.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
 JOB = Job("", {}, "", "")
 
 
@@ -326,6 +321,7 @@ def test_versions_that_change_nothing(lines):
     )
 
 
+@pytest.mark.slow
 def test_what_is_refused_before_it_is_sent(cluster, tmp_path, lines):
     cluster.scheduler()
     place = DaskWorkers(cluster.address)
