@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 from spectrakit.cli import options
 from spectrakit.cli.batch_progress import watching
 from spectrakit.cli.catalog_filters import FILTERS, catalog_filters
-from spectrakit.cli.console import terminal_progress
+from spectrakit.cli.console import tell, terminal_progress
 from spectrakit.cli.declared import Chosen, some, with_settings
+from spectrakit.errors import INTERRUPTED
 from spectrakit.options import settings
 from spectrakit.spec_files import all_settings, with_keywords
 from spectrakit.zoo.options import BatchOptions
@@ -105,16 +108,26 @@ def run(
         flags=True,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
-    with watching() as watch:
-        if asked.dry_run:
-            found, costs = measure_batch(entries, out, asked, how, watch)
-        else:
-            done = run_batch(entries, out, asked, how, watch)
     if asked.dry_run:
+        with watching() as watch:
+            found, costs = measure_batch(entries, out, asked, how, watch)
         batch_shown.show_costs(found, costs, asked.models_at_once, json=shown["json"])
         return
-    summary = summarise(done, draw_charts)
+    with _going_on():
+        with watching() as watch:
+            done = run_batch(entries, out, asked, how, watch)
+        summary = summarise(done, draw_charts)
     batch_shown.show_batch(done, summary, json=shown["json"])
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Ctrl-C in this block loses nothing that is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell("interrupted: what is finished stays, and the same command goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def status(folder: BatchFolderName, json: options.JsonOutput = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from spectrakit.cli.batch_progress import duration
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell
 from spectrakit.errors import BatchFailures
+from spectrakit.plain import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -181,5 +183,5 @@ def show_files(files: Mapping[str, Path], *, json: bool) -> None:
     if json:
         print_json({"tables": {name: str(path) for name, path in files.items()}})
         return
-    for name in sorted(files):
-        print_data(str(files[name]))
+    for name in sorted(files):  # each a line, however long: others read them
+        sys.stdout.write(f"{plain(str(files[name]))}\n")

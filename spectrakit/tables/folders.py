@@ -103,11 +103,43 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether it is a name that `temporary` gives."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files of writers that died; the caller holds the folder's lock."""
     for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name):
+        if is_temporary(path.name):
             path.unlink(missing_ok=True)
+
+
+def is_left(folder: Path) -> bool:
+    """Whether a writer is at work in `folder`, or died there: its last step is to drop its lock."""
+    return (folder / _LOCK).exists() or (folder / _JOURNAL).exists()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a writer that died left in `folder`: not a finished run, nor what no run wrote.
+
+    A folder that is empty then goes. Raises OutputError where a writer is at work in it.
+    """
+    if not folder.is_dir():
+        return
+    with plain_errors(folder):
+        lock = FolderLock(folder)
+        lock.acquire()
+        try:
+            sweep(folder)
+            journal = Journal(folder)
+            if not (folder / MANIFEST).exists():
+                for name in journal.read():
+                    (folder / name).unlink(missing_ok=True)
+            journal.close()
+        finally:
+            lock.release()
+    remove_if_empty([folder])
 
 
 class FolderLock:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import OutputError
-from spectrakit.tables.reader import read_run
 from spectrakit.zoo.driver import Driver, Ended, Sorted, Template, measured, sort_entries
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
@@ -73,6 +72,8 @@ def run_batch(
                   flags=how.flags)  # fmt: skip
         driver = Driver(folder, Template(job, options.retries), place, watch)
         ended = driver.run(found.todo, how.command, len(entries))
+    else:
+        folder.tidy()
     failed = found.failed | ended.failed
     return Batch(folder, len(own), len(found.finished), ended, failed)
 
@@ -80,6 +81,7 @@ def run_batch(
 def summarise(done: Batch, draw: Draw | None) -> Run | None:
     """The summary of the folder, written anew where this batch changed anything; None without one.
 
+    That is found out, not remembered: the driver that changed something may have died before this.
     Another driver may be writing it: then it is left to that one.
     """
     from spectrakit.zoo.summary import write_summary
@@ -88,9 +90,7 @@ def summarise(done: Batch, draw: Draw | None) -> Run | None:
     if not folder.runs.is_dir():
         return None
     try:
-        if done.ended.computed or done.ended.failed or not folder.summary.exists():
-            write_summary(folder.path, models_of(folder), draw)
-        return read_run(folder.summary)
+        return write_summary(folder.path, models_of(folder), draw)
     except OutputError as error:
         if isinstance(error.__cause__, BlockingIOError):
             return None

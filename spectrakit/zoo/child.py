@@ -28,6 +28,7 @@ from spectrakit.plugins import plugins
 from spectrakit.provenance import contents_of, run_revision
 from spectrakit.registry import Later
 from spectrakit.spec_files import spec_from
+from spectrakit.tables.folders import is_left, tidy
 from spectrakit.wording import given, speaking_flags
 from spectrakit.zoo import lines
 from spectrakit.zoo.job import Job, Outcome
@@ -48,8 +49,8 @@ else:
 
 #: Seconds between two messages about progress.
 _BETWEEN = 0.2
-#: The folder of the batch is at fault, not the model.
-_FOLDER_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+#: The disk is at fault, not the model; and so is the folder of the batch if these are of all of it.
+_FULL, _NOT_ALLOWED = {errno.ENOSPC, errno.EDQUOT}, {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Line:
@@ -124,6 +125,8 @@ def run(job: Job, line: Line) -> Outcome:
             if job.task == "measure":
                 return Outcome(job.name, computed=False, cost=measuring.cost(model, resolved))
             if _is_there(job, model, resolved):
+                if is_left(Path(job.folder)):  # its writer died between the last two steps
+                    tidy(Path(job.folder))
                 return Outcome(job.name, computed=False)
             if resolved.plan.source == "data":
                 line.await_memory(measuring.memory(model, resolved))
@@ -178,7 +181,7 @@ def _of_error(job: Job, error: SpectrakitError) -> Outcome:
     full = busy = False
     if isinstance(error, OutputError):
         cause = error.__cause__
-        full = isinstance(cause, OSError) and cause.errno in _FOLDER_FULL
+        full = isinstance(cause, OSError) and _is_full(cause.errno, Path(job.folder).parent)
         busy = isinstance(cause, BlockingIOError)
     return Outcome(
         job.name,
@@ -189,6 +192,11 @@ def _of_error(job: Job, error: SpectrakitError) -> Outcome:
         folder_full=full,
         busy=busy,
     )
+
+
+def _is_full(number: int | None, runs: Path) -> bool:
+    """Whether an error of the disk ends the batch: no other run could be written either."""
+    return number in _FULL or (number in _NOT_ALLOWED and not os.access(runs, os.W_OK))
 
 
 def _out_of_memory(job: Job, error: BaseException) -> Outcome:

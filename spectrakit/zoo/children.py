@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 from spectrakit.errors import scrub
 from spectrakit.zoo import lines
+from spectrakit.zoo.interpreters import python
 from spectrakit.zoo.job import Job, Outcome
 
 #: What is told of a child under way: what it does, how much is done, of how much, in which unit.
@@ -22,6 +22,8 @@ News: TypeAlias = Callable[[str, int, int | None, str], None]
 
 #: Seconds between two questions whether the outcome is still wanted.
 _PERIOD = 1.0
+#: Seconds until a server that does not end by itself is ended.
+_GRACE = 1.0
 
 
 @dataclass
@@ -91,7 +93,7 @@ class _Server:
         self._lock = threading.Lock()
         self._connection, its = socket.socketpair()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
-        command = [sys.executable, "-m", "spectrakit.zoo.forkserver", str(its.fileno()), *modules]
+        command = python("spectrakit.zoo.forkserver", str(its.fileno()), *modules)
         self._process = subprocess.Popen(  # noqa: S603  (our own module)
             command,
             pass_fds=[its.fileno()],
@@ -127,7 +129,11 @@ class _Server:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
-        self._process.wait()
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:  # it is still importing: it has no children yet
+            self._process.kill()
+            self._process.wait()
         self._connection.close()
         self._log.close()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from contextlib import suppress
@@ -19,6 +20,10 @@ from spectrakit.tables.folders import plain_errors
 
 #: Seconds between two beats of a driver, and without one until another machine takes it for dead.
 BEAT, SILENCE = 10.0, 60.0
+#: What the driver with this number is writing, or is about to remove.
+_PARTIAL = re.compile(r"driver-(\d+)\.new|gone-(\d+)-.*")
+#: Seconds that another driver is given from making a claim to writing its number into it.
+_WRITES = 0.05
 
 
 class Claims:
@@ -35,17 +40,28 @@ class Claims:
 
     def __enter__(self) -> Claims:
         with plain_errors(self._folder):
-            self._folder.mkdir(exist_ok=True)
-            self.beat(now=True)
-            self._sweep()
+            self._come_in()
+            self.sweep()
         return self
+
+    def _come_in(self) -> None:
+        """Leave the driver's file; the folder may go meanwhile, with the last of the others."""
+        while True:
+            self._folder.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):
+                self._write()
+                return
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             for name in self._held:
                 self.path(name).unlink(missing_ok=True)
             self._driver(self._number).unlink(missing_ok=True)
-            self._folder.rmdir()  # where no other driver is at work
+        self._go()
+
+    def _go(self) -> None:
+        with suppress(OSError):  # another driver is at work
+            self._folder.rmdir()
 
     def path(self, name: str) -> Path:
         """The file that claims the entry `name`."""
@@ -62,9 +78,11 @@ class Claims:
                         return False
                     self._clear(self.path(name))
                     continue
-                os.write(descriptor, str(self._number).encode())
-                os.close(descriptor)
                 self._held.add(name)
+                try:
+                    os.write(descriptor, str(self._number).encode())
+                finally:
+                    os.close(descriptor)
                 return True
         return False
 
@@ -76,19 +94,18 @@ class Claims:
 
     def holder(self, name: str) -> str | None:
         """Who works on an entry: "host, process 123"; None where nobody does."""
-        try:
-            number = int(self.path(name).read_text() or 0)
-        except (OSError, ValueError):
-            return None
-        driver = self._read(number)
+        driver = self._read(number := _number_in(self.path(name)))
         if driver is None or not self._alive(number, driver):
             return None
         return f"{driver['host']}, process {driver['pid']}"
 
-    def beat(self, *, now: bool = False) -> None:
-        """Show that this driver is alive; to be called often, does little."""
-        if not now and time.monotonic() - self._beaten < BEAT:
-            return
+    def beat(self) -> None:
+        """Show that this driver is alive; to be called often, does little. Raises OutputError."""
+        if time.monotonic() - self._beaten >= BEAT:
+            with plain_errors(self._folder):
+                self._write()
+
+    def _write(self) -> None:
         self._beats += 1
         self._beaten = time.monotonic()
         told = {**_this_process(), "beats": self._beats}
@@ -106,25 +123,36 @@ class Claims:
                 found.append(f"{driver['host']}, process {driver['pid']}")
         return found
 
-    def _sweep(self) -> None:
-        """Clear away what drivers left that died."""
+    def sweep(self) -> None:
+        """Clear away what drivers left that died, and the folder where there is nothing else."""
         for number in self._drivers():
-            driver = self._read(number)
-            if driver is None or not self._alive(number, driver):
+            if not self._lives(number):
                 self._driver(number).unlink(missing_ok=True)
         for path in self._folder.glob("entry-*"):
-            if self.holder(path.name.removeprefix("entry-")) is None:
+            if not self._lives(_number_in(path)):
                 self._clear(path)
-        for path in self._folder.glob("*.new"):
-            if path.stem != self._driver(self._number).stem:
+        for path in [*self._folder.glob("driver-*.new"), *self._folder.glob("gone-*")]:
+            found = _PARTIAL.fullmatch(path.name)
+            if found is None or not self._lives(int(found[1] or found[2])):
                 path.unlink(missing_ok=True)
+        self._go()
 
     def _clear(self, path: Path) -> None:
-        """Remove a claim of the dead, unless another has done so and claimed it: by renaming."""
-        aside = path.with_name(f"{path.name}.{self._number}.new")
+        """Remove a claim of the dead; by renaming, so that it is seen if it was another's by then.
+
+        That one had cleared it, too, and claimed it.
+        """
+        aside = path.with_name(f"gone-{self._number}-{path.name}")
         with suppress(FileNotFoundError):
             path.rename(aside)
-            aside.unlink()
+            if self._lives(_number_in(aside)):
+                aside.rename(path)
+            else:
+                aside.unlink()
+
+    def _lives(self, number: int) -> bool:
+        driver = self._read(number)
+        return driver is not None and self._alive(number, driver)
 
     def _drivers(self) -> list[int]:
         names = (path.stem.removeprefix("driver-") for path in self._folder.glob("driver-*.json"))
@@ -156,6 +184,19 @@ class Claims:
             self._heard[number] = (beats, time.monotonic())
             return True
         return time.monotonic() - since < SILENCE
+
+
+def _number_in(path: Path) -> int:
+    """The number of the driver that made a claim; -1 where it does not say."""
+    for wait in (_WRITES, 0.0):
+        try:
+            text = path.read_text()
+        except (OSError, ValueError):
+            return -1
+        if text:
+            break
+        time.sleep(wait)  # it may be about to be written
+    return int(text) if text.isdecimal() else -1
 
 
 def _this_process() -> dict[str, Any]:

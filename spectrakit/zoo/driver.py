@@ -114,7 +114,7 @@ def sort_entries(
         key, state = key_of(entry.spec), state_of(entry.spec.model)
         known = told.get(entry.name, Told())
         same = not state or state == known.state
-        if same and _is_finished(folder, entry.name, key):
+        if same and _is_finished(folder, entry.name, key) and not folder.is_left(entry.name):
             found.finished.append(entry.name)
         elif same and known.failed is not None and known.key == key and not retry_failed:
             found.failed[entry.name] = known.failed
@@ -232,6 +232,7 @@ class Driver:
 
     def _submit(self, running: _Running) -> None:
         entry = running.entry
+        self._folder.make_way(entry.name)
         running.state = state_of(entry.spec.model)
         job = replace(
             self._template.job,

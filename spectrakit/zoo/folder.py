@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from spectrakit.errors import MalformedError, OutputError, UsageError
 from spectrakit.tables.folders import (
-    FolderLock,
+    MANIFEST,
+    is_left,
+    is_temporary,
     make_folder,
     plain_errors,
     sweep,
     sync,
     temporary,
+    tidy,
 )
 from spectrakit.wording import named
+from spectrakit.zoo.claims import Claims
 from spectrakit.zoo.runs import finished_run
 
 #: The file that says so, and the version of what it stands for.
@@ -48,7 +53,8 @@ class BatchFolder:
         with plain_errors(self.path):
             if not self.path.exists():
                 return False
-            if not self.path.is_dir() or (not mark.exists() and any(self.path.iterdir())):
+            # Where the first driver died as it made the folder, there are only its temporary files.
+            if not self.path.is_dir() or not (mark.exists() or self._is_empty()):
                 message = f"{self.path} is there already, and is not the folder of a batch"
                 raise UsageError(message, hint=f"another folder with {named('out')}")
             if not mark.exists():
@@ -59,6 +65,9 @@ class BatchFolder:
             raise UsageError(message, hint="pip install --upgrade spectrakit")
         return True
 
+    def _is_empty(self) -> bool:
+        return all(is_temporary(path.name) for path in self.path.iterdir())
+
     def require(self) -> None:
         """Raise UsageError where there is no batch in it."""
         if not (self.path / _MARK).is_file() or not self.check():
@@ -68,31 +77,50 @@ class BatchFolder:
     def make(self) -> None:
         """Make it the folder of a batch, if it is not one. Raises OutputError."""
         with plain_errors(self.path):
-            make_folder(self.runs)
+            make_folder(self.path)
             mark = self.path / _MARK
             if not mark.exists():
                 partial = temporary(self.path, _MARK)
                 partial.write_text(json.dumps({"format": _FORMAT, "id": secrets.token_hex(8)}))
                 sync(partial)
-                partial.replace(mark)
+                with suppress(FileNotFoundError):  # another driver was faster, and swept
+                    partial.replace(mark)
+            sweep(self.path)
+            self.runs.mkdir(exist_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what drivers left that died; what was left of a run is its next writer's to do."""
+        with suppress(OSError):
+            if self.claims.exists():
+                Claims(self.claims, 0).sweep()
 
     def finished(self, name: str, key: str | None = None) -> dict[str, Any] | None:
         """The record of an entry's run, where it is whole; see `finished_run`."""
         return finished_run(self.runs / name, key)
 
+    def is_left(self, name: str) -> bool:
+        """Whether somebody is writing an entry's run, or died as it did."""
+        return is_left(self.runs / name)
+
     def clear(self, name: str) -> None:
         """Remove what an ended process left half-written of an entry's run; its last run stays."""
-        folder = self.runs / name
-        lock = FolderLock(folder)
-        with suppress(OSError, OutputError):  # of another process, which writes there now
-            if folder.is_dir():
-                lock.acquire()
-                sweep(folder)
-                lock.release()
-                folder.rmdir()
+        with suppress(OutputError):  # of another process, which writes there now
+            tidy(self.runs / name)
+
+    def make_way(self, name: str) -> None:
+        """Set aside what is in the place of an entry's run and does not say what its files are.
+
+        Left there, some would be taken for tables of the next run.
+        """
+        if (self.runs / name).exists() and not _is_run(self.runs / name):
+            self.set_aside(name)
 
     def set_aside(self, name: str) -> None:
-        """Take an out-of-date run out of the dataset, in the place of one that was before."""
+        """Take an out-of-date run out of the dataset, and what is no run away."""
+        try:
+            tidy(self.runs / name)
+        except OutputError:  # somebody writes it, or nobody may: then it is left
+            return
         if (self.runs / name).exists():
             with plain_errors(self.path):
                 self.stale.mkdir(exist_ok=True)
@@ -109,8 +137,18 @@ class BatchFolder:
         return sorted(path.name for path in self.runs.iterdir() if not path.name.startswith("."))
 
 
+def _is_run(folder: Path) -> bool:
+    """Whether it says what its tables are, whole or not."""
+    try:
+        return bool(json.loads((folder / MANIFEST).read_bytes())["tables"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def _read_mark(path: Path) -> int:
     try:
         return int(json.loads(path.read_text(encoding="utf-8"))["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MalformedError(f"{path} cannot be read: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        message = f"{path} is damaged: it does not say that this is the folder of a batch"
+        hint = f"if it is one: echo '{{\"format\": {_FORMAT}}}' > {shlex.quote(str(path))}"
+        raise MalformedError(message, hint=hint) from error

@@ -4,7 +4,7 @@ A fork takes some tens of milliseconds where a new interpreter with torch takes 
 process has no threads and touches no model: whatever a model does ends its child alone. It ends
 when the process that started it does, and its children with it.
 
-    python -m spectrakit.zoo.forkserver SOCKET [MODULE ...]
+    spectrakit.zoo.forkserver SOCKET [MODULE ...]
 
 Over the socket come `{"start": job, "id": 1}`, `{"end": 1}`; back go `{"id": 1, "progress": [...]}`
 and `{"id": 1, "outcome": {...}}`. The modules are imported beforehand.
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from spectrakit.memory_limits import available_bytes
 from spectrakit.zoo import child, lines
 from spectrakit.zoo.gpus import free_gpu
+from spectrakit.zoo.interpreters import python
 from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.parents import die_with_parent
 from spectrakit.zoo.watched import Watched
@@ -38,10 +39,15 @@ if TYPE_CHECKING:
 
 #: What is imported here as soon as a child has needed it: spectrakit and what it stands on.
 _LIBRARIES = sys.stdlib_module_names | {
-    "annotated_types", "cloudpickle", "httpx", "huggingface_hub", "numpy", "pluggy", "pyarrow",
-    "pydantic", "pydantic_core", "safetensors", "scipy", "sklearn", "spectrakit", "threadpoolctl",
-    "tokenizers", "torch", "transformers", "typing_inspection",
+    "annotated_types", "cloudpickle", "dateutil", "httpx", "huggingface_hub", "mpmath", "numpy",
+    "pandas", "pluggy", "pyarrow", "pydantic", "pydantic_core", "safetensors", "scipy", "sklearn",
+    "spectrakit", "sympy", "threadpoolctl", "tokenizers", "torch", "transformers",
+    "typing_inspection",
 }  # fmt: skip
+#: What takes a run in mode data seconds to import: here, so that not each of the first ones does.
+_OF_DATA_MODE = ("transformers.modeling_utils", "pandas")
+#: Modules that were imported here, or could not be.
+_tried: set[str] = set()
 #: Seconds between two looks at the children's memory and time.
 _PERIOD = 0.1
 #: What is left to the system of the memory that was free at the start.
@@ -111,6 +117,8 @@ class ForkServer:
 
     def _start(self, number: int, job: Job, gpu: str) -> None:
         """A child with its job."""
+        if job.spec.get("mode") == "data" and not job.own:
+            _import_what_is_needed(_OF_DATA_MODE)
         mine, its = socket.socketpair()
         log, its_log = os.pipe()
         server = os.getpid()
@@ -129,7 +137,7 @@ class ForkServer:
     def _afresh(self, connection: socket.socket, log: int, gpu: str) -> int:
         """A new interpreter, as CUDA asks for, with one GPU where there is one to choose."""
         number = connection.fileno()
-        command = [sys.executable, "-m", "spectrakit.zoo.child", str(number), str(os.getpid())]
+        command = python("spectrakit.zoo.child", str(number), str(os.getpid()))
         started = subprocess.Popen(  # noqa: S603  (our own module)
             command,
             pass_fds=[number],
@@ -211,11 +219,13 @@ def _import_what_is_needed(modules: Sequence[str]) -> None:
 
     They did no harm there. What a plugin's module does when it is imported stays in the children.
     """
-    for name in modules:
+    new = [name for name in modules if name not in _tried]
+    _tried.update(new)
+    for name in new:
         if name.partition(".")[0] in _LIBRARIES and name not in sys.modules:
             with suppress(Exception):
                 import_module(name)
-    if modules:
+    if new:
         gc.freeze()
 
 

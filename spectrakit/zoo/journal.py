@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,8 +54,21 @@ class Journal:
             self.open()
         line = {"event": event, "at": datetime.now(UTC).isoformat(timespec="seconds"), **what}
         with plain_errors(self._folder):
-            os.write(self._descriptor or 0, (json.dumps(line) + "\n").encode())
-            os.fsync(self._descriptor or 0)
+            self._append((json.dumps(line) + "\n").encode())
+
+    def _append(self, line: bytes) -> None:
+        """Either the whole line or nothing of it: on a full disk, the next one begins anew."""
+        descriptor = self._descriptor or 0
+        size = os.fstat(descriptor).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
 
     def close(self) -> None:
         """The driver is done."""
@@ -86,7 +100,8 @@ def read_journals(folder: Path) -> dict[str, Told]:
     for line in journal_lines(folder):
         name = line.get("name")
         if isinstance(name, str):
-            _take(found.setdefault(name, Told()), line)
+            with suppress(KeyError, TypeError, AttributeError):  # a line that no driver wrote
+                _take(found.setdefault(name, Told()), line)
     return found
 
 
@@ -97,7 +112,7 @@ def journal_lines(folder: Path) -> Iterator[Mapping[str, Any]]:
             for text in file:
                 try:
                     line = json.loads(text)
-                except ValueError:  # torn
+                except (ValueError, RecursionError):  # torn, or not ours
                     continue
                 if isinstance(line, dict):
                     yield line
@@ -111,8 +126,8 @@ def _take(told: Told, line: Mapping[str, Any]) -> None:
         case "finished":
             told.state, told.failed = line.get("state"), None
         case "failed":
+            told.failed = Outcome.of(line["outcome"])  # first: it fails where the line is none
             told.state, told.key = line.get("state"), str(line.get("key"))
-            told.failed = Outcome.of(line["outcome"])
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

@@ -30,6 +30,7 @@ from spectrakit.tables import (
     RunWriter,
     read_run,
 )
+from spectrakit.tables.folders import is_left, tidy
 from spectrakit.tables.sinks import Tee
 from spectrakit.zoo.leaderboard import leaderboard
 from spectrakit.zoo.results import Results
@@ -79,6 +80,8 @@ def write_summary(
     )
     before = _written(where)
     if before is not None and before.manifest.spec == manifest.spec:
+        if is_left(where):
+            tidy(where)
         return before
     kept = MemorySink(manifest)
     with RunWriter(where, manifest) as writer:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from spectrakit.zoo.children import News
 
 #: What every child needs; a fork server imports them once.
-_MODULES = ("torch", "spectrakit.pipeline", "spectrakit.model", "pyarrow.parquet", "pydantic")
+_MODULES = (
+    "torch", "spectrakit.pipeline", "spectrakit.model", "spectrakit.builtin", "pyarrow.parquet",
+    "pydantic",
+)  # fmt: skip
 
 _children: dict[int, Children] = {}
 _lock = threading.Lock()

@@ -66,6 +66,9 @@ class Watched:
                     self.news = message["progress"]
         except (EOFError, OSError):
             return False
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.end("crashed", "what it had to say was garbled")
+            return False
         return True
 
     def read_log(self) -> bool:

@@ -59,16 +59,9 @@ def runs(zoo):
 def test_workers_that_slurm_starts(slurm, listed, tmp_path):
     pytest.importorskip("dask_jobqueue")
     arguments, zoo = listed
-    asked = ["--workers", "1", "--cores", "2", "--memory", "2GB", "--interface", "lo"]
-    command = [
-        sys.executable,
-        str(CLUSTERS / "slurm.py"),
-        *asked,
-        "--partition",
-        "long",
-        "--",
-        *arguments,
-    ]
+    asked = ["--workers", "1", "--cores", "2", "--memory", "2GB", "--partition", "long"]
+    asked += ["--interface", "lo"]
+    command = [sys.executable, str(CLUSTERS / "slurm.py"), *asked, "--", *arguments]
     done = subprocess.run(
         command, env=slurm, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
