@@ -153,7 +153,8 @@ class DaskWorkers:
 
         The worker meets the same error, and says it as the model's own.
         """
-        job = replace(handed.job, task="measure", claim="", own=False)
+        spec = {**handed.job.spec, "device": "cpu"}  # there may be no other here
+        job = replace(handed.job, task="measure", claim="", own=False, spec=spec)
         outcome = Outcome.of(supervise(message(job)))
         self._find_resources(handed, outcome.cost.memory if outcome.cost else None)
 

@@ -73,20 +73,17 @@ def test_workers_that_slurm_starts(slurm, listed, tmp_path):
     assert "#SBATCH -p long" in job
     assert "#SBATCH --cpus-per-task=2" in job
     assert "--resources memory=2000000000" in job
-    assert "no worker" not in told
 
 
 @pytest.mark.slow
-def test_an_array_of_slurm_shares_the_list(slurm, listed, tmp_path):
+def test_a_job_of_an_array_runs_its_part(slurm, listed, tmp_path):
     arguments, zoo = listed
-    (tmp_path / "models.txt").write_text("tiny-mamba\ntiny-mamba2\ntiny-mamba\n")
-    for number, there in ((2, ["tiny-mamba2"]), (1, ["tiny-mamba", "tiny-mamba2"])):
-        task = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "2"}
-        subprocess.run(
-            ["bash", str(CLUSTERS / "array.sh"), *arguments], env={**slurm, **task}, cwd=tmp_path,
-            capture_output=True, timeout=120, check=True,
-        )  # fmt: skip
-        assert runs(zoo) == there
+    task = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "2"}
+    subprocess.run(
+        ["bash", str(CLUSTERS / "array.sh"), *arguments], env={**slurm, **task}, cwd=tmp_path,
+        capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert runs(zoo) == ["tiny-mamba2"]
 
 
 def test_the_array_begins_with_one():

@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 import spectrakit as sk
 from spectrakit.errors import NetworkError, UsageError
+from spectrakit.zoo.batch import Hows, run_batch
 from spectrakit.zoo.dask_resources import Resources
 from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
 from spectrakit.zoo.entries import Entry
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Limits
+from spectrakit.zoo.options import BatchOptions
+from spectrakit.zoo.supervisor import versions
 from tests.support.dask_cluster import DaskCluster, free_port, kill, until
 
 pytest.importorskip("distributed")
-from spectrakit.zoo.dask_cluster import check_address
+from spectrakit.zoo.dask_cluster import check_address, check_versions, numerical_differences
 from spectrakit.zoo.dask_workers import DaskWorkers
 
-pytestmark = [
-    # distributed 2026.8 leaves sockets and loops of clients whose scheduler was lost to the
-    # collector.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-]
 JOB = Job("", {}, "", "")
 
 
@@ -51,7 +51,7 @@ class Watching(Unwatched):
     """Counts what ended, and calls `tick` when some time has passed."""
 
     def __init__(self, tick=lambda: None):
-        self.outcomes, self.again, self.heard = {}, [], []
+        self.again, self.heard = [], []
         self.tick = tick
 
     def news(self, name, what, *_):
@@ -60,8 +60,6 @@ class Watching(Unwatched):
     def ended(self, outcome, *, again):
         if again:
             self.again.append(outcome)
-        else:
-            self.outcomes[outcome.name] = outcome
 
 
 def weights(count):
@@ -102,7 +100,6 @@ def test_the_tables_are_those_of_this_machine_alone(cluster, tmp_path):
     ]
     cluster.scheduler()
     cluster.worker("--nanny", threads=2)
-    cluster.worker()
     place, watch = DaskWorkers(cluster.address), Watching()
     ended = run(tmp_path / "dask", entries, place, watch)
     assert (ended.computed, ended.kept, list(ended.failed)) == (4, 0, ["nothing"])
@@ -184,6 +181,36 @@ def test_a_scheduler_that_stays_away_ends_the_batch(cluster, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_cluster_that_somebody_restarts(cluster, tmp_path):
+    from distributed import Client
+
+    cluster.scheduler()
+    cluster.worker("--nanny", gated=True, threads=2)
+    place = DaskWorkers(cluster.address)
+
+    def tick():
+        if not cluster.gate.exists():
+            until(lambda: list(cluster.folder.glob("gate.*")), cluster.logs())
+            with Client(cluster.address, set_as_default=False) as other:
+                other.restart(wait_for_workers=False)
+            cluster.gate.touch()
+
+    ended = run(tmp_path / "d", weights(3), place, watch := Watching(tick))
+    assert (ended.computed + ended.kept, ended.failed, watch.again) == (3, {}, [])
+
+
+def test_nothing_is_made_where_no_cluster_is_asked_for_rightly(tmp_path):
+    for scheduler, token, told in (
+        ("nowhere", None, "is not an address"),
+        ("tcp://h:1", "hf_secret", "token is not sent"),
+    ):
+        how, options = Hows(hub={"token": token}), BatchOptions(scheduler=scheduler)
+        with pytest.raises(UsageError, match=told):
+            run_batch(weights(1), tmp_path / "d", options, how, Watching())
+        assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
 def test_children_end_with_the_driver(cluster, tmp_path):
     import psutil
 
@@ -253,6 +280,48 @@ def test_a_worker_that_joins_later_is_asked_as_well(cluster, tmp_path, environme
         run(tmp_path / "d", weights(1), place)
 
 
+def asked(**others):
+    """A client whose worker has these versions, and else what this process has."""
+    own = {"python": "3.11.7.final.0", "dask": "2026.8.0", "distributed": "2026.8.0",
+           "msgpack": "1.2.4", "torch": "2.13.0+cpu", "transformers": "5.16", "numpy": "2.4.6",
+           "scipy": "1.17.0"}  # fmt: skip
+    of = {"client": own, "scheduler": own, "workers": {"tcp://w:1": own | others}}
+    told = {
+        side: {place: {"packages": found} for place, found in packages.items()}
+        if side == "workers"
+        else {"packages": packages}
+        for side, packages in of.items()
+    }
+    return SimpleNamespace(
+        get_versions=lambda packages: told,
+        run=lambda *_, **__: {"tcp://w:1": versions()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "told"),
+    [
+        ("python", "3.12.1.final.0", "the Dask worker at tcp://w:1 has Python 3.12, not 3.11"),
+        ("distributed", "2026.7.0", "has distributed 2026.7.0, not 2026.8.0"),
+        ("msgpack", "2.0.0", "has msgpack 2, not 1"),
+    ],
+)
+def test_versions_that_tasks_are_sent_with(name, theirs, told):
+    with pytest.raises(UsageError, match=told):
+        check_versions(asked(**{name: theirs}), "tcp://s:1")
+
+
+def test_versions_that_change_nothing(lines):
+    alike = asked(python="3.11.9.final.0", msgpack="1.1.0", torch="2.13.0+cu130")
+    check_versions(alike, "tcp://s:1")
+    assert not list(numerical_differences(alike))
+    [line] = numerical_differences(asked(torch="2.12.0"))
+    assert (
+        line == "the Dask worker at tcp://w:1 has torch 2.12.0, not 2.13.0: last digits may differ"
+    )
+
+
+@pytest.mark.slow
 def test_what_is_refused_before_it_is_sent(cluster, tmp_path, lines):
     cluster.scheduler()
     place = DaskWorkers(cluster.address)
@@ -325,7 +394,6 @@ def test_something_else_answers(said):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.listen()
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        import threading
 
         def answer():
             connection, _ = server.accept()
