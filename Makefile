@@ -24,7 +24,7 @@ workers := --numprocesses auto --maxprocesses 4 --dist loadfile
 threads := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench docs hub-check wheel constraints clean
+.PHONY: help demo test test-all lint format bench docs hub-check wheel constraints clean
 
 help: ## list these tasks
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -42,6 +42,9 @@ test: $(VENV)/.test $(VENV)/.plugins ## run all tests (ARGS="tests/dynamics -x" 
 	$(if $(ARGS),,@$(foreach plugin,$(plugins),echo "the tests of $(plugin)" && \
 		$(threads) $(bin)/python -m pytest -q $(plugin) $(workers) &&) true)
 	$(threads) $(bin)/python -m pytest $(if $(ARGS),$(ARGS),$(workers))
+
+test-all: export SPECTRAKIT_TEST_ALL = 1
+test-all: test ## run all tests, with every case of a batch that is killed, not a tenth of them
 
 lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types
 	$(bin)/ruff check

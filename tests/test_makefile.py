@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TASKS = ("help", "demo", "test", "lint", "format", "bench", "docs", "wheel", "constraints", "clean")
+TASKS = (
+    "help",
+    "demo",
+    "test",
+    "test-all",
+    "lint",
+    "format",
+    "bench",
+    "docs",
+    "wheel",
+    "constraints",
+    "clean",
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
@@ -42,7 +54,7 @@ def test_help_lists_every_task():
     assert listed == list(TASKS)
 
 
-@pytest.mark.parametrize("task", ["demo", "test", "lint", "bench", "docs", "wheel"])
+@pytest.mark.parametrize("task", ["demo", "test", "test-all", "lint", "bench", "docs", "wheel"])
 def test_what_is_installed_is_not_installed_again(task, installed):
     done = make("--dry-run", task, installed)
     assert done.returncode == 0
