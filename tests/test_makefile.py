@@ -19,6 +19,7 @@ TASKS = (
     "format",
     "bench",
     "docs",
+    "hub-check",
     "wheel",
     "constraints",
     "clean",

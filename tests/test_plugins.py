@@ -399,8 +399,8 @@ def test_an_unknown_name_says_what_there_is():
 def test_the_environment_restricts_what_is_loaded(plugin, monkeypatch):
     from spectrakit import plugins as module
 
-    points = [plugin("a", "A = 1"), plugin("b", "B = 1")]
-    monkeypatch.setattr(module, "entry_points", lambda group: points)
+    points = (plugin("a", "A = 1"), plugin("b", "B = 1"))
+    monkeypatch.setattr(module, "installed_points", lambda: points)
     module.plugins.cache_clear()
     monkeypatch.setenv("SPECTRAKIT_LOAD_PLUGINS", "b")
     assert [found.name for found in module.plugins().plugins] == ["b"]

@@ -182,7 +182,7 @@ def test_hostile_names_stay_in_the_folder_and_print_harmlessly(command, tmp_path
         (["tiny-mamba", "--out", "mine"], 2, "is not the folder of a batch"),
         (["tiny-mamba", "--out", "run"], 2, "is not the folder of a batch"),
         (["status", "none"], 2, "there is no batch in"),
-        (["status", "mine"], 2, "is not the folder of a batch"),
+        (["status", "mine"], 2, "there is no batch in"),
         (["compact", "none"], 2, "there is no batch in"),
         (["status"], 2, "FOLDER"),
         (["tiny-mamba", "--text", "-", "--mode", "data", "--out", "D"], 2, "standard input"),

@@ -169,6 +169,7 @@ def in_process(tmp_path, monkeypatch, command):
     from spectrakit import plugins
 
     def forget():
+        plugins.installed_points.cache_clear()
         plugins.plugins.cache_clear()
         sys.modules.pop("hostile", None)
 

@@ -14,6 +14,7 @@ DEMO = Words("demo")
 
 def forget_plugins():
     """Let the next caller find the plugins anew, and import them anew."""
+    manager.installed_points.cache_clear()
     manager.plugins.cache_clear()
     for name in list(sys.modules):
         if name.partition(".")[0] == DEMO.package:
