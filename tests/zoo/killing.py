@@ -250,9 +250,9 @@ def began_after_its_end(folder: Path) -> None:
 
 
 _STEPS = {
-    "driver": [("", "/.claims", 60), ("", "batch.json", 8), ("os.rename", "/.claims", 2),
-               ("", "/summary", 60), ("open", "/runs/", 60), ("", "/journal", 12)],
-    "server": [("os.fork", "", 10)],
+    "driver": [("", "/.claims", 50), ("", "batch.json", 4), ("os.rename", "/.claims", 1),
+               ("", "/summary", 40), ("open", "/runs/", 40), ("", "/journal", 6)],
+    "server": [("os.fork", "", 6)],
     "child": [("os.rename", "/runs/", 7), ("", "/runs/", 50), ("os.remove", "/runs/", 4)],
 }  # fmt: skip
 
@@ -264,15 +264,16 @@ def random_kills(seed: int, seconds: float) -> list[list[Kill]]:
     """
     dice = random.Random(seed)
     kills = [Kill(role, _moment(dice, role, seconds)) for role in ("driver", "child", "server")]
-    return [kills[1:], kills[:1]] if dice.random() < 0.5 else [kills[:1], kills[1:]]
+    first = dice.randint(1, 3)  # the driver's is among them: after it there is something left
+    return [kills[:first], kills[first:]] if first < 3 else [kills]
 
 
 def _moment(dice: random.Random, role: str, seconds: float) -> tuple:
     what = dice.choice(["after", "lines", "step", "step"])
     if what == "after":
-        return what, round(dice.uniform(0.3, seconds), 3)
+        return what, round(dice.uniform(0.3, 0.8 * seconds), 3)
     if what == "lines":
-        return what, dice.randint(1, 20)
+        return what, dice.randint(1, 14)
     event, part, most = dice.choice(_STEPS[role])
     return what, event, part, dice.randint(1, most)
 
