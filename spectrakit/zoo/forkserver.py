@@ -199,14 +199,17 @@ class ForkServer:
                 watched.grant()
             watched.check(now)
         for number, watched in list(self._children.items()):
-            if watched.ended():
+            ended = watched.ended()
+            if not watched.told and (ended or watched.is_finished()):
+                watched.told = True
+                lines.send(self._connection, {"id": number, "outcome": watched.outcome().record()})
+                _import_what_is_needed(watched.imported)
+            if ended:
                 for end in (watched.connection, watched.log):
                     if end in self._selector.get_map():
                         self._selector.unregister(end)
-                lines.send(self._connection, {"id": number, "outcome": watched.outcome().record()})
                 watched.close()
                 del self._children[number]
-                _import_what_is_needed(watched.imported)
                 self._start_waiting()
 
     def end_all(self) -> None:

@@ -39,6 +39,8 @@ class Watched:
         self.granted = self.wants = 0
         self.news: list[Any] | None = None
         self.imported: list[str] = []
+        #: Whether its outcome was told: of a finished run, before the process is over.
+        self.told = False
         self._incoming = lines.Incoming(connection)
         self._printed = b""
         self._outcome: Outcome | None = None
@@ -105,6 +107,13 @@ class Watched:
         with suppress(ProcessLookupError):  # before it had a group of its own
             os.kill(self.pid, signal.SIGKILL)
 
+    def is_finished(self) -> bool:
+        """Whether its run is made; its process, with all of torch, takes a while to end."""
+        if self._outcome is None or not self._outcome.finished:
+            return False
+        self._peak = _most_resident(self.pid)
+        return self._peak > 0
+
     def ended(self) -> bool:
         """Whether the process is over; its last words are then taken in."""
         try:
@@ -114,7 +123,7 @@ class Watched:
         if pid == 0:
             return False
         self._status = os.waitstatus_to_exitcode(status)
-        self._peak = 0 if usage is None else usage.ru_maxrss * _MAXRSS_UNIT
+        self._peak = self._peak if usage is None else usage.ru_maxrss * _MAXRSS_UNIT
         self.connection.setblocking(False)
         while self.hear():
             pass
@@ -180,6 +189,14 @@ def _resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def _most_resident(pid: int) -> int:
+    """Bytes of memory that a process ever had; 0 where that cannot be told."""
+    with suppress(OSError, ValueError, StopIteration):
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+    return 0
 
 
 def _ended_for_memory() -> int:

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from spectrakit.cli import batch_progress
 from spectrakit.cli.app import build_app
+from spectrakit.zoo.job import Outcome
 from tests.cli.conftest import Done
 from tests.conftest import CHECKPOINTS
 from tests.zoo.killing import times
@@ -256,6 +258,32 @@ def test_a_driver_that_died_as_it_made_the_folder_is_in_nobodys_way(command, tmp
     assert command("batch", "tiny-mamba", "--out", "D", "--mode", "weights").code == 0
     assert sorted(path.name for path in (tmp_path / "D").iterdir()) == [
         "batch.json", "journal", "runs", "summary"]  # fmt: skip
+
+
+def test_without_a_terminal_there_is_a_line_each_half_minute(monkeypatch, capsys):
+    now = [1000.0]
+    monkeypatch.setattr(batch_progress.time, "monotonic", lambda: now[0])
+    with batch_progress.watching() as watch:
+        watch.begin(10, 2, 1)
+        for name in ("a", "b\x1b[31m", "c"):
+            watch.started(name)
+        watch.ended(Outcome("a"), again=False)
+        watch.ended(Outcome("c", failure="killed", exit_code=1, reason="so"), again=True)
+        watch.started("c")
+        for _ in range(60):
+            now[0] += 1
+            watch.tick()
+        watch.ended(Outcome("c", failure="killed", exit_code=1, reason="so"), again=False)
+        now[0] += 30
+        watch.tick()
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "tried again: c: so",
+        "4 of 10 models, 1 failed, about 3 min left; running: b\\x1b[31m, c",
+        "4 of 10 models, 1 failed, about 6 min left; running: b\\x1b[31m, c",
+        "failed: c: so",
+        "5 of 10 models, 2 failed, about 4 min left; running: b\\x1b[31m",
+    ]
 
 
 def test_in_a_terminal_there_is_one_bar_and_it_is_gone_in_the_end(tmp_path):
