@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, python, run_process, timed
 
-_MODELS, _TIMES = 100, 3
+_MODELS, _EQUAL, _TIMES = 100, 8, 3
 _MANY, _FEW = 10_000, 100
 
 
@@ -69,20 +69,44 @@ def _batch(place: Path, spec, count: int, jobs: int | None) -> None:
 def _two_workers() -> Row:
     """How much faster data-mode runs of equal size are with two workers than with one."""
     import spectrakit as sk
+    from spectrakit.zoo.supervisor import end_children
 
-    source = sk.TokenOptions(max_tokens=131_072, seq_len=512)
+    source = sk.TokenOptions(max_tokens=65_536, seq_len=512)
     spec = sk.RunSpec(model="tiny-mamba2", mode="data", source=source)
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
+        _driven(Path(folder), spec, 2, 2)  # starts the fork server
         for _ in range(_TIMES):
             one, two = (
-                timed(lambda jobs=jobs: _batch(Path(folder), spec, 8, jobs)).seconds
+                timed(lambda jobs=jobs: _driven(Path(folder), spec, _EQUAL, jobs)).seconds
                 for jobs in (1, 2)
             )
             ratios.append(one / two)
+    end_children()
     ratio = statistics.median(ratios)
-    figure = f"{ratio:.2f}x ({one / 8:.1f} s a model with one)"
-    return Row("8 runs in data mode, two workers against one", figure, ">= 1.8x", ratio >= 1.8)
+    what = f"{_EQUAL} runs in data mode, two workers against one"
+    figure = f"{ratio:.2f}x ({one / _EQUAL:.1f} s a model with one)"
+    return Row(what, figure, ">= 1.8x", ratio >= 1.8)
+
+
+def _driven(place: Path, spec, count: int, jobs: int) -> None:
+    """A new batch on a fork server that stays."""
+    from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+    from spectrakit.zoo.executors import Local
+    from spectrakit.zoo.folder import BatchFolder
+    from spectrakit.zoo.job import Job
+
+    class Kept(Local):
+        def close(self):
+            self._executor.shutdown(wait=True)
+
+    folder = BatchFolder(Path(tempfile.mkdtemp(dir=place)) / "zoo")
+    folder.make()
+    entries = [_entry(f"n{seed}", replace(spec, seed=seed)) for seed in range(count)]
+    todo = sort_entries(folder, entries).todo
+    driver = Driver(folder, Template(Job("", {}, "", "")), Kept(jobs), Unwatched())
+    if driver.run(todo, "", count).computed != count:
+        raise RuntimeError("not all were run")
 
 
 def _memory() -> Row:
