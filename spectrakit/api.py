@@ -20,10 +20,11 @@ from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from spectrakit.analyses.memory.options import MemoryOptions
     from spectrakit.catalog import CatalogFilters
+    from spectrakit.checkpoints.access import HubAccess
     from spectrakit.options import Options
     from spectrakit.progress import Progress
     from spectrakit.zoo.driver import Watch
@@ -85,21 +86,23 @@ def analyze(
 
 
 def batch(
-    *targets: str | Path,
+    *targets: str | Path | Iterable[str | Path],
     out: Path | str,
     options: Iterable[Options] = (),
     filters: CatalogFilters | None = None,
+    hub: HubAccess | None = None,
     figures: bool = False,
     watch: Watch | None = None,
     **settings: Any,  # noqa: ANN401  (each of its own type; they are checked)
 ) -> Zoo:
     """Analyse many models into the folder `out`; called again, it goes on where it was left.
 
-    targets: lists of models, patterns over the catalog, folders, addresses of the Hub, models by
-    name; as on the command line. options, settings: of every run, as of `analyze`; settings may be
-    those of `spectrakit.zoo.options.BatchOptions` too: `jobs=4`, `time_limit=600`. filters: what
-    entries of the catalog must be that a pattern finds. figures: draw the pictures of every run.
-    watch: who is told how far it is.
+    targets: files with lists of models, patterns over the catalog, folders, addresses of the Hub,
+    models by name, as on the command line; one by one, or several in a list. options, settings: of
+    every run, as of `analyze`; settings may be those of `spectrakit.zoo.options.BatchOptions` too:
+    `jobs=4`, `time_limit=600`. filters: what entries of the catalog must be that a pattern finds.
+    hub: the cache, the token and whether the network may be used, where the environment is not to
+    say it. figures: draw the pictures of every run. watch: who is told how far it is.
 
     What becomes of a model raises nothing: see `Zoo.failed`. Raises UsageError for what means no
     model, for a setting that is none and for a folder that is something else's; MalformedError for
@@ -116,11 +119,20 @@ def batch(
     own = {setting.name for setting in options_of_class(BatchOptions)}
     asked = BatchOptions(**{name: settings.pop(name) for name in own & settings.keys()})
     base = _spec(RunSpec(model=""), tuple(options), settings.pop("source", None), settings)
-    entries = select([str(target) for target in targets], base, filters=filters)
-    how = Hows(draw=DRAW_CHARTS.place if figures else None)
+    entries = select(list(_flat(targets)), base, filters=filters, access=hub)
+    how = Hows(hub=None if hub is None else hub.keywords(),
+               draw=DRAW_CHARTS.place if figures else None)  # fmt: skip
     done = run_batch(entries, Path(out), asked, how, watch or Unwatched())
     summarise(done, DRAW_CHARTS)
     return Zoo(done.folder.path)
+
+
+def _flat(targets: Iterable[str | Path | Iterable[str | Path]]) -> Iterator[str]:
+    for target in targets:
+        if isinstance(target, str | Path):
+            yield str(target)
+        else:
+            yield from map(str, target)
 
 
 def read_batch(folder: Path | str) -> Zoo:

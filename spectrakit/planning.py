@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from spectrakit.analyses.running import chosen_kinds
 from spectrakit.checkpoints import name_of
@@ -250,6 +250,29 @@ def _of_data_mode(spec: RunSpec, keywords: Collection[str]) -> Iterator[Setting]
         given_one = value != setting.default or setting.keyword in keywords
         if setting.rule.data_mode and given_one:
             yield setting
+
+
+def as_it_can_follow(model: Model, spec: RunSpec) -> RunSpec:
+    """`spec`, which was meant for many models, as `model` can follow it.
+
+    Where `auto` finds weights mode for it, settings of data mode are back at their defaults; a text
+    asks for data mode where the model can be run.
+    """
+    if spec.mode != "auto" or (spec.source.asked and can_run(model)):
+        return spec
+    plain = _without_data_mode(spec)
+    return plain if resolve(model, plain).plan.source == "weights" else spec
+
+
+def _without_data_mode(spec: RunSpec) -> RunSpec:
+    """Every setting that only data mode follows at its default."""
+
+    def idle(holder: object) -> dict[str, Any]:
+        return {s.name: s.default for s in settings(type(holder)) if s.rule.data_mode}
+
+    options = tuple(replace(each, **idle(each)) for each in spec.options)
+    source = replace(spec.source, **idle(spec.source))
+    return replace(spec, **idle(spec), source=source, options=options)
 
 
 def _found_again(name: str) -> str:

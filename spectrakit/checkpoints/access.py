@@ -25,6 +25,15 @@ class HubAccess:
     token: str | None = field(default=None, repr=False)
     offline: bool | None = None
 
+    def keywords(self) -> dict[str, str | bool]:
+        """What was said of it, as keywords of `open_checkpoint` and JSON values."""
+        said = {"cache_dir": self.cache_dir, "token": self.token, "offline": self.offline}
+        return {
+            name: value if isinstance(value, bool) else str(value)
+            for name, value in said.items()
+            if value is not None
+        }
+
     def fetch_file(self, repo_id: str, filename: str) -> Path | None:
         """A small file of a Hub repository: see `spectrakit.checkpoints.fetch_file`."""
         return fetch_file(

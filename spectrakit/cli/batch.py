@@ -13,13 +13,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from spectrakit.cli import options
-from spectrakit.cli.batch_progress import watching
+from spectrakit.cli.batch_progress import Counting, watching
 from spectrakit.cli.catalog_filters import FILTERS, catalog_filters
 from spectrakit.cli.console import tell, terminal_progress
 from spectrakit.cli.declared import Chosen, some, with_settings
-from spectrakit.errors import INTERRUPTED
+from spectrakit.errors import INTERRUPTED, UsageError
 from spectrakit.options import settings
 from spectrakit.spec_files import all_settings, with_keywords
+from spectrakit.wording import did_you_mean
 from spectrakit.zoo.options import BatchOptions
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class BatchGroup(TyperGroup):
     unnamed = "run"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  (typer's types)
-        """Put in the command that needs no name."""
+        """Put in the command that needs no name. Raises UsageError for a misspelt other one."""
         if not args or args[0] not in self.commands:
+            meant = did_you_mean(args[0], self.commands) if len(args) == 2 else None
+            if meant is not None and not args[1].startswith("-"):
+                raise UsageError(f"batch has no command {args[0]!r}", hint=meant)
             args = [self.unnamed, *(args or ["--help"])]
         return list(super().parse_args(ctx, args))
 
@@ -113,21 +117,21 @@ def run(
             found, costs = measure_batch(entries, out, asked, how, watch)
         batch_shown.show_costs(found, costs, asked.models_at_once, json=shown["json"])
         return
-    with _going_on():
-        with watching() as watch:
-            done = run_batch(entries, out, asked, how, watch)
+    with watching() as watch, _going_on(watch):
+        done = run_batch(entries, out, asked, how, watch)
         summary = summarise(done, draw_charts)
     batch_shown.show_batch(done, summary, json=shown["json"])
 
 
 @contextmanager
-def _going_on() -> Iterator[None]:
-    """Ctrl-C in this block loses nothing that is done."""
+def _going_on(watch: Counting) -> Iterator[None]:
+    """An interrupt in this block loses nothing that is done."""
     try:
         yield
-    except KeyboardInterrupt:
-        tell("interrupted: what is finished stays, and the same command goes on from there")
-        raise typer.Exit(INTERRUPTED) from None
+    except (KeyboardInterrupt, SystemExit) as error:
+        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else error.code
+        tell(f"interrupted after {watch.so_far()}; the same command goes on from there")
+        raise typer.Exit(code) from None  # type: ignore[arg-type]
 
 
 def status(folder: BatchFolderName, json: options.JsonOutput = False) -> None:

@@ -15,7 +15,6 @@ from spectrakit.plain import plain
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from spectrakit.zoo.driver import Watch
     from spectrakit.zoo.job import Outcome
 
 #: Seconds between two lines where nobody watches a terminal.
@@ -25,7 +24,7 @@ _SHOWN = 6
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
+def watching() -> Iterator[Counting]:
     """Who tells the user how far a batch is, on stderr."""
     if not sys.stderr.isatty():
         yield _Lines()
@@ -44,7 +43,7 @@ def watching() -> Iterator[Watch]:
         yield watch
 
 
-class _Counting:
+class Counting:
     """What both ways of telling count."""
 
     def __init__(self) -> None:
@@ -91,11 +90,14 @@ class _Counting:
         with self._lock:
             return list(self.running.items())
 
+    def so_far(self) -> str:
+        """How many models are done."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.before + self.done} of {self.total} models{failed}"
+
     def summary(self) -> str:
         """How far it is, in a line."""
-        done = self.before + self.done
-        failed = f", {self.failed} failed" if self.failed else ""
-        return f"{done} of {self.total} models{failed}{self._left()}"
+        return f"{self.so_far()}{self._left()}"
 
     def _left(self) -> str:
         remaining = self.total - self.before - self.done
@@ -105,7 +107,7 @@ class _Counting:
         return f", about {duration(seconds)} left"
 
 
-class _Lines(_Counting):
+class _Lines(Counting):
     """A plain line every half a minute, for logs."""
 
     def __init__(self) -> None:
@@ -121,7 +123,7 @@ class _Lines(_Counting):
             tell(f"{self.summary()}{running}")
 
 
-class _Screen(_Counting):
+class _Screen(Counting):
     """One bar for all, and a line for each model that runs."""
 
     def shown(self) -> RenderableType:
@@ -142,6 +144,11 @@ class _Screen(_Counting):
         if len(running) > _SHOWN:
             lines.append(Text(f"  and {len(running) - _SHOWN} more"))
         return Group(top, *lines)
+
+
+def counted(number: int, what: str) -> str:
+    """1 model, 2 models."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

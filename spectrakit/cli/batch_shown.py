@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.cli.batch_progress import duration
+from spectrakit.cli.batch_progress import counted, duration
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell
 from spectrakit.errors import BatchFailures
 from spectrakit.plain import plain
@@ -37,33 +37,32 @@ def show_batch(done: Batch, summary: Run | None, *, json: bool) -> None:
     if json:
         print_json(_document(done, summary))
     else:
-        if summary is not None:
+        if summary is not None and len(summary.table("models")) > 1:
             for part in view(summary):
                 print_data(part)
             print_data("")
-        if done.failed:
-            print_data(_failures(done.failed))
-            print_data("")
+        for outcome in list(done.failed.values())[:_SHOWN]:
+            print_data(_failure_lines(outcome))
+        if len(done.failed) > _SHOWN:
+            print_data(f"and {len(done.failed) - _SHOWN} more failed")
         computed, kept = done.ended.computed, done.before + done.ended.kept
         again = f", {kept} of them before" if kept else ""
-        tell(f"{finished} of {done.total} models are finished{again}; wrote {computed} runs into "
-             f"{done.folder.runs}")  # fmt: skip
+        board = "" if summary is None or not computed else f"; leaderboard: {summary.folder}"
+        tell(
+            f"{finished} of {done.total} models finished{again}; "
+            f"wrote {counted(computed, 'run')} into {done.folder.runs}{board}"
+        )
     if done.failed:
         message = f"{len(done.failed)} of {done.total} models failed"
-        hint = f"spectrakit batch status {done.folder.path}; the same command with --retry-failed"
-        raise BatchFailures(message, hint=hint)
+        hint = f"spectrakit batch status {done.folder.path}; mended, the same command with"
+        raise BatchFailures(message, hint=f"{hint} --retry-failed")
 
 
-def _failures(failed: Mapping[str, Outcome]) -> Table:
-    from rich.table import Table
-
-    table = Table("failed", "exit", "why", box=None)
-    table.columns[0].overflow = "fold"
-    for name, outcome in list(failed.items())[:_SHOWN]:
-        table.add_row(name, str(outcome.exit_code), outcome.reason)
-    if len(failed) > _SHOWN:
-        table.add_row(f"and {len(failed) - _SHOWN} more", "", "")
-    return table
+def _failure_lines(outcome: Outcome) -> str:
+    """Why a model has no run, and what to try next."""
+    told = f"{outcome.name} failed ({outcome.failure}, exit code {outcome.exit_code}): "
+    hint = "" if outcome.hint is None else f"\n  try: {outcome.hint}"
+    return f"{told}{outcome.reason}{hint}"
 
 
 def _document(done: Batch, summary: Run | None) -> dict[str, Any]:
@@ -107,13 +106,16 @@ def show_costs(found: Sorted, costs: Mapping[str, Outcome], at_once: int, *, jso
             }
         )
         return
-    if costs:
+    if any(outcome.cost is not None for outcome in costs.values()):
         print_data(_costs(costs))
         print_data("")
+    for outcome in costs.values():
+        if outcome.cost is None:
+            print_data(_failure_lines(outcome).replace(" failed (", " cannot be run (", 1))
     known = [outcome.cost for outcome in costs.values() if outcome.cost is not None]
     seconds = sum(cost.seconds for cost in known) / max(1, min(at_once, len(known)))
     download = sum(cost.download for cost in known)
-    parts = [f"{len(known)} models would be run, {_about(seconds)}"]
+    parts = [f"{counted(len(known), 'model')} would be run, {_about(seconds)}"]
     if download:
         parts.append(f"{format_bytes(download)} to download")
     counts = {"finished": done, "failed before": len(found.failed)}
@@ -131,10 +133,11 @@ def _costs(costs: Mapping[str, Outcome]) -> Table:
 
     table = Table("would run", "mode", "download", "memory", "time", box=None)
     table.columns[0].overflow = "fold"
+    for column in table.columns[1:]:
+        column.no_wrap = True
     for name, outcome in costs.items():
         cost = outcome.cost
         if cost is None:
-            table.add_row(name, "-", "-", "-", outcome.reason)
             continue
         table.add_row(
             name,
@@ -148,8 +151,6 @@ def _costs(costs: Mapping[str, Outcome]) -> Table:
 
 def show_status(status: Status, *, json: bool) -> None:
     """How a batch stands."""
-    from rich.table import Table
-
     counts = {
         state: status.count(state) for state in ("finished", "failed", "running", "unfinished")
     }
@@ -161,18 +162,12 @@ def show_status(status: Status, *, json: bool) -> None:
         ]
         print_json({"counts": counts, "drivers": list(status.drivers), "models": entries})
         return
-    table = Table("model", "state", "attempts", "exit", "why", box=None)
-    table.columns[0].overflow = "fold"
     for entry in status.entries:
-        if entry.state == "finished":
-            continue
-        outcome = entry.outcome
-        code, reason = ("", entry.driver or "") if outcome is None else (
-            str(outcome.exit_code), outcome.reason)  # fmt: skip
-        table.add_row(entry.name, entry.state, str(entry.attempts), code, reason)
-    if table.row_count:
-        print_data(table)
-        print_data("")
+        if entry.outcome is not None:
+            print_data(_failure_lines(entry.outcome))
+        elif entry.state != "finished":
+            by = "" if entry.driver is None else f" ({entry.driver})"
+            print_data(f"{entry.name} {entry.state}{by}")
     print_data(", ".join(f"{count} {state}" for state, count in counts.items() if count) or "empty")
     for driver in status.drivers:
         tell(f"at work: {driver}")

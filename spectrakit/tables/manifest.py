@@ -37,6 +37,11 @@ def _version_of(distribution: str) -> str:
         return "not installed"
 
 
+def without_token(command: str) -> str:
+    """A command line, fit for the record."""
+    return _TOKEN_OPTION.sub(r"\1***", scrub(command))
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -94,7 +99,7 @@ class Manifest:
     def __post_init__(self) -> None:
         for name in (f.name for f in dataclasses.fields(self)):
             object.__setattr__(self, name, _scrubbed(getattr(self, name)))
-        object.__setattr__(self, "command", _TOKEN_OPTION.sub(r"\1***", self.command))
+        object.__setattr__(self, "command", without_token(self.command))
 
     def settings(self) -> dict[str, Any]:
         """Every setting of the run's numbers by its name: `seed`, `seq_len`, `memory.horizon`.

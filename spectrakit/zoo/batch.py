@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from spectrakit.zoo.entries import Entry
     from spectrakit.zoo.executors import Workplace
     from spectrakit.zoo.options import BatchOptions
+
+
+logger = logging.getLogger("spectrakit")
+
+#: Told before they are.
+_REPLACED = "%d of these models have a run with other settings, which is moved to %s"
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ def run_batch(
     """
     folder, own, found = _sorted(entries, out, options)
     watch.begin(len(own), len(found.finished), len(found.failed))
+    if found.replaced:
+        logger.info(_REPLACED, len(found.replaced), folder.stale)
     ended = Ended()
     if found.todo:
         place = _place(options, how)  # before there is a folder: a cluster may not be reached
@@ -124,7 +133,11 @@ def _sorted(
     folder = BatchFolder(out)
     folder.check()
     own = options.part(tuple(entries))
-    return folder, own, sort_entries(folder, own, retry_failed=options.retry_failed)
+    return (
+        folder,
+        own,
+        sort_entries(folder, own, limits=options.limits, retry_failed=options.retry_failed),
+    )
 
 
 def _place(options: BatchOptions, how: Hows) -> Workplace:

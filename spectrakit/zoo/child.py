@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from spectrakit._lazy import lazy_import
 from spectrakit.errors import OutputError, SpectrakitError
 from spectrakit.output import Destination
-from spectrakit.planning import resolve
+from spectrakit.planning import as_it_can_follow, resolve
 from spectrakit.plugins import plugins
 from spectrakit.provenance import contents_of, run_revision
 from spectrakit.registry import Later
@@ -121,6 +121,7 @@ def run(job: Job, line: Line) -> Outcome:
         spec = spec_from(job.spec, job.name)
         opened = pipeline_open(job, line)
         with opened as model:
+            spec = as_it_can_follow(model, spec)
             resolved = resolve(model, spec)
             if job.task == "measure":
                 return Outcome(job.name, computed=False, cost=measuring.cost(model, resolved))

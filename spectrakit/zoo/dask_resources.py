@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from spectrakit.wording import given
@@ -23,11 +24,13 @@ class Resources:
         self._most: dict[str, float] = {}
         self._warned = False
 
-    def declared_by(self, workers: Iterable[Mapping[str, Any]]) -> None:
-        """Take in what workers say; what one that is gone declared still holds."""
+    def declared_by(self, workers: Iterable[Mapping[str, Any]]) -> bool:
+        """Take in what workers say; whether a resource is new. One that is gone still holds."""
+        before = set(self._most)
         for worker in workers:
             for name, amount in worker["resources"].items():
                 self._most[name] = max(self._most.get(name, 0.0), float(amount))
+        return set(self._most) != before
 
     def asks_for_memory(self, job: Job) -> bool:
         """Whether the memory that a job takes has to be known."""
@@ -64,6 +67,14 @@ class Resources:
 
     def _name(self, what: str) -> str | None:
         return next((name for name in self._most if name.casefold() == what), None)
+
+
+def measured_here(job: Job) -> Job:
+    """The job that says what `job` would take, on this machine, which may have no GPU."""
+    spec = dict(job.spec)
+    if spec.get("device", "auto") != "auto":
+        spec["device"] = "cpu"
+    return replace(job, task="measure", claim="", own=False, spec=spec)
 
 
 def _takes_what_there_is(job: Job) -> bool:

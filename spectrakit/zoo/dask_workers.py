@@ -15,12 +15,12 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import NetworkError, SpectrakitError, UsageError
 from spectrakit.zoo.dask_cluster import check_token, connect, let_go, numerical_differences, quieten
-from spectrakit.zoo.dask_resources import Resources
+from spectrakit.zoo.dask_resources import Resources, measured_here
 from spectrakit.zoo.dask_tasks import Dropped, call, on_worker, result_of
 from spectrakit.zoo.executors import message
 from spectrakit.zoo.job import Job, Outcome
@@ -104,10 +104,7 @@ class DaskWorkers:
             self._last += 1
             handed = _HandedIn(self._last, job, news)
             self._jobs[handed.number] = handed
-        if self._resources.asks_for_memory(job):
-            self._measuring.submit(self._measure, handed)
-        else:
-            self._find_resources(handed, None)
+        self._prepare(handed)
         return handed.future
 
     def outcome_of(self, name: str, error: BaseException) -> Outcome:
@@ -148,14 +145,19 @@ class DaskWorkers:
         self._client.subscribe_topic(self._topic, self._heard)
         self._look()
 
+    def _prepare(self, handed: _HandedIn) -> None:
+        """Find what a job asks of a worker, and hand it in."""
+        if self._resources.asks_for_memory(handed.job):
+            self._measuring.submit(self._measure, handed)
+        else:
+            self._find_resources(handed, None)
+
     def _measure(self, handed: _HandedIn) -> None:
         """How much memory a job needs, told on this machine; where that fails, none is asked for.
 
         The worker meets the same error, and says it as the model's own.
         """
-        spec = {**handed.job.spec, "device": "cpu"}  # there may be no other here
-        job = replace(handed.job, task="measure", claim="", own=False, spec=spec)
-        outcome = Outcome.of(supervise(message(job)))
+        outcome = Outcome.of(supervise(message(measured_here(handed.job))))
         self._find_resources(handed, outcome.cost.memory if outcome.cost else None)
 
     def _find_resources(self, handed: _HandedIn, memory: int | None) -> None:
@@ -250,14 +252,18 @@ class DaskWorkers:
 
     def _look(self) -> None:
         """How many threads there are, and which resources workers declare."""
-        before = self._threads
-        info = self._client.scheduler_info(n_workers=0)
-        self._threads = info["total_threads"]
-        if self._threads != before:
-            info = self._client.scheduler_info(n_workers=-1)
-            self._resources.declared_by(info["workers"].values())
-            if not self._threads:
-                logger.warning("no workers at %s: waiting for some", self._address)
+        threads = self._client.scheduler_info(n_workers=0)["total_threads"]
+        if threads == self._threads:
+            return
+        info = self._client.scheduler_info(n_workers=-1)
+        if self._resources.declared_by(info["workers"].values()):
+            for handed in self._snapshot():
+                if handed.ready and not handed.began:  # it was handed in without asking for that
+                    handed.ready, handed.inner = False, None
+                    self._prepare(handed)
+        self._threads = threads
+        if not threads:
+            logger.warning("no workers at %s: waiting for some", self._address)
 
     def _find_again(self) -> None:
         """Join the cluster anew. Raises NetworkError where it does not come back in time."""

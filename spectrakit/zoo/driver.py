@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spectrakit.errors import OutputError
+from spectrakit.tables.manifest import without_token
 from spectrakit.zoo.claims import Claims
-from spectrakit.zoo.job import Job, Outcome
+from spectrakit.zoo.job import Job, Limits, Outcome
 from spectrakit.zoo.journal import Journal, Told, read_journals
 from spectrakit.zoo.keys import key_of, plugin_as_it_was, state_of
 
@@ -83,12 +84,14 @@ class Template:
 class Sorted:
     """The entries of a batch by what is to be done with them.
 
-    failed: with what became of them. todo: with their keys.
+    failed: with what became of them. todo: with their keys; replaced: those of them that have a run
+    of other settings.
     """
 
     finished: list[str] = field(default_factory=list)
     failed: dict[str, Outcome] = field(default_factory=dict)
     todo: list[tuple[Entry, str]] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
 
 def measured(entries: Sequence[Entry], job: Job, place: Workplace) -> Iterator[Outcome]:
@@ -105,9 +108,16 @@ def measured(entries: Sequence[Entry], job: Job, place: Workplace) -> Iterator[O
 
 
 def sort_entries(
-    folder: BatchFolder, entries: Sequence[Entry], *, retry_failed: bool = False
+    folder: BatchFolder,
+    entries: Sequence[Entry],
+    *,
+    limits: Limits | None = None,
+    retry_failed: bool = False,
 ) -> Sorted:
-    """See `Sorted`. Reads what the journals and the runs say, and no row of a table."""
+    """See `Sorted`. Reads what the journals and the runs say, and no row of a table.
+
+    limits: of those that are to be run; what ended at a lower one is run again.
+    """
     told = read_journals(folder.journal)
     found = Sorted()
     for entry in entries:
@@ -116,11 +126,25 @@ def sort_entries(
         same = not state or state == known.state
         if same and _is_finished(folder, entry.name, key) and not folder.is_left(entry.name):
             found.finished.append(entry.name)
-        elif same and known.failed is not None and known.key == key and not retry_failed:
-            found.failed[entry.name] = known.failed
+        elif same and _stays_failed(known, key, limits) and not retry_failed:
+            found.failed[entry.name] = known.failed or Outcome(entry.name)
         else:
             found.todo.append((entry, key))
+            if folder.is_of_others(entry.name, key):
+                found.replaced.append(entry.name)
     return found
+
+
+def _stays_failed(told: Told, key: str, limits: Limits | None) -> bool:
+    """Whether what failed would fail again: it was asked for alike, with no lower limit."""
+    if told.failed is None or told.key != key:
+        return False
+    now = limits or Limits()
+    if told.failed.failure == "time":
+        return told.seconds is None or now.seconds <= told.seconds
+    if told.failed.failure == "memory" and told.memory is not None:
+        return now.memory is not None and now.memory <= told.memory
+    return True
 
 
 def _is_finished(folder: BatchFolder, name: str, key: str) -> bool:
@@ -187,7 +211,7 @@ class Driver:
         how = "stopped"
         try:
             with Claims(self._folder.claims, self._journal.number) as self._claims:
-                self._journal.write("began", command=command, total=total)
+                self._journal.write("began", command=without_token(command), total=total)
                 while self._queue or self._pending or self._elsewhere:
                     self._step()
                 how = "ended"
@@ -232,7 +256,7 @@ class Driver:
 
     def _submit(self, running: _Running) -> None:
         entry = running.entry
-        self._folder.make_way(entry.name)
+        self._folder.make_way(entry.name, running.key)
         running.state = state_of(entry.spec.model)
         job = replace(
             self._template.job,
@@ -298,10 +322,16 @@ class Driver:
 
     def _failed(self, running: _Running, outcome: Outcome) -> None:
         name = running.entry.name
-        if self._folder.finished(name, running.key) is None:
-            self._folder.set_aside(name)  # of other settings: no longer what is asked for
+        self._folder.set_aside(name)  # of what the model was before
+        limits = self._template.job.limits
         self._journal.write(
-            "failed", name=name, key=running.key, state=running.state, outcome=outcome.record()
+            "failed",
+            name=name,
+            key=running.key,
+            state=running.state,
+            seconds=limits.seconds,
+            memory=limits.memory,
+            outcome=outcome.record(),
         )
 
     def _last_line(self, how: str) -> None:

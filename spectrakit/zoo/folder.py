@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shlex
 from contextlib import suppress
@@ -23,7 +24,7 @@ from spectrakit.tables.folders import (
 )
 from spectrakit.wording import named
 from spectrakit.zoo.claims import Claims
-from spectrakit.zoo.runs import finished_run
+from spectrakit.zoo.runs import finished_run, whole_record
 
 #: The file that says so, and the version of what it stands for.
 _MARK, _FORMAT = "batch.json", 1
@@ -32,8 +33,8 @@ _MARK, _FORMAT = "batch.json", 1
 class BatchFolder:
     """Paths in the folder of a batch.
 
-    runs/NAME: the run of an entry, as `spectrakit analyze` writes it. stale/NAME: one that is of
-    other settings than those that failed since. journal: see `spectrakit.zoo.journal`. summary:
+    runs/NAME: the run of an entry, as `spectrakit analyze` writes it. stale/NAME: runs of it that
+    are no longer asked for. journal: see `spectrakit.zoo.journal`. summary:
     what is known of all models, and the leaderboard.
     """
 
@@ -50,6 +51,11 @@ class BatchFolder:
         MalformedError where its mark cannot be read.
         """
         mark = self.path / _MARK
+        for outer in self.path.absolute().parents:
+            if (outer / _MARK).is_file() or (outer / MANIFEST).is_file():
+                what = "a batch" if (outer / _MARK).is_file() else "a run"
+                message = f"{self.path} lies in the folder of {what}, {outer}"
+                raise UsageError(message, hint=f"another folder with {named('out')}")
         with plain_errors(self.path):
             if not self.path.exists():
                 return False
@@ -107,13 +113,32 @@ class BatchFolder:
         with suppress(OutputError):  # of another process, which writes there now
             tidy(self.runs / name)
 
-    def make_way(self, name: str) -> None:
-        """Set aside what is in the place of an entry's run and does not say what its files are.
+    def make_way(self, name: str, key: str) -> None:
+        """Set aside what is in the place of an entry's run and is not of what is asked for now.
 
-        Left there, some would be taken for tables of the next run.
+        A run of other settings, which may be asked for again: then it is put back. And what does
+        not say what its files are, for some would be taken for tables of the next run.
         """
-        if (self.runs / name).exists() and not _is_run(self.runs / name):
+        own = self.runs / name
+        if own.exists() and (not _is_run(own) or self.is_of_others(name, key)):
             self.set_aside(name)
+        if not own.exists():
+            for aside in self._aside(name):
+                if finished_run(aside, key) is not None:
+                    with plain_errors(self.path):
+                        aside.rename(own)
+                    return
+
+    def is_of_others(self, name: str, key: str) -> bool:
+        """Whether an entry has a run, and of other settings than those of `key`."""
+        record = whole_record(self.runs / name)
+        return record is not None and record.get("key") != key
+
+    def _aside(self, name: str) -> list[Path]:
+        """Where runs of an entry were set aside."""
+        if not self.stale.is_dir():
+            return []
+        return [path for path in self.stale.iterdir() if _numbered(name).fullmatch(path.name)]
 
     def set_aside(self, name: str) -> None:
         """Take an out-of-date run out of the dataset, and what is no run away."""
@@ -135,6 +160,10 @@ class BatchFolder:
         if not self.runs.is_dir():
             return []
         return sorted(path.name for path in self.runs.iterdir() if not path.name.startswith("."))
+
+
+def _numbered(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name) + r"(\.\d+)?")
 
 
 def _is_run(folder: Path) -> bool:

@@ -83,7 +83,8 @@ class Told:
 
     model: as it was asked for, in the run with this `asked` as its key.
     state: of the model's files when that was. attempts: how often it was begun. failed: what became
-    of the attempt with this `key`; None where it has a run.
+    of the attempt with this `key`, under limits of so many seconds and bytes of memory; None where
+    it has a run.
     """
 
     model: str = ""
@@ -92,6 +93,8 @@ class Told:
     state: str | None = None
     key: str = ""
     failed: Outcome | None = None
+    seconds: float | None = None
+    memory: int | None = None
 
 
 def read_journals(folder: Path) -> dict[str, Told]:
@@ -128,6 +131,7 @@ def _take(told: Told, line: Mapping[str, Any]) -> None:
         case "failed":
             told.failed = Outcome.of(line["outcome"])  # first: it fails where the line is none
             told.state, told.key = line.get("state"), str(line.get("key"))
+            told.seconds, told.memory = line.get("seconds"), line.get("memory")
 
 
 def _files(folder: Path) -> list[tuple[int, Path]]:

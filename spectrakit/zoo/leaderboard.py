@@ -124,7 +124,7 @@ def _layers(manifest: Manifest) -> int:
 
 def _neighbours(entries: Sequence[_Entry]) -> Neighbours:
     below = np.stack([entry.spectrum.below for entry in entries])
-    return neighbours(below, CELL, [entry.model_id for entry in entries], MOST_PAIRS)
+    return neighbours(below, CELL, [entry.revision for entry in entries], MOST_PAIRS)
 
 
 # ---- the boards --------------------------------------------------------------------------------

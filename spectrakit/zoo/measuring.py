@@ -23,6 +23,8 @@ _START, _READ_SPEED = 0.3, 2e8
 #: A forward pass and its analyses take so many times as long as a product of matrices with as many
 #: multiplications.
 _OVERHEAD = 6.0
+#: Bytes that either mode takes at least; data mode needs the classes of transformers.
+_WEIGHTS_MODE, _DATA_MODE = 64 << 20, 256 << 20
 #: Copies of a batch's hidden states that a layer and its analyses hold at once, about.
 _COPIES = 12
 
@@ -30,15 +32,15 @@ _COPIES = 12
 def memory(model: Model, resolved: Resolved) -> int:
     """Bytes that the run takes besides those of an idle process, about.
 
-    Data mode: the weights (`needed_bytes`) and the activations of one batch in one layer. Weights
-    mode reads a few megabytes at a time.
+    Its libraries and tables; in data mode the weights (`needed_bytes`) and the activations of one
+    batch in one layer too. Weights mode reads a few megabytes at a time.
     """
     if resolved.plan.source == "weights":
-        return 64 << 20
+        return _WEIGHTS_MODE
     source = resolved.spec.source
     dtype = resolved.spec.dtype
     states = source.batch_size * source.seq_len * _width(model) * 4
-    return needed_bytes(model.checkpoint, dtype) + _COPIES * states
+    return _DATA_MODE + needed_bytes(model.checkpoint, dtype) + _COPIES * states
 
 
 def cost(model: Model, resolved: Resolved) -> Cost:

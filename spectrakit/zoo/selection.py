@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spectrakit")
 
+#: How lists are called, and other files that are no model.
+_LISTS = (".txt", ".csv", ".tsv", ".toml", ".json", ".md")
 #: How like a catalog name a word must be to be a misspelling of it: openai's gpt2 is not gpt2-xl.
 _MISSPELT = 0.8
 #: Words beyond these are not compared with the catalog, which takes a millisecond each.
@@ -166,7 +168,7 @@ class _Chooser:
                 message = f"{name} ships with spectrakit and has no revision {listed.revision!r}"
                 raise UsageError(message, hint="leave the revision out")
             return _of_catalog(entry, listed, listed.revision)
-        if name.startswith((".", "/", "~")) or name.endswith((*FORMATS, "/")):
+        if name.startswith((".", "/", "~")) or name.lower().endswith((*FORMATS, "/", *_LISTS)):
             begin = listed.folder or Path.cwd()
             message = f"there is no file or folder {listed.target!r}"
             raise UsageError(message, hint=f"relative paths begin in {begin}")
@@ -188,9 +190,12 @@ class _Chooser:
         self._compared += 1
         if self._compared > _MOST_COMPARED:
             return
-        near = difflib.get_close_matches(name, list(self._known), n=1, cutoff=_MISSPELT)
+        names = {known.lower(): known for known in self._known}
+        near = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=_MISSPELT)
         if near:
-            hint = f"did you mean {near[0]}? The Hub's model of the other name is {name}@main"
+            hint = (
+                f"did you mean {names[near[0]]}? The Hub's model of the other name is {name}@main"
+            )
             raise UsageError(f"unknown model {name!r}", hint=hint)
 
     def _no_match(self, pattern: str, listed: Listed) -> UsageError:

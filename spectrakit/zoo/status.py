@@ -66,6 +66,6 @@ def _entry(folder: BatchFolder, claims: Claims, name: str, told: Told) -> EntryS
         state = "running"
     elif told.failed is not None:
         state, outcome = "failed", told.failed
-    elif folder.finished(name, told.asked) is not None:
+    elif folder.finished(name) is not None:
         state = "finished"
     return EntryStatus(name, told.model, state, told.attempts, driver, outcome)

@@ -83,7 +83,7 @@ def test_a_batch_with_a_failure_leaves_with_5_and_says_what_failed(zoo):
     assert "1 of 3 models failed" in done.err
     assert "--retry-failed" in done.err
     assert "named twice" in done.err or "duplicate" in done.err or "more than once" in done.err
-    assert "2 of 3 models are finished; wrote 2 runs into" in done.err
+    assert "2 of 3 models finished; wrote 2 runs into" in done.err
     assert "[red]broken" in done.out  # as it is: no markup
     rows = pq.read_table(folder / "D" / "summary" / "models.parquet").to_pylist()
     kinds = {row["run"]: (row["status"], row["exit_code"]) for row in rows}
@@ -105,7 +105,7 @@ def test_again_computes_nothing_and_touches_no_file(zoo, in_zoo):
     again = in_zoo("zoo.txt", "--out", "D")
     assert times(zoo[0] / "D") == before
     assert again.code == 5
-    assert "2 of 3 models are finished, 2 of them before; wrote 0 runs" in again.err
+    assert "2 of 3 models finished, 2 of them before; wrote 0 runs" in again.err
     assert "longest memory" in again.out
 
 
@@ -309,5 +309,5 @@ def test_in_a_terminal_there_is_one_bar_and_it_is_gone_in_the_end(tmp_path):
     assert "0 of 1 models" in text
     assert "tiny-mamba" in text
     last = text[text.rindex("\x1b[2K") :]  # the bar was wiped before the last line
-    assert "1 of 1 models are finished" in last
+    assert "1 of 1 models finished" in last
     assert "\u2501" not in last

@@ -14,14 +14,14 @@ import pytest
 import spectrakit as sk
 from spectrakit.errors import NetworkError, UsageError
 from spectrakit.zoo.batch import Hows, run_batch
-from spectrakit.zoo.dask_resources import Resources
+from spectrakit.zoo.dask_resources import Resources, measured_here
 from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
 from spectrakit.zoo.entries import Entry
-from spectrakit.zoo.executors import Local
+from spectrakit.zoo.executors import Local, message
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Limits
 from spectrakit.zoo.options import BatchOptions
-from spectrakit.zoo.supervisor import versions
+from spectrakit.zoo.supervisor import end_children, supervise, versions
 from tests.support.dask_cluster import DaskCluster, free_port, kill, until
 
 pytest.importorskip("distributed")
@@ -340,7 +340,8 @@ def test_what_is_refused_before_it_is_sent(cluster, tmp_path, lines):
             place.outcome_of("m", future.exception(timeout=60))
         # More memory than any worker declares.
         spec = sk.RunSpec(model="tiny-mamba", mode="weights").record()
-        future = place.submit(replace(JOB, name="m", spec=spec), lambda *_: None)
+        heavy = replace(JOB, name="m", spec=spec, folder=str(tmp_path / "m"))
+        future = place.submit(heavy, lambda *_: None)
         outcome = future.result(timeout=60)
         assert (outcome["failure"], outcome["exit_code"]) == ("memory", 1)
         assert "no worker declares more than 0.001 GB" in outcome["reason"]
@@ -348,10 +349,31 @@ def test_what_is_refused_before_it_is_sent(cluster, tmp_path, lines):
         place.close()
 
 
+@pytest.mark.slow
+def test_what_waits_asks_for_what_workers_declare_that_come_later(cluster, tmp_path):
+    cluster.scheduler()
+    place = DaskWorkers(cluster.address)
+    try:
+        spec = sk.RunSpec(model="tiny-mamba", mode="weights").record()
+        first, second = (
+            place.submit(replace(JOB, name=name, spec=spec, folder=str(tmp_path / name)), print)
+            for name in ("first", "second")
+        )
+        cluster.begun(cluster.worker("--resources", "memory=1e6", gated=True))
+        assert second.result(timeout=60)["failure"] == "memory"
+        assert not first.done()
+        cluster.gate.touch()
+        assert first.result(timeout=60)["failure"] is None
+    finally:
+        place.close()
+
+
 def test_what_jobs_ask_of_workers(lines):
     none, both = Resources(), Resources()
-    none.declared_by([{"resources": {}}])
-    both.declared_by([{"resources": {"MEMORY": 4e9}}, {"resources": {"GPU": 2, "MEMORY": 8e9}}])
+    assert not none.declared_by([{"resources": {}}])
+    assert both.declared_by([{"resources": {"MEMORY": 4e9}}])
+    assert both.declared_by([{"resources": {"GPU": 2, "MEMORY": 8e9}}])
+    assert not both.declared_by([{"resources": {"GPU": 1}}])
     job = Job("m", {"device": "cuda:1"}, "", "", limits=Limits())
     assert both.wanted(job, 10) == {"MEMORY": 10.0, "GPU": 1.0}
     assert both.wanted(replace(job, spec={"device": "auto", "mode": "data"}), None) == {"GPU": 1.0}
@@ -364,6 +386,17 @@ def test_what_jobs_ask_of_workers(lines):
     assert none.wanted(job, 10) == none.wanted(job, None) == {}
     [line] = lines()
     assert "no worker declares a GPU" in line
+
+
+@pytest.mark.slow
+def test_memory_is_told_without_a_gpu():
+    spec = sk.RunSpec(model="tiny-mamba", mode="data", device="cuda").record()
+    try:
+        outcome = supervise(message(measured_here(replace(JOB, name="m", spec=spec))))
+    finally:
+        end_children()
+    assert outcome["cost"]["mode"] == "data"
+    assert outcome["cost"]["memory"] > 1 << 20
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from spectrakit.zoo.claims import Claims
 from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
 from spectrakit.zoo.entries import Entry
 from spectrakit.zoo.folder import BatchFolder
-from spectrakit.zoo.job import Job, Outcome
+from spectrakit.zoo.job import Job, Limits, Outcome
 from spectrakit.zoo.journal import journal_lines
 
 from .killing import times
@@ -116,14 +116,16 @@ def entries(*names, **changes):
 def batch(tmp_path, run_of_tiny):
     """`batch(names, fates)` runs them into one folder."""
 
-    def run(asked, fates=None, *, retries=2, retry_failed=False, slots=2):
+    def run(asked, fates=None, *, retries=2, retry_failed=False, slots=2, limits=None):
         folder = BatchFolder(tmp_path / "D")
         found = sort_entries(folder, asked, retry_failed=retry_failed)
         place, told = Fake(run_of_tiny, fates, slots), Told()
         if not found.todo:
             return found, None, place, told
         folder.make()
-        driver = Driver(folder, Template(Job("", {}, "", ""), retries), place, told)
+        driver = Driver(
+            folder, Template(Job("", {}, "", "", limits=limits or Limits()), retries), place, told
+        )
         try:
             ended = driver.run(found.todo, "the command", len(asked))
         finally:
@@ -295,9 +297,50 @@ def test_the_run_of_other_settings_goes_when_the_new_ones_fail(batch):
     batch(entries("a", seed=1), {"a": [failed("a")]})
     assert batch.folder.names() == []
     assert (batch.folder.stale / "a" / "run.json").exists()
+
+
+def files_of(folder):
+    return {Path(path).name: told for path, told in times(folder).items()}
+
+
+def test_a_run_of_other_settings_is_set_aside_and_put_back(batch):
     batch(entries("a"))
-    batch(entries("a", seed=1), {"a": [failed("a")]}, retry_failed=True)
-    assert sorted(path.name for path in batch.folder.stale.iterdir()) == ["a", "a.2"]
+    first = files_of(batch.folder.runs / "a")
+    assert batch(entries("a", seed=1))[1].computed == 1
+    second = files_of(batch.folder.runs / "a")
+    assert files_of(batch.folder.stale / "a") == first
+    for seed, expected in ((0, first), (1, second), (0, first)):
+        _, ended, *_ = batch(entries("a", seed=seed))
+        assert (ended.computed, ended.kept) == (0, 1)
+        assert files_of(batch.folder.runs / "a") == expected
+    assert len(list(batch.folder.stale.iterdir())) == 1
+
+
+def test_those_that_take_the_place_of_others_are_told(batch):
+    batch(entries("a", "b"))
+    found = sort_entries(batch.folder, [*entries("a"), *entries("b", "c", seed=1)])
+    assert (found.finished, found.replaced) == (["a"], ["b"])
+    assert [entry.name for entry, _ in found.todo] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "limits", "again"),
+    [
+        ("time", Limits(seconds=100), False),
+        ("time", Limits(seconds=99), False),
+        ("time", Limits(seconds=101), True),
+        ("memory", Limits(seconds=100, memory=10), False),
+        ("memory", Limits(seconds=100, memory=11), True),
+        ("memory", Limits(seconds=100), True),
+        ("error", Limits(seconds=101), False),
+    ],
+)
+def test_what_ended_at_a_limit_is_run_again_where_that_is_raised(batch, failure, limits, again):
+    before = Limits(seconds=100, memory=10)
+    batch(entries("a"), {"a": [failed("a", failure)]}, limits=before)
+    found = sort_entries(batch.folder, entries("a"), limits=limits)
+    assert bool(found.todo) == again
+    assert bool(found.failed) == (not again)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_small_disk_and_then_a_larger_one(listed, undisturbed, tmp_path):
     first, second = done.stderr.split("left with 1\n")
     assert "no space left" in first
     assert first.count("error: ") == 1
-    assert "3 of 3 models are finished" in second
+    assert "3 of 3 models finished" in second
     assert "wrote 3 runs" not in second
     assert_as_undisturbed(tmp_path / "zoo", undisturbed)
     events = [line["event"] for line in journal_lines(tmp_path / "zoo" / "journal")]

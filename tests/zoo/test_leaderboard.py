@@ -75,16 +75,24 @@ def test_pairs_and_the_oddest_are_those_of_all_eigenvalues(tmp_path):
     assert odd == sorted(odd, reverse=True)
 
 
-def test_two_runs_of_a_model_are_no_pair(tmp_path):
-    weights_run(tmp_path, "one", [0.1], model_id="m")
-    weights_run(tmp_path, "two", [0.11], model_id="m")
+def test_runs_of_the_same_weights_are_no_pair_whatever_they_are_called(tmp_path):
+    weights_run(tmp_path, "one", [0.1], model_id="checkpoint-1000", revision="local-1")
+    weights_run(tmp_path, "two", [0.11], model_id="final", revision="local-1")
     weights_run(tmp_path, "other", [0.5])
     found = boards(tmp_path)
     (pair,) = found["closest pairs"]
     assert (pair["run"], pair["other_run"]) == ("other", "two")
     assert {row["run"]: row["other_model_id"] for row in found["oddest"]} == {
-        "one": "other", "two": "other", "other": "m",
+        "one": "other", "two": "other", "other": "final",
     }  # fmt: skip
+
+
+def test_checkpoints_of_one_name_are_models_of_their_own(tmp_path):
+    for seed in range(3):
+        weights_run(tmp_path, f"s{seed}--final", [0.1 + 0.1 * seed], model_id="final")
+    found = boards(tmp_path)
+    assert len(found["closest pairs"]) == 3
+    assert len(found["oddest"]) == 3
 
 
 def test_only_like_is_compared_with_like(tmp_path):

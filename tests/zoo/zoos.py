@@ -22,9 +22,11 @@ def write_run(zoo, name, made, manifest=None):
     return zoo / "runs" / name
 
 
-def weights_run(zoo, name, *layers, model_id=None, mode="nominal", gauge="unnormalised"):
+def weights_run(
+    zoo, name, *layers, model_id=None, revision=None, mode="nominal", gauge="unnormalised"
+):
     """A run in weights mode whose layers have these decay rates."""
-    made = SyntheticRun(model_id or name, revision=f"local-{name}")
+    made = SyntheticRun(model_id or name, revision=revision or f"local-{name}")
     for rates in layers:
         made.layer(np.asarray(rates, float), mode=mode, gauge=gauge)
     return write_run(zoo, name, made)
