@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.checkpoints import Checkpoints
 from benchmarks.measure import Row, python, run_process, timed
+
+if TYPE_CHECKING:  # it imports torch, which a driver does not
+    from benchmarks.checkpoints import Checkpoints
 
 _MODELS, _EQUAL, _TIMES = 100, 8, 3
 _MANY, _FEW = 10_000, 100
