@@ -7,6 +7,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spectrakit.errors import UsageError
+from spectrakit.wording import given
 from spectrakit.zoo.supervisor import end_children, supervise, versions
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Local:
         """Raises UsageError on Windows, where no process can be forked."""
         if sys.platform == "win32":
             message = "a batch forks a process for each model, which Windows cannot do"
-            raise UsageError(message, hint="spectrakit in WSL, or --scheduler of a cluster")
+            raise UsageError(message, hint=f"WSL, or {given(scheduler='ADDRESS')}")
         self.slots = jobs
         self._executor: Executor = ThreadPoolExecutor(jobs, thread_name_prefix="supervisor")
 
