@@ -39,10 +39,10 @@ def test_those_are_served_that_there_is_room_for(wants, granted):
     assert serve([Child(each) for each in wants], 100) == granted
 
 
-def test_one_that_ends_makes_room(total=100):
+def test_one_that_ends_makes_room():
     children = [Child(60), Child(50)]
-    assert serve(children, total) == [60, 0]
-    assert serve(children[1:], total) == [50]
+    assert serve(children, 100) == [60, 0]
+    assert serve(children[1:], 100) == [50]
 
 
 @given(st.lists(st.integers(0, 150), max_size=8))
