@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from spectrakit.cli import catalog_hub, options
 from spectrakit.cli.catalog_filters import FILTERS, catalog_filters
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell
 from spectrakit.cli.declared import Chosen, some, with_settings
+from spectrakit.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +47,9 @@ def list_models(
     if json:
         print_json({"models": [_document(entry) for entry in found]})
         return
+    if not found:
+        tell("no model of the catalog is like that")
+        return
     print_data(_table(found))
     never = sum(_checked(entry) == "never" for entry in found)
     if never:
@@ -58,7 +63,10 @@ def show(
     """Show what is said of one model, who says it, and when it was verified."""
     from spectrakit.catalog.filters import selected
 
-    (entry, *_) = selected([name])
+    entry, *others = selected([name])
+    if others:
+        message = f"{name!r} is {len(others) + 1} models, and one is shown"
+        raise UsageError(message, hint=f"spectrakit catalog list {shlex.quote(name)}")
     if json:
         print_json(_document(entry))
         return

@@ -16,7 +16,7 @@ from spectrakit.cli.console import (
     terminal_progress,
 )
 from spectrakit.cli.declared import Chosen
-from spectrakit.errors import INTERRUPTED, BatchFailures
+from spectrakit.errors import INTERRUPTED, BatchFailures, NetworkError
 
 if TYPE_CHECKING:
     from spectrakit.checkpoints.access import HubAccess
@@ -63,6 +63,7 @@ def verify(
     entries = selected(names or [], catalog_filters(filters))
     into = record or own_folder()
     done: list[Verified] = []
+    silent: NetworkError | None = None
     try:
         with terminal_progress().task("verifying", total=len(entries), unit="models") as task:
             for each in verified(entries, _access(access), into=into, accept=accept):
@@ -70,11 +71,15 @@ def verify(
                 task.advance(1)
                 if not json:
                     print_data(_line(each))
+    except NetworkError as error:
+        silent = error
     except KeyboardInterrupt:
         tell(f"interrupted: {len(done)} of {len(entries)} verified, and recorded in {into}")
         raise typer.Exit(INTERRUPTED) from None
     if json:
         print_json({"verified": [_document(each) for each in done], "recorded_in": str(into)})
+    if silent is not None:
+        raise silent
     _raise_for(done)
 
 

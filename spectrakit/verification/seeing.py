@@ -11,6 +11,7 @@ from spectrakit.catalog.records import Record
 from spectrakit.checkpoints.checkpoint import Checkpoint
 from spectrakit.checkpoints.hub import hub_http
 from spectrakit.checkpoints.hub_cache import is_offline
+from spectrakit.checkpoints.hub_http import UnreachableError
 from spectrakit.checkpoints.hub_info import repo_info
 from spectrakit.errors import NetworkError, SpectrakitError, scrub
 from spectrakit.inspection import inspect_model
@@ -50,7 +51,11 @@ def see(
     asked; gated files are no error here.
     """
     http = ask(access)
-    info = repo_info(http, repo)
+    try:
+        info = repo_info(http, repo)
+    except UnreachableError as error:
+        error.hint = "check the connection, and HF_ENDPOINT"  # no cached model will do
+        raise
     said = Record(
         repo=repo,
         file=file,

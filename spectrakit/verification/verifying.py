@@ -50,8 +50,8 @@ def verify(
     records go to; None: nowhere. accept: whether what is there now is recorded where it differs
     from the record before; that one's commit and headers are kept otherwise.
 
-    Raises `NetworkError` where the Hub answers for none of them, at once where it cannot be
-    reached, `MalformedError` and `OutputError` where records cannot be read or written.
+    Raises `NetworkError` in the end where the Hub answers for none of them, `MalformedError` and
+    `OutputError` where records cannot be read or written.
     """
     if into is not None:
         read_records(into)  # a damaged file is told before anything is asked
@@ -59,20 +59,19 @@ def verify(
         ask(access)  # and so is an address that is none
     answered, silent, last = False, 0, None
     for entry in entries:
-        if silent >= MOST_UNANSWERED:
+        if silent >= MOST_UNANSWERED and entry.repo is not None:
             yield Verified(entry, "unanswered", ("not asked: the Hub did not answer before",))
             continue
         try:
             found = _verified(entry, access, accept, into)
         except NetworkError as error:
-            if isinstance(error, UnreachableError):
-                error.hint = "check the connection, and HF_ENDPOINT"
-                if not answered:
-                    raise
-            silent, last = silent + 1, error
+            # One that was never reached will not be for the next either.
+            gone = isinstance(error, UnreachableError) and not answered
+            silent, last = MOST_UNANSWERED if gone else silent + 1, error
             found = Verified(entry, "unanswered", (error.message,))
         else:
-            answered, silent = answered or entry.repo is not None, 0
+            if entry.repo is not None:
+                answered, silent = True, 0
         yield found
     if last is not None and not answered:
         raise last

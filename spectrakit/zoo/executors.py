@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
+from spectrakit.errors import UsageError
+from spectrakit.wording import given
 from spectrakit.zoo.supervisor import end_children, supervise, versions
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ class Local:
     """Threads of this process; jobs: how many models at once."""
 
     def __init__(self, jobs: int) -> None:
+        """Raises UsageError on Windows, where no process can be forked."""
+        if sys.platform == "win32":
+            message = "a batch forks a process for each model, which Windows cannot do"
+            raise UsageError(message, hint=f"WSL, or {given(scheduler='ADDRESS')}")
         self.slots = jobs
         self._executor: Executor = ThreadPoolExecutor(jobs, thread_name_prefix="supervisor")
 

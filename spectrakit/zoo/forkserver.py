@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -193,10 +193,9 @@ class ForkServer:
         """Grant memory, end what is beyond its limits, and tell of what has ended."""
         self._start_waiting()
         now = time.monotonic()
+        for watched in served(list(self._children.values()), self._memory):
+            watched.grant()
         for watched in self._children.values():
-            granted = sum(other.granted for other in self._children.values())
-            if watched.wants and (not granted or granted + watched.wants <= self._memory):
-                watched.grant()
             watched.check(now)
         for number, watched in list(self._children.items()):
             ended = watched.ended()
@@ -216,6 +215,17 @@ class ForkServer:
         """Leave no child behind."""
         for watched in self._children.values():
             watched.end("lost", "the batch ended")
+
+
+def served(children: Sequence[Watched], total: float) -> Iterator[Watched]:
+    """Those whose memory there is room for besides what others were granted, one after the other.
+
+    One alone may have more than there is: whether that fails is then seen.
+    """
+    for watched in children:
+        granted = sum(other.granted for other in children)
+        if watched.wants and (not granted or granted + watched.wants <= total):
+            yield watched
 
 
 def _import_what_is_needed(modules: Sequence[str]) -> None:

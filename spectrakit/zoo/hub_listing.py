@@ -93,7 +93,7 @@ def _reach(access: HubAccess, what: str) -> HubHttp:
 
 def _asked(http: HubHttp, address: str, what: str, missing: str) -> tuple[Any, str | None]:
     """One page, and the address of the next one; missing: what a refusal means."""
-    from spectrakit.checkpoints.hub_http import CONNECT_ATTEMPTS
+    from spectrakit.checkpoints.hub_http import CONNECT_ATTEMPTS, UnreachableError
 
     def attempt() -> tuple[bytes, str | None]:
         with http.get(f"{http.endpoint}{address}") as response:
@@ -106,9 +106,13 @@ def _asked(http: HubHttp, address: str, what: str, missing: str) -> tuple[Any, s
                     raise NetworkError(f"the Hub's answer about {what} does not end")
             return bytes(body), _next(response)
 
-    body, following = http.retrying(
-        f"asking for {what}", attempt, connect_attempts=CONNECT_ATTEMPTS
-    )
+    try:
+        body, following = http.retrying(
+            f"asking for {what}", attempt, connect_attempts=CONNECT_ATTEMPTS
+        )
+    except UnreachableError as error:
+        error.hint = "check the connection, or name the models in a list"
+        raise
     http.traffic.count(bytes_read=len(body))
     try:
         return json.loads(body), following

@@ -44,12 +44,16 @@ _BIN = 0.01
 
 @dataclass(frozen=True)
 class _Entry:
-    """A run among those it may be compared with. all_layers: of its model, also others."""
+    """A run among those it may be compared with.
+
+    all_layers: of its model, also others. untrained: whether weights of it were drawn anew.
+    """
 
     run: str
     model_id: str
     revision: str
     all_layers: int
+    untrained: bool
     spectrum: Spectrum
 
     @property
@@ -58,10 +62,12 @@ class _Entry:
         return {"run": self.run, "model_id": self.model_id, "revision": self.revision}
 
     @property
-    def part(self) -> list[str]:
-        """Which part of the model that is, where it is not all of it."""
+    def remarks(self) -> list[str]:
+        """That it is a control; which part of the model this is, where it is not all of it."""
         layers = self.spectrum.layers
-        return [f"{layers} of {self.all_layers} layers"] if layers < self.all_layers else []
+        told = ["weights drawn anew"] if self.untrained else []
+        part = f"{layers} of {self.all_layers} layers"
+        return [*told, part] if layers < self.all_layers else told
 
 
 def leaderboard(results: Results, progress: Progress | None = None) -> pa.Table:
@@ -111,7 +117,13 @@ def _entries(
                 without.append(identity | {"note": str(getattr(error, "message", error))})
                 continue
             for group, spectrum in found.items():
-                entry = _Entry(**identity, all_layers=_layers(manifest), spectrum=spectrum)
+                untrained = manifest.settings().get("randomize") is not None
+                entry = _Entry(
+                    **identity,
+                    all_layers=_layers(manifest),
+                    untrained=untrained,
+                    spectrum=spectrum,
+                )
                 groups.setdefault(group, []).append(entry)
     largest_first = sorted(groups, key=lambda group: (-len(groups[group]), group))
     return {group: groups[group] for group in largest_first}, without
@@ -142,7 +154,7 @@ def _longest(entries: Sequence[_Entry], _: Neighbours) -> Iterator[Row]:
             "unit": "step",
             "uncertainty": _BIN * own.timescale if math.isfinite(own.timescale) else None,
             "layers": own.layers,
-            "note": "; ".join([*told, *entry.part]),
+            "note": "; ".join([*told, *entry.remarks]),
         }
 
 
@@ -157,7 +169,7 @@ def _selective(entries: Sequence[_Entry], _: Neighbours) -> Iterator[Row]:
             "value": own.spread,
             "unit": "decade",
             "layers": own.layers,
-            "note": "; ".join([*told, *entry.part]) or None,
+            "note": "; ".join([*told, *entry.remarks]) or None,
         }
 
 
@@ -184,7 +196,7 @@ def _apart(entry: _Entry, other: _Entry, distance: float) -> Row:
         "other_run": other.run,
         "other_model_id": other.model_id,
         "other_revision": other.revision,
-        "note": "; ".join(entry.part) or None,
+        "note": "; ".join(entry.remarks) or None,
     }
 
 

@@ -74,7 +74,9 @@ def _board(
     """The panels of a board; None where no run that is drawn has a place on it."""
     places = by_group(row for row in rows if row["board"] == board)
     panels = [
-        _panel(places[group], told(group, counts[group])) for group in drawn if group in places
+        _panel(places[group], f"{told(group, counts[group])}{_scale(places[group])}")
+        for group in drawn
+        if group in places
     ]
     if not panels:
         return None
@@ -89,6 +91,12 @@ def _board(
     )
     # From plot to plot, whatever is written beside them: so the panels of all boards are in line.
     return alt.hconcat(*panels, bounds="flush", spacing=_NAMES + _VALUES, title=title)
+
+
+def _scale(rows: Sequence[Row]) -> str:
+    """How lengths are to be read, where they are not in proportion."""
+    several = len({row["value"] for row in rows}) > 1
+    return " · log scale" if several and rows[0]["unit"] in _LOGARITHMIC else ""
 
 
 def _panel(rows: Sequence[Row], title: str) -> alt.LayerChart:

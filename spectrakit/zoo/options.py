@@ -64,7 +64,7 @@ class BatchOptions(Options):
     @property
     def models_at_once(self) -> int:
         """So many models, where this machine runs them."""
-        return self.jobs or max(1, len(os.sched_getaffinity(0)) // self.threads)
+        return self.jobs or max(1, _cores() // self.threads)
 
     def part(self, entries: tuple[T, ...]) -> tuple[T, ...]:
         """Those of `entries` that are in this shard: every N-th. Raises UsageError."""
@@ -76,3 +76,9 @@ class BatchOptions(Options):
             message = f"{named('shard')} must be I/N with I from 1 to N, not {self.shard!r}"
             raise UsageError(message, hint=given(shard="1/8"))
         return entries[int(number) - 1 :: int(total)]
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return os.cpu_count() or 1 if affinity is None else len(affinity(0))

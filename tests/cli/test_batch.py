@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import spectrakit as sk
 from spectrakit.cli import batch_progress
 from spectrakit.cli.app import build_app
 from spectrakit.zoo.job import Outcome
@@ -190,6 +191,10 @@ def test_hostile_names_stay_in_the_folder_and_print_harmlessly(command, tmp_path
         (["tiny-mamba", "--text", "-", "--mode", "data", "--out", "D"], 2, "standard input"),
         (["tiny-mamba", "--text", "none.txt", "--mode", "data", "--out", "D"], 2, "none.txt"),
         (["hf://someone", "--out", "D"], 6, "127.0.0.1"),
+        (["tiny-mamba", "--out", "run/D"], 2, "lies in the folder of a run"),
+        (["statu", "mine"], 2, "did you mean status?"),
+        (["zooo.txt", "--out", "D"], 2, "there is no file or folder 'zooo.txt'"),
+        (["TINY-MAMBA", "--out", "D"], 2, "did you mean tiny-mamba?"),
     ],
     ids=lambda what: "-".join(map(str, what)) if isinstance(what, list) else "",
 )  # fmt: skip
@@ -311,3 +316,35 @@ def test_in_a_terminal_there_is_one_bar_and_it_is_gone_in_the_end(tmp_path):
     last = text[text.rindex("\x1b[2K") :]  # the bar was wiped before the last line
     assert "1 of 1 models finished" in last
     assert "\u2501" not in last
+
+
+def test_settings_of_data_mode_do_not_touch_models_whose_weights_are_enough(in_zoo):
+    done = in_zoo(
+        "tiny-mamba", "tiny-llama", "--max-tokens", "256", "--seq-len", "64", "--out", "M"
+    )
+    assert done.code == 0, done.err
+    mamba, llama = (sk.read_run(Path("M", "runs", name)) for name in ("tiny-mamba", "tiny-llama"))
+    assert (mamba.manifest.mode, llama.manifest.mode) == ("weights", "data")
+    assert llama.manifest.tokens == 256
+    alone = sk.analyze("tiny-mamba")
+    assert mamba.manifest.settings() == alone.manifest.settings()
+    assert mamba.table("spectrum_summary").equals(alone.table("spectrum_summary"))
+
+
+@pytest.mark.parametrize("told", [["--token", "hf_secret"], ["--token=secret of mine"]])
+def test_no_file_holds_the_token(in_zoo, told):
+    folder = Path("T" + str(len(told)))
+    assert in_zoo("tiny-mamba", "--out", folder, *told).code == 0
+    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not [content for content in files if b"secret" in content]
+
+
+def test_what_is_replaced_is_told_and_comes_back(in_zoo):
+    assert in_zoo("tiny-mamba", "--out", "R").code == 0
+    first = Path("R/runs/tiny-mamba/run.json").stat().st_mtime_ns
+    done = in_zoo("tiny-mamba", "--out", "R", "--seed", "1")
+    assert "1 of these models have a run with other settings, which is moved to R/stale" in done.err
+    again = in_zoo("tiny-mamba", "--out", "R")
+    assert "wrote 0 runs" in again.err
+    assert Path("R/runs/tiny-mamba/run.json").stat().st_mtime_ns == first
