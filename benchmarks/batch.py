@@ -59,8 +59,8 @@ def _added_to_each() -> Iterator[Row]:
 def _batch(place: Path, spec, count: int, jobs: int | None) -> None:
     """A new batch, from the start of its fork server to its end, without the leaderboard."""
     from spectrakit.zoo.batch import Hows, run_batch
-    from spectrakit.zoo.driver import Unwatched
     from spectrakit.zoo.options import BatchOptions
+    from spectrakit.zoo.watch import Unwatched
 
     folder = Path(tempfile.mkdtemp(dir=place)) / "zoo"
     entries = [_entry(f"n{seed}", replace(spec, seed=seed)) for seed in range(count)]
@@ -94,10 +94,12 @@ def _two_workers() -> Row:
 
 def _driven(place: Path, spec, count: int, jobs: int) -> None:
     """A new batch on a fork server that stays."""
-    from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+    from spectrakit.zoo.driver import Driver, Template
     from spectrakit.zoo.executors import Local
     from spectrakit.zoo.folder import BatchFolder
     from spectrakit.zoo.job import Job
+    from spectrakit.zoo.sorting import sort_entries
+    from spectrakit.zoo.watch import Unwatched
 
     class Kept(Local):
         def close(self):
@@ -130,10 +132,12 @@ def _memory() -> Row:
 def simulated(count: int) -> None:
     """A batch of so many entries from its list to its end, where nothing is really run."""
     from spectrakit.spec import RunSpec
-    from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+    from spectrakit.zoo.driver import Driver, Template
     from spectrakit.zoo.folder import BatchFolder
     from spectrakit.zoo.job import Job, Outcome
     from spectrakit.zoo.selection import select
+    from spectrakit.zoo.sorting import sort_entries
+    from spectrakit.zoo.watch import Unwatched
 
     class Simulated:
         slots = 2
@@ -207,8 +211,8 @@ def make_finished(place: Path, count: int) -> None:
 def resumed(place: str) -> None:
     """Run again what is finished, as the command line does; fails where anything is computed."""
     from spectrakit.zoo.batch import Hows, run_batch, summarise
-    from spectrakit.zoo.driver import Unwatched
     from spectrakit.zoo.options import BatchOptions
+    from spectrakit.zoo.watch import Unwatched
 
     done = run_batch(_many(_MANY), Path(place) / "zoo", BatchOptions(), Hows(), Unwatched())
     summarise(done, None)

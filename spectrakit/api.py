@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints.access import HubAccess
     from spectrakit.options import Options
     from spectrakit.progress import Progress
-    from spectrakit.zoo.driver import Watch
+    from spectrakit.zoo.watch import Watch
 
 
 #: Imported when there is something to draw.
@@ -110,9 +110,9 @@ def batch(
     the Hub, or a scheduler, cannot be asked.
     """
     from spectrakit.zoo.batch import Hows, run_batch, summarise
-    from spectrakit.zoo.driver import Unwatched
     from spectrakit.zoo.options import BatchOptions
     from spectrakit.zoo.selection import select
+    from spectrakit.zoo.watch import Unwatched
 
     if settings.get("dry_run"):
         raise UsageError("dry_run is for the command line", hint="spectrakit batch --dry-run")

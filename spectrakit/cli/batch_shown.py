@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from spectrakit.tables import Run
     from spectrakit.zoo.batch import Batch
-    from spectrakit.zoo.driver import Sorted
     from spectrakit.zoo.job import Outcome
+    from spectrakit.zoo.sorting import Sorted
     from spectrakit.zoo.status import Status
 
 #: Failures that are shown one by one; `batch status` has them all.

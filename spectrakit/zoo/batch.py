@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import OutputError
-from spectrakit.zoo.driver import Driver, Ended, Sorted, Template, measured, sort_entries
+from spectrakit.zoo.driver import Driver, Ended, Template, measured
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.models import models_of
+from spectrakit.zoo.sorting import Sorted, sort_entries
 
 if TYPE_CHECKING:
     from spectrakit.output import Draw
     from spectrakit.tables import Run
-    from spectrakit.zoo.driver import Watch
     from spectrakit.zoo.entries import Entry
     from spectrakit.zoo.executors import Workplace
     from spectrakit.zoo.options import BatchOptions
+    from spectrakit.zoo.watch import Watch
 
 
 logger = logging.getLogger("spectrakit")

@@ -1,8 +1,4 @@
-"""Runs the entries of a batch, each once, and can be taken up again wherever it was left.
-
-An entry is done when its run is there, whole, and of what is asked for now; the journal says what
-failed, and is the witness of all else.
-"""
+"""Runs entries of a batch, each once: hands in, tries again what may pass, writes the journal."""
 
 from __future__ import annotations
 
@@ -13,60 +9,23 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import OutputError
 from spectrakit.tables.manifest import without_token
 from spectrakit.zoo.claims import Claims
-from spectrakit.zoo.job import Job, Limits, Outcome
-from spectrakit.zoo.journal import Journal, Told, read_journals
-from spectrakit.zoo.keys import key_of, plugin_as_it_was, state_of
+from spectrakit.zoo.job import Job, Outcome
+from spectrakit.zoo.journal import Journal
+from spectrakit.zoo.keys import state_of
 
 if TYPE_CHECKING:
     from spectrakit.zoo.entries import Entry
     from spectrakit.zoo.executors import Workplace
     from spectrakit.zoo.folder import BatchFolder
+    from spectrakit.zoo.watch import Watch
 
 #: Seconds between two looks at what other drivers do, and before a busy folder is tried again.
 _PERIOD, _PAUSE = 1.0, 2.0
-
-
-class Watch(Protocol):
-    """Who is told how far a batch is."""
-
-    def begin(self, total: int, finished: int, failed: int) -> None:
-        """Of `total` entries, so many have been finished, and have failed, before."""
-
-    def started(self, name: str) -> None:
-        """An entry is being run."""
-
-    def news(self, name: str, what: str, done: int, total: int | None, unit: str) -> None:
-        """How far it is; may be called from other threads."""
-
-    def ended(self, outcome: Outcome, *, again: bool) -> None:
-        """What became of it, and whether it is tried again."""
-
-    def tick(self) -> None:
-        """Some time has passed."""
-
-
-class Unwatched:
-    """A `Watch` that tells nobody."""
-
-    def begin(self, total: int, finished: int, failed: int) -> None:
-        """See `Watch`."""
-
-    def started(self, name: str) -> None:
-        """See `Watch`."""
-
-    def news(self, name: str, what: str, done: int, total: int | None, unit: str) -> None:
-        """See `Watch`."""
-
-    def ended(self, outcome: Outcome, *, again: bool) -> None:
-        """See `Watch`."""
-
-    def tick(self) -> None:
-        """See `Watch`."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +39,6 @@ class Template:
     retries: int = 2
 
 
-@dataclass
-class Sorted:
-    """The entries of a batch by what is to be done with them.
-
-    failed: with what became of them. todo: with their keys; replaced: those of them that have a run
-    of other settings.
-    """
-
-    finished: list[str] = field(default_factory=list)
-    failed: dict[str, Outcome] = field(default_factory=dict)
-    todo: list[tuple[Entry, str]] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)
-
-
 def measured(entries: Sequence[Entry], job: Job, place: Workplace) -> Iterator[Outcome]:
     """What each entry would cost, as they are told; job: what all have in common."""
     waiting = deque(entries)
@@ -105,52 +50,6 @@ def measured(entries: Sequence[Entry], job: Job, place: Workplace) -> Iterator[O
             pending.add(place.submit(own, lambda *_: None))
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
         yield from (Outcome.of(future.result()) for future in done)
-
-
-def sort_entries(
-    folder: BatchFolder,
-    entries: Sequence[Entry],
-    *,
-    limits: Limits | None = None,
-    retry_failed: bool = False,
-) -> Sorted:
-    """See `Sorted`. Reads what the journals and the runs say, and no row of a table.
-
-    limits: of those that are to be run; what ended at a lower one is run again.
-    """
-    told = read_journals(folder.journal)
-    found = Sorted()
-    for entry in entries:
-        key, state = key_of(entry.spec), state_of(entry.spec.model)
-        known = told.get(entry.name, Told())
-        same = not state or state == known.state
-        if same and _is_finished(folder, entry.name, key) and not folder.is_left(entry.name):
-            found.finished.append(entry.name)
-        elif same and _stays_failed(known, key, limits) and not retry_failed:
-            found.failed[entry.name] = known.failed or Outcome(entry.name)
-        else:
-            found.todo.append((entry, key))
-            if folder.is_of_others(entry.name, key):
-                found.replaced.append(entry.name)
-    return found
-
-
-def _stays_failed(told: Told, key: str, limits: Limits | None) -> bool:
-    """Whether what failed would fail again: it was asked for alike, with no lower limit."""
-    if told.failed is None or told.key != key:
-        return False
-    now = limits or Limits()
-    if told.failed.failure == "time":
-        return told.seconds is None or now.seconds <= told.seconds
-    if told.failed.failure == "memory" and told.memory is not None:
-        return now.memory is not None and now.memory <= told.memory
-    return True
-
-
-def _is_finished(folder: BatchFolder, name: str, key: str) -> bool:
-    """Whether there is a run of what is asked for now."""
-    record = folder.finished(name, key)
-    return record is not None and plugin_as_it_was(record)
 
 
 @dataclass

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+from spectrakit.zoo.driver import Driver, Template
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job
+from spectrakit.zoo.sorting import sort_entries
+from spectrakit.zoo.watch import Unwatched
 from tests.families import FAMILIES
 
 GENERATED = ("mamba", "qwen3_next", "rwkv", "gpt2")

@@ -15,13 +15,15 @@ import spectrakit as sk
 from spectrakit.errors import NetworkError, UsageError
 from spectrakit.zoo.batch import Hows, run_batch
 from spectrakit.zoo.dask_resources import Resources, measured_here
-from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+from spectrakit.zoo.driver import Driver, Template
 from spectrakit.zoo.entries import Entry
 from spectrakit.zoo.executors import Local, message
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Limits
 from spectrakit.zoo.options import BatchOptions
+from spectrakit.zoo.sorting import sort_entries
 from spectrakit.zoo.supervisor import end_children, supervise, versions
+from spectrakit.zoo.watch import Unwatched
 from tests.support.dask_cluster import DaskCluster, free_port, kill, until
 
 pytest.importorskip("distributed")

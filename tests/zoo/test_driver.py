@@ -17,11 +17,13 @@ from spectrakit.errors import NetworkError, OutputError, UsageError
 from spectrakit.spec import RunSpec
 from spectrakit.zoo import driver as module
 from spectrakit.zoo.claims import Claims
-from spectrakit.zoo.driver import Driver, Template, Unwatched, sort_entries
+from spectrakit.zoo.driver import Driver, Template
 from spectrakit.zoo.entries import Entry
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Limits, Outcome
 from spectrakit.zoo.journal import journal_lines
+from spectrakit.zoo.sorting import sort_entries
+from spectrakit.zoo.watch import Unwatched
 
 from .killing import times
 

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from spectrakit.spec import RunSpec
-from spectrakit.zoo.driver import sort_entries
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.options import BatchOptions
 from spectrakit.zoo.selection import select
+from spectrakit.zoo.sorting import sort_entries
 from spectrakit.zoo.supervisor import end_children
 
 from .killing import Command, computed, tables
