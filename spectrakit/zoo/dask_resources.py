@@ -48,7 +48,7 @@ class Resources:
         elif named and gpu_name is None and not self._warned:
             self._warned = True
             logger.warning(
-                "no worker declares a GPU (dask worker --resources GPU=1): "
+                "no worker declares a GPU (the Dask resource GPU=1): "
                 "models on cuda may be sent to workers without one"
             )
         return found
