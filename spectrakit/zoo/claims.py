@@ -54,8 +54,8 @@ class Claims:
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
-            for name in self._held:
-                self.path(name).unlink(missing_ok=True)
+            for name in list(self._held):
+                self.drop(name)
             self._driver(self._number).unlink(missing_ok=True)
         self._go()
 
@@ -72,7 +72,9 @@ class Claims:
         with plain_errors(self._folder):
             for _ in range(2):
                 try:
-                    descriptor = os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                    descriptor = os.open(
+                        self.path(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644
+                    )
                 except FileExistsError:
                     if self.holder(name) is not None:
                         return False
@@ -87,10 +89,11 @@ class Claims:
         return False
 
     def drop(self, name: str) -> None:
-        """Let an entry go."""
+        """Let an entry go, unless another has taken it over."""
         self._held.discard(name)
         with suppress(OSError):
-            self.path(name).unlink(missing_ok=True)
+            if _number_in(self.path(name)) == self._number:
+                self.path(name).unlink(missing_ok=True)
 
     def holder(self, name: str) -> str | None:
         """Who works on an entry: "host, process 123"; None where nobody does."""
@@ -164,7 +167,8 @@ class Claims:
     def _read(self, number: int) -> dict[str, Any] | None:
         try:
             found = json.loads(self._driver(number).read_text())
-            return {"beats": 0, "boot": "", "began": "", **found} if "pid" in found else None
+            told = {"beats": 0, "boot": "", "began": "", "namespace": _namespace(), **found}
+            return told if "pid" in found and "host" in found else None
         except (OSError, ValueError, TypeError):
             return None
 
@@ -172,7 +176,7 @@ class Claims:
         if number == self._number:
             return True
         own = _this_process()
-        if driver["host"] != own["host"]:
+        if (driver["host"], driver["namespace"]) != (own["host"], own["namespace"]):
             return self._heard_lately(number, driver["beats"])
         same_boot = driver["boot"] == own["boot"]
         return bool(same_boot and _began(driver["pid"]) == driver["began"] is not None)
@@ -203,6 +207,7 @@ def _this_process() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "boot": _boot(),
+        "namespace": _namespace(),
         "pid": os.getpid(),
         "began": _began(os.getpid()),
     }
@@ -212,6 +217,13 @@ def _boot() -> str:
     """The boot of this machine: process ids begin anew with the next."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _namespace() -> str:
+    """Of process ids: a container of this machine has its own, and cannot see ours."""
+    with suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 

@@ -15,7 +15,7 @@ from spectrakit.errors import OutputError
 from spectrakit.tables.manifest import without_token
 from spectrakit.zoo.claims import Claims
 from spectrakit.zoo.job import Job, Outcome
-from spectrakit.zoo.journal import Journal
+from spectrakit.zoo.journal import Journal, Others
 from spectrakit.zoo.keys import state_of
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class Driver:
         """
         self._queue.extend(_Running(entry, key) for entry, key in todo)
         self._journal.open()
+        self._others = Others(self._folder.journal, self._journal.number)
         how = "stopped"
         try:
             with Claims(self._folder.claims, self._journal.number) as self._claims:
@@ -150,8 +151,24 @@ class Driver:
                 self._queue.append(running)
             elif not self._claims.take(running.entry.name):
                 self._elsewhere.append(running)
+            elif (outcome := self._done_by_another(running)) is not None:
+                self._claims.drop(running.entry.name)
+                self._watch.ended(outcome, again=False)
+                self._ended.count(outcome)
             else:
                 yield running
+
+    def _done_by_another(self, running: _Running) -> Outcome | None:
+        """What became of an entry in the hands of another driver, since this one began."""
+        name = running.entry.name
+        told = self._others.told(name)
+        if told is None:
+            return None
+        if told.failed is not None:
+            return told.failed if told.key == running.key else None
+        same = told.state is not None and told.state == state_of(running.entry.spec.model)
+        there = same and self._folder.finished(name, running.key) is not None
+        return Outcome(name, computed=False) if there and not self._folder.is_left(name) else None
 
     def _submit(self, running: _Running) -> None:
         entry = running.entry

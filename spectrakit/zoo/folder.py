@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from spectrakit.zoo.runs import finished_run, whole_record
 
 #: The file that says so, and the version of what it stands for.
 _MARK, _FORMAT = "batch.json", 1
+#: Runs of one entry that were set aside and may be put back.
+_LOOKED_AT = 16
 
 
 class BatchFolder:
@@ -123,7 +126,7 @@ class BatchFolder:
         if own.exists() and (not _is_run(own) or self.is_of_others(name, key)):
             self.set_aside(name)
         if not own.exists():
-            for aside in self._aside(name):
+            for aside in islice(self._aside(name), _LOOKED_AT):
                 if finished_run(aside, key) is not None:
                     with plain_errors(self.path):
                         aside.rename(own)
@@ -134,11 +137,10 @@ class BatchFolder:
         record = whole_record(self.runs / name)
         return record is not None and record.get("key") != key
 
-    def _aside(self, name: str) -> list[Path]:
-        """Where runs of an entry were set aside."""
-        if not self.stale.is_dir():
-            return []
-        return [path for path in self.stale.iterdir() if _numbered(name).fullmatch(path.name)]
+    def _aside(self, name: str) -> Iterator[Path]:
+        """Where runs of an entry are set aside; no name of an entry has the mark in it."""
+        yield self.stale / name
+        yield from (self.stale / f"{name}~{number}" for number in count(2))
 
     def set_aside(self, name: str) -> None:
         """Take an out-of-date run out of the dataset, and what is no run away."""
@@ -149,10 +151,7 @@ class BatchFolder:
         if (self.runs / name).exists():
             with plain_errors(self.path):
                 self.stale.mkdir(exist_ok=True)
-                number, aside = 1, self.stale / name
-                while aside.exists():
-                    number += 1
-                    aside = self.stale / f"{name}.{number}"
+                aside = next(place for place in self._aside(name) if not place.exists())
                 (self.runs / name).rename(aside)
 
     def names(self) -> list[str]:
@@ -160,10 +159,6 @@ class BatchFolder:
         if not self.runs.is_dir():
             return []
         return sorted(path.name for path in self.runs.iterdir() if not path.name.startswith("."))
-
-
-def _numbered(name: str) -> re.Pattern[str]:
-    return re.compile(re.escape(name) + r"(\.\d+)?")
 
 
 def _is_run(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spectrakit.tables.folders import plain_errors
+from spectrakit.tables.folders import plain_errors, sync
 from spectrakit.zoo.job import Outcome
 
 _NAME = re.compile(r"(\d{4,})-.*\.jsonl")
@@ -47,6 +47,7 @@ class Journal:
                     os.close(self._descriptor)
                     self._descriptor = None
                     path.unlink()
+            sync(self._folder)
 
     def write(self, event: str, **what: object) -> None:
         """One line, on the disk when this returns. Raises OutputError where it cannot be."""
@@ -101,24 +102,58 @@ def read_journals(folder: Path) -> dict[str, Told]:
     """What all journals in `folder` say, by the names of entries; {} where there is none."""
     found: dict[str, Told] = {}
     for line in journal_lines(folder):
-        name = line.get("name")
-        if isinstance(name, str):
-            with suppress(KeyError, TypeError, AttributeError):  # a line that no driver wrote
-                _take(found.setdefault(name, Told()), line)
+        _take_named(found, line)
     return found
+
+
+class Others:
+    """What other drivers write while this one works; number: of its own journal."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._folder, self._number = folder, number
+        #: Bytes of each journal that are of before, or were read.
+        self._read = {path: path.stat().st_size for _, path in _files(folder)}
+        self._told: dict[str, Told] = {}
+
+    def told(self, name: str) -> Told | None:
+        """What was said of an entry since; None where nothing was."""
+        for number, path in _files(self._folder):
+            if number != self._number:
+                self._catch_up(path)
+        return self._told.get(name)
+
+    def _catch_up(self, path: Path) -> None:
+        begin = self._read.get(path, 0)
+        with path.open("rb") as file:
+            file.seek(begin)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]  # the rest is being written
+        self._read[path] = begin + len(whole)
+        for line in filter(None, map(_line_of, whole.splitlines())):
+            _take_named(self._told, line)
 
 
 def journal_lines(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Every whole line, those of later drivers later; clocks are not asked."""
     for _, path in sorted(_files(folder)):
         with path.open("rb") as file:
-            for text in file:
-                try:
-                    line = json.loads(text)
-                except (ValueError, RecursionError):  # torn, or not ours
-                    continue
-                if isinstance(line, dict):
-                    yield line
+            yield from filter(None, map(_line_of, file))
+
+
+def _line_of(text: bytes) -> dict[str, Any] | None:
+    """A line; None where it is torn, or not ours."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _take_named(told: dict[str, Told], line: Mapping[str, Any]) -> None:
+    name = line.get("name")
+    if isinstance(name, str):
+        with suppress(KeyError, TypeError, AttributeError):  # a line that no driver wrote
+            _take(told.setdefault(name, Told()), line)
 
 
 def _take(told: Told, line: Mapping[str, Any]) -> None:

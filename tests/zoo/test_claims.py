@@ -111,3 +111,19 @@ def test_a_driver_beats_now_and_then_and_not_by_the_clock_of_the_day(folder, mon
             told.append(json.loads((folder / "driver-1.json").read_text())["beats"])
             now[0] += module.BEAT * 0.6
         assert told == [1, 1, 2, 2]
+
+
+def test_a_driver_in_a_container_of_this_machine_is_not_looked_for_among_our_processes(folder):
+    driver(folder, 1, **(module._this_process() | {"pid": 1 << 22, "namespace": "pid:[1]"}))
+    folder.joinpath("entry-a").write_text("1")
+    with Claims(folder, 2) as claims:
+        assert not claims.take("a")
+
+
+def test_a_claim_that_another_took_over_stays_his(folder):
+    with Claims(folder, 1) as first, Claims(folder, 2) as second:
+        assert first.take("a")
+        second.path("a").write_text("2")
+        first.drop("a")
+        assert str(os.getpid()) in second.holder("a")
+        second._held.add("a")

@@ -21,7 +21,8 @@ from spectrakit.zoo.driver import Driver, Template
 from spectrakit.zoo.entries import Entry
 from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Limits, Outcome
-from spectrakit.zoo.journal import journal_lines
+from spectrakit.zoo.journal import Journal, journal_lines
+from spectrakit.zoo.keys import state_of
 from spectrakit.zoo.sorting import sort_entries
 from spectrakit.zoo.watch import Unwatched
 
@@ -456,3 +457,33 @@ def test_jobs_are_of_the_template(batch, run_of_tiny):
     assert (given.hub, given.draw, given.flags, given.key) == ({"offline": True}, "a:b", True, "k")
     assert given.spec == entry.spec.record()
     assert given.claim == str(folder.claims / "entry-a")
+
+
+def test_what_another_driver_has_done_meanwhile_is_not_done_again(batch, run_of_tiny):
+    """One journal more, with a run, a failure, and one that is of other settings."""
+    asked = entries("a", "b", "c", "d")
+    folder = batch.folder
+    folder.make()
+    found = sort_entries(folder, asked)
+    keys = {entry.name: key for entry, key in found.todo}
+    other = Journal(folder.journal, "z")
+
+    class Meanwhile(Fake):
+        """As the first job is handed in, the other driver is done."""
+
+        def submit(self, job, news):
+            if not self.jobs:
+                for name in "bcd":
+                    other.write("started", name=name, model="m", key=keys[name])
+                write_run(folder, "b", keys["b"], run_of_tiny)
+                state = state_of("tiny-mamba")
+                other.write("finished", name="b", key=keys["b"], state=state, outcome={})
+                told = {"state": state, "outcome": failed("c").record()}
+                other.write("failed", name="c", key=keys["c"], **told)
+                other.write("failed", name="d", key="of others", **told)
+            return super().submit(job, news)
+
+    place = Meanwhile(run_of_tiny, slots=1)
+    ended = Driver(folder, Template(Job("", {}, "", "")), place, Unwatched()).run(found.todo, "", 4)
+    assert [job.name for job in place.jobs] == ["a", "d"]
+    assert (ended.computed, ended.kept, list(ended.failed)) == (2, 1, ["c"])

@@ -191,4 +191,4 @@ def test_tables_without_a_record_are_set_aside_not_mixed_with_those_of_the_next_
         assert not (one / "lyapunov.parquet").exists()
     aside = batch.folder / "stale"
     assert sorted(str(path.relative_to(aside)) for path in aside.glob("one*/lyapunov.parquet")) == [
-        "one.2/lyapunov.parquet", "one/lyapunov.parquet"]  # fmt: skip
+        "one/lyapunov.parquet", "one~2/lyapunov.parquet"]  # fmt: skip
