@@ -215,7 +215,7 @@ def resumed(place: str) -> None:
     from spectrakit.zoo.watch import Unwatched
 
     done = run_batch(_many(_MANY), Path(place) / "zoo", BatchOptions(), Hows(), Unwatched())
-    summarise(done, None)
+    summarise(done, None, Unwatched())
     if done.before != _MANY:
         sys.exit(f"{done.before} of {_MANY} are finished")
 

@@ -122,8 +122,9 @@ def batch(
     entries = select(list(_flat(targets)), base, filters=filters, access=hub)
     how = Hows(hub=None if hub is None else hub.keywords(),
                draw=DRAW_CHARTS.place if figures else None)  # fmt: skip
-    done = run_batch(entries, Path(out), asked, how, watch or Unwatched())
-    summarise(done, DRAW_CHARTS)
+    watch = watch or Unwatched()
+    done = run_batch(entries, Path(out), asked, how, watch)
+    summarise(done, DRAW_CHARTS.place, watch)
     return Zoo(done.folder.path)
 
 

@@ -32,7 +32,8 @@ from spectrakit.options import settings
 from spectrakit.spec import RunSpec
 from spectrakit.wording import speaking_flags
 
-_TERMINATED = 143
+#: The exit code after a signal, as shells have it: this and its number.
+_SIGNALLED = 128
 #: typer's own ways out of a command: leaving, and every class that a bad parameter belongs to.
 _WAYS_OUT: tuple[type[BaseException], ...] = (
     typer.Exit,
@@ -162,13 +163,16 @@ def _commands() -> Iterator[Callable[..., None]]:
     )
 
 
-def _terminated(*_: object) -> None:
-    raise SystemExit(_TERMINATED)
+def _terminated(number: int, _: object) -> None:
+    raise SystemExit(_SIGNALLED + number)
 
 
 def main() -> None:
     """Entry point of the `spectrakit` command."""
-    signal.signal(signal.SIGTERM, _terminated)  # so that what is half-written is cleaned up
+    for name in ("SIGTERM", "SIGHUP"):  # so that what is half-written is cleaned up
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminated)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Greek still gets its table
     # Arrow's own allocator keeps tens of MB for the few that a run's tables take.

@@ -99,7 +99,6 @@ def run(
     Examples: spectrakit batch '*mamba*' --out zoo; spectrakit batch models.toml --out zoo --jobs 4
     """
     from spectrakit.cli import batch_shown
-    from spectrakit.report.drawing import draw_charts
     from spectrakit.zoo.batch import Hows, measure_batch, run_batch, summarise
 
     asked = BatchOptions(**_of(batch, _HOW).values)
@@ -119,7 +118,7 @@ def run(
         return
     with watching() as watch, _going_on(watch):
         done = run_batch(entries, out, asked, how, watch)
-        summary = summarise(done, draw_charts)
+        summary = summarise(done, _DRAW, watch)
     batch_shown.show_batch(done, summary, json=shown["json"])
 
 

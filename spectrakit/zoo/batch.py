@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import OutputError
+from spectrakit.tables.reader import read_run
+from spectrakit.zoo.children import Children
 from spectrakit.zoo.driver import Driver, Ended, Template, measured
 from spectrakit.zoo.executors import Local
 from spectrakit.zoo.folder import BatchFolder
@@ -17,7 +19,6 @@ from spectrakit.zoo.models import models_of
 from spectrakit.zoo.sorting import Sorted, sort_entries
 
 if TYPE_CHECKING:
-    from spectrakit.output import Draw
     from spectrakit.tables import Run
     from spectrakit.zoo.entries import Entry
     from spectrakit.zoo.executors import Workplace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spectrakit")
 
+#: Times that the summary is begun, where its process is killed.
+_TRIES = 3
 #: Told before they are.
 _REPLACED = "%d of these models have a run with other settings, which is moved to %s"
 
@@ -88,23 +91,45 @@ def run_batch(
     return Batch(folder, len(own), len(found.finished), ended, failed)
 
 
-def summarise(done: Batch, draw: Draw | None) -> Run | None:
+def summarise(done: Batch, draw: str | None, watch: Watch) -> Run | None:
     """The summary of the folder, written anew where this batch changed anything; None without one.
 
     That is found out, not remembered: the driver that changed something may have died before this.
-    Another driver may be writing it: then it is left to that one.
+    It is written in a child: of thousands of runs it takes memory, and what draws may fail. draw:
+    what renders the picture, as "module:name".
+
+    Raises OutputError where the folder is full. Anything else that fails is a warning.
     """
-    from spectrakit.zoo.summary import write_summary
+    from spectrakit.zoo.summary import current_summary
 
     folder = done.folder
     if not folder.runs.is_dir():
         return None
+    found = current_summary(folder.path, models_of(folder), drawn=draw is not None)
+    if found is not None:
+        return found
+    job = Job("summary", {}, str(folder.path.absolute()), "", task="summarise", draw=draw)
+    children = Children(threads=1)
+    watch.started(job.name)
+
+    def waiting() -> bool:
+        watch.tick()
+        return True
+
     try:
-        return write_summary(folder.path, models_of(folder), draw)
-    except OutputError as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            return None
-        raise
+        for _ in range(_TRIES):
+            outcome = children.run(job, lambda *news: watch.news(job.name, *news), waiting)
+            if not outcome.passing:
+                break
+    finally:
+        children.close()
+    if outcome.folder_full:
+        raise OutputError(outcome.reason, hint=outcome.hint)
+    if outcome.finished:
+        return read_run(folder.summary)
+    why = "another batch is writing it" if outcome.busy else outcome.reason
+    logger.warning("no summary: %s; the same command writes it", why)
+    return None
 
 
 def measure_batch(

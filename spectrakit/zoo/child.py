@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from spectrakit._lazy import lazy_import
-from spectrakit.errors import OutputError, SpectrakitError
+from spectrakit.checkpoints.hub_cache import is_offline
+from spectrakit.errors import NetworkError, OutputError, SpectrakitError
 from spectrakit.output import Destination
 from spectrakit.planning import as_it_can_follow, resolve
 from spectrakit.plugins import plugins
@@ -29,8 +30,9 @@ from spectrakit.provenance import contents_of, run_revision
 from spectrakit.registry import Later
 from spectrakit.spec_files import spec_from
 from spectrakit.tables.folders import is_left, tidy
-from spectrakit.wording import given, speaking_flags
+from spectrakit.wording import given, named, speaking_flags
 from spectrakit.zoo import lines
+from spectrakit.zoo.folder import BatchFolder
 from spectrakit.zoo.job import Job, Outcome
 from spectrakit.zoo.runs import finished_run
 
@@ -41,16 +43,21 @@ if TYPE_CHECKING:
     from spectrakit.model import Model
     from spectrakit.planning import Resolved
     from spectrakit.progress import Task
-    from spectrakit.zoo import measuring
+    from spectrakit.zoo import measuring, models, summary
 else:
     torch = lazy_import("torch")
     pipeline = lazy_import("spectrakit.pipeline")
     measuring = lazy_import("spectrakit.zoo.measuring")
+    models = lazy_import("spectrakit.zoo.models")
+    summary = lazy_import("spectrakit.zoo.summary")
 
 #: Seconds between two messages about progress.
 _BETWEEN = 0.2
 #: The disk is at fault, not the model; and so is the folder of the batch if these are of all of it.
-_FULL, _NOT_ALLOWED = {errno.ENOSPC, errno.EDQUOT}, {errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL, _NOT_ALLOWED = (
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG},
+    {errno.EROFS, errno.EACCES, errno.EPERM},
+)
 
 
 class Line:
@@ -118,27 +125,7 @@ def main(connection: socket.socket) -> NoReturn:
 def run(job: Job, line: Line) -> Outcome:
     """Do the job; whatever happens becomes an `Outcome`, but for what ends the process."""
     try:
-        spec = spec_from(job.spec, job.name)
-        opened = pipeline_open(job, line)
-        with opened as model:
-            spec = as_it_can_follow(model, spec)
-            resolved = resolve(model, spec)
-            if job.task == "measure":
-                return Outcome(job.name, computed=False, cost=measuring.cost(model, resolved))
-            if _is_there(job, model, resolved):
-                if is_left(Path(job.folder)):  # its writer died between the last two steps
-                    tidy(Path(job.folder))
-                return Outcome(job.name, computed=False)
-            if resolved.plan.source == "data":
-                line.await_memory(measuring.memory(model, resolved))
-            to = Destination(
-                Path(job.folder),
-                overwrite=True,
-                draw=None if job.draw is None else Later(job.draw),
-                key=job.key,
-            )
-            pipeline.analyze(model, spec, to, progress=line)
-            return Outcome(job.name)
+        return _summarised(job, line) if job.task == "summarise" else _done(job, line)
     except SpectrakitError as error:
         return _of_error(job, error)
     except SystemExit as error:
@@ -152,7 +139,35 @@ def run(job: Job, line: Line) -> Outcome:
         return _of_bug(job, error)
 
 
-def pipeline_open(job: Job, line: Line) -> Model:
+def _summarised(job: Job, line: Line) -> Outcome:
+    folder = BatchFolder(Path(job.folder))
+    draw = None if job.draw is None else Later(job.draw)
+    summary.write_summary(folder.path, models.models_of(folder), draw, line)
+    return Outcome(job.name)
+
+
+def _done(job: Job, line: Line) -> Outcome:
+    """The model analysed, or measured."""
+    spec = spec_from(job.spec, job.name)
+    folder = Path(job.folder)
+    with opened(job, line) as model:
+        spec = as_it_can_follow(model, spec)
+        resolved = resolve(model, spec)
+        if job.task == "measure":
+            return Outcome(job.name, computed=False, cost=measuring.cost(model, resolved))
+        if _is_there(job, model, resolved):
+            if is_left(folder):  # its writer died between the last two steps
+                tidy(folder)
+            return Outcome(job.name, computed=False)
+        if resolved.plan.source == "data":
+            line.await_memory(measuring.memory(model, resolved))
+        draw = None if job.draw is None else Later(job.draw)
+        to = Destination(folder, overwrite=True, draw=draw, key=job.key)
+        pipeline.analyze(model, spec, to, progress=line)
+        return Outcome(job.name)
+
+
+def opened(job: Job, line: Line) -> Model:
     """The model of the job, opened."""
     from spectrakit.model import open_checkpoint
 
@@ -192,7 +207,12 @@ def _of_error(job: Job, error: SpectrakitError) -> Outcome:
         hint=error.hint,
         folder_full=full,
         busy=busy,
+        final=isinstance(error, NetworkError) and _is_offline(job),
     )
+
+
+def _is_offline(job: Job) -> bool:
+    return bool((job.hub or {}).get("offline")) or is_offline()
 
 
 def _is_full(number: int | None, runs: Path) -> bool:
@@ -205,7 +225,9 @@ def _out_of_memory(job: Job, error: BaseException) -> Outcome:
     allowed = "" if limit is None else f" ({limit / 1e9:.3g} GB are allowed)"
     first = str(error).strip().partition("\n")[0]
     reason = f"out of memory{allowed}{f': {first}' if first else ''}"
-    hint = f"{given(batch_size=1)}, or a smaller seq_len"
+    hint = f"where it runs on a text, {given(batch_size=1)} or a smaller {named('seq_len')}"
+    if limit is not None:
+        hint = f"a larger {named('memory_limit')}; {hint}"
     return Outcome(job.name, failure="memory", exit_code=1, reason=reason, hint=hint)
 
 
@@ -216,10 +238,9 @@ def _is_about_memory(error: RuntimeError) -> bool:
 def _of_bug(job: Job, error: BaseException) -> Outcome:
     """An exception that should not be: as the command line says it."""
     first = str(error).strip().partition("\n")[0]
-    owner = "spectrakit"
-    if isinstance(error, Exception):
-        owner = plugins().distribution_of(error) or owner
-    reason = f"{type(error).__name__}: {first} (a bug of {owner})"
+    owner = plugins().distribution_of(error) or "spectrakit"
+    told = ": ".join(filter(None, [type(error).__name__, first]))
+    reason = f"{told} (a bug of {owner})"
     return Outcome(job.name, failure="error", exit_code=1, reason=reason)
 
 
@@ -228,7 +249,8 @@ def _limit(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the batch ends its children itself
     logging.getLogger("spectrakit").addHandler(logging.NullHandler())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    torch.set_num_threads(job.limits.threads)
+    if job.task != "summarise":
+        torch.set_num_threads(job.limits.threads)
     own = _data_bytes()
     if job.limits.memory is not None and own is not None and not job.own:
         resource.setrlimit(resource.RLIMIT_DATA, (own + job.limits.memory,) * 2)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,12 +65,14 @@ def _columns(header: list[str]) -> list[tuple[str, Setting | None]]:
     """What each column holds. Raises UsageError for one that is unknown, twice there or missing."""
     names = [cell.strip().lower().replace("-", "_") for cell in header]
     known = all_settings()
+    if "model" not in names:
+        near = get_close_matches("model", names, n=1)
+        meant = f"is {near[0]!r} meant?" if near else "a first line with names: model,seq_len"
+        raise UsageError("no column is called model", hint=meant)
     for name in names:
         if name not in known and name not in _OWN:
             hint = did_you_mean(name, (*_OWN, *known))
             raise UsageError(f"unknown column {name!r}", hint=hint or "spectrakit analyze --help")
-    if "model" not in names:
-        raise UsageError("no column is called model", hint="the first line: model,seq_len")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UsageError(f"the column {twice[0]} is there twice")
     return [(name, None if name in _OWN else known[name][1]) for name in names]

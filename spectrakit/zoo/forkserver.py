@@ -68,11 +68,11 @@ class ForkServer:
         self._selector.register(connection, selectors.EVENT_READ)
         self._memory = _SHARE * (available_bytes("cpu") or float("inf"))
         # A child that ends wakes the loop.
-        self._woken, waking = os.pipe()
+        self._woken, self._waking = os.pipe()
         os.set_blocking(self._woken, False)
-        os.set_blocking(waking, False)
+        os.set_blocking(self._waking, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def serve(self) -> None:
@@ -164,7 +164,7 @@ class ForkServer:
             for watched in self._children.values():
                 watched.close()
             self._connection.close()
-            for held in others:
+            for held in (*others, self._woken, self._waking):
                 os.close(held)
             for standard in (1, 2):
                 os.dup2(log, standard)

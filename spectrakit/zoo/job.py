@@ -8,8 +8,9 @@ from typing import Any, Literal, Self, TypeAlias
 
 from spectrakit.errors import NetworkError
 
-#: analyse: make the run. measure: say from headers what it would cost.
-Task: TypeAlias = Literal["analyse", "measure"]
+#: analyse: make the run. measure: say from headers what it would cost. summarise: write the summary
+#: of the batch, whose folder is then the job's.
+Task: TypeAlias = Literal["analyse", "measure", "summarise"]
 
 #: Why a model has no run. error: a line that says it, with its own exit code. crashed: a signal
 #: (segmentation fault, abort). memory, time: beyond its limit, or killed by the system for want of
@@ -87,8 +88,9 @@ class Outcome:
     failure: why there is no run; None where there is one. exit_code: that of a `SpectrakitError`
     where it was one, 1 for any other failure. computed: whether anything was; a run that was there
     already and is still right is left alone. reason, hint: one line each. folder_full: the folder
-    of the batch cannot be written to, which is no fault of the model's. seconds, peak_memory
-    (bytes): of the process. log: the last lines it wrote.
+    of the batch cannot be written to, which is no fault of the model's. final: the network is not
+    to be used, so that trying again is of no use. seconds, peak_memory
+    (bytes): of the process. final: another time would change nothing. log: the last lines it wrote.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Outcome:
     hint: str | None = None
     folder_full: bool = False
     busy: bool = False
+    final: bool = False
     seconds: float = 0.0
     peak_memory: int = 0
     log: str = ""
@@ -113,6 +116,7 @@ class Outcome:
     def passing(self) -> bool:
         """Whether it may go better at another time: the network, or a process that was lost."""
         network = self.failure == "error" and self.exit_code == NetworkError.exit_code
+        network = network and not self.final
         return network or self.failure in ("lost", "killed")
 
     def record(self) -> dict[str, Any]:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _MOST_FILES = 10_000
 
 
-def key_of(spec: RunSpec) -> str:
+def key_of(spec: RunSpec, threads: int = 1) -> str:
     """The key of what `spec` asks for: 64 hex digits.
+
+    threads: of numerical libraries, whose number changes last digits.
 
     Raises UsageError for a text from standard input, which cannot be read for each model, and for a
     file that is not there.
@@ -47,6 +49,7 @@ def key_of(spec: RunSpec) -> str:
         files["tokenizer"] = state_of_path(Path(tokenizer))
     asked = {
         "spec": spec.record(),
+        "threads": threads,
         "files": files,
         "schema": SCHEMA_VERSION,
         "versions": _versions_of(spec.all_analyses),

@@ -46,8 +46,9 @@ def sort_entries(
     """
     told = read_journals(folder.journal)
     found = Sorted()
+    threads = (limits or Limits()).threads
     for entry in entries:
-        key, state = key_of(entry.spec), state_of(entry.spec.model)
+        key, state = key_of(entry.spec, threads), state_of(entry.spec.model)
         known = told.get(entry.name, Told())
         same = not state or state == known.state
         if same and _is_finished(folder, entry.name, key) and not folder.is_left(entry.name):

@@ -70,19 +70,12 @@ def write_summary(
         OutputError: it cannot be written, or a file is in the way that no run wrote.
         AnalysisError: `models` does not fit its schema.
     """
-    results = Results(folder)
-    where = folder / SUMMARY
-    manifest = Manifest(
-        model_id="a batch of models",
-        revision="",
-        mode="",
-        spec={"of": _digest(results, models), "drawn": draw is not None},
-    )
-    before = _written(where)
-    if before is not None and before.manifest.spec == manifest.spec:
-        if is_left(where):
-            tidy(where)
+    where, drawn = folder / SUMMARY, draw is not None
+    before = current_summary(folder, models, drawn=drawn)
+    if before is not None:
         return before
+    results = Results(folder)
+    manifest = _manifest(results, models, drawn=drawn)
     kept = MemorySink(manifest)
     with RunWriter(where, manifest) as writer:
         both = Tee([writer, kept])
@@ -92,6 +85,31 @@ def write_summary(
         for name, content in (draw(kept.run, [CHART]) if draw is not None else {}).items():
             writer.add_file(name, content)
     return read_run(where)
+
+
+def current_summary(folder: Path, models: pa.Table | None, *, drawn: bool) -> Run | None:
+    """The summary that is there, where nothing has changed since; None otherwise.
+
+    models, drawn: see `write_summary`.
+    """
+    where = folder / SUMMARY
+    before = _written(where)
+    if before is None:
+        return None
+    if before.manifest.spec != _manifest(Results(folder), models, drawn=drawn).spec:
+        return None
+    if is_left(where):
+        tidy(where)
+    return before
+
+
+def _manifest(results: Results, models: pa.Table | None, *, drawn: bool) -> Manifest:
+    return Manifest(
+        model_id="a batch of models",
+        revision="",
+        mode="",
+        spec={"of": _digest(results, models), "drawn": drawn},
+    )
 
 
 def _digest(results: Results, models: pa.Table | None) -> str:

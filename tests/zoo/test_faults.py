@@ -51,7 +51,7 @@ def errors(done):
     [
         ("child", "os.rename", "/runs/b/.run.json"),
         ("driver", "open", "/.claims/entry-b"),
-        ("driver", "os.rename", "/summary/.models"),
+        ("child", "os.rename", "/summary/.models"),
     ],
 )
 def test_a_disk_that_is_full_ends_the_batch_which_then_goes_on(

@@ -86,3 +86,7 @@ def test_the_state_of_a_local_model_changes_with_its_files(tmp_path):
 def test_a_model_of_the_hub_has_no_state_here():
     assert state_of("state-spaces/mamba-130m") == ""
     assert state_of("tiny-mamba") != state_of("tiny-mamba2") != ""
+
+
+def test_another_number_of_threads_is_another_key():
+    assert key_of(BASE, 2) != key_of(BASE, 1) == key_of(BASE)

@@ -137,7 +137,7 @@ def test_csv(tmp_path, delimiter):
     ("content", "kind", "message", "hint"),
     [
         ("name,seq_len\na,1", UsageError, ", line 1: no column is called model", "model,seq_len"),
-        ("modl\na", UsageError, ", line 1: unknown column 'modl'", "did you mean model?"),
+        ("modl\na", UsageError, ", line 1: no column is called model", "is 'modl' meant?"),
         ("model,seqlen\na,1", UsageError, ", line 1: unknown column 'seqlen'", "seq_len"),
         ("model,seed,SEED\n", UsageError, ", line 1: the column seed is there twice", None),
         ("model,seed\n\norg/a,x", UsageError, ", line 3: seed must be a whole number", None),
