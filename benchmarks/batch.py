@@ -58,13 +58,13 @@ def _added_to_each() -> Iterator[Row]:
 
 def _batch(place: Path, spec, count: int, jobs: int | None) -> None:
     """A new batch, from the start of its fork server to its end, without the leaderboard."""
-    from spectrakit.zoo.batch import Hows, run_batch
+    from spectrakit.zoo.batch import Invocation, run_batch
     from spectrakit.zoo.options import BatchOptions
     from spectrakit.zoo.watch import Unwatched
 
     folder = Path(tempfile.mkdtemp(dir=place)) / "zoo"
     entries = [_entry(f"n{seed}", replace(spec, seed=seed)) for seed in range(count)]
-    done = run_batch(entries, folder, BatchOptions(jobs=jobs), Hows(), Unwatched())
+    done = run_batch(entries, folder, BatchOptions(jobs=jobs), Invocation(), Unwatched())
     if done.failed or done.ended.computed != count:
         raise RuntimeError(done.failed)
 
@@ -210,11 +210,11 @@ def make_finished(place: Path, count: int) -> None:
 
 def resumed(place: str) -> None:
     """Run again what is finished, as the command line does; fails where anything is computed."""
-    from spectrakit.zoo.batch import Hows, run_batch, summarise
+    from spectrakit.zoo.batch import Invocation, run_batch, summarise
     from spectrakit.zoo.options import BatchOptions
     from spectrakit.zoo.watch import Unwatched
 
-    done = run_batch(_many(_MANY), Path(place) / "zoo", BatchOptions(), Hows(), Unwatched())
+    done = run_batch(_many(_MANY), Path(place) / "zoo", BatchOptions(), Invocation(), Unwatched())
     summarise(done, None, Unwatched())
     if done.before != _MANY:
         sys.exit(f"{done.before} of {_MANY} are finished")

@@ -109,7 +109,7 @@ def batch(
     a list that is damaged, OutputError where the folder cannot be written to, NetworkError where
     the Hub, or a scheduler, cannot be asked.
     """
-    from spectrakit.zoo.batch import Hows, run_batch, summarise
+    from spectrakit.zoo.batch import Invocation, run_batch, summarise
     from spectrakit.zoo.options import BatchOptions
     from spectrakit.zoo.selection import select
     from spectrakit.zoo.watch import Unwatched
@@ -120,7 +120,7 @@ def batch(
     asked = BatchOptions(**{name: settings.pop(name) for name in own & settings.keys()})
     base = _spec(RunSpec(model=""), tuple(options), settings.pop("source", None), settings)
     entries = select(list(_flat(targets)), base, filters=filters, access=hub)
-    how = Hows(hub=None if hub is None else hub.keywords(),
+    how = Invocation(hub=None if hub is None else hub.keywords(),
                draw=DRAW_CHARTS.place if figures else None)  # fmt: skip
     watch = watch or Unwatched()
     done = run_batch(entries, Path(out), asked, how, watch)

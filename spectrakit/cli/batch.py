@@ -99,13 +99,13 @@ def run(
     Examples: spectrakit batch '*mamba*' --out zoo; spectrakit batch models.toml --out zoo --jobs 4
     """
     from spectrakit.cli import batch_shown
-    from spectrakit.zoo.batch import Hows, measure_batch, run_batch, summarise
+    from spectrakit.zoo.batch import Invocation, measure_batch, run_batch, summarise
 
     asked = BatchOptions(**_of(batch, _HOW).values)
     entries = _entries(targets, _base(spec, settings), _of(batch, FILTERS), access)
     shown = output.values
     hub = {name: value for name, value in access.values.items() if value}
-    how = Hows(
+    how = Invocation(
         hub={name: str(value) if name == "cache_dir" else value for name, value in hub.items()},
         draw=_DRAW if shown["figures"] else None,
         flags=True,

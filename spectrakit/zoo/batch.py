@@ -35,7 +35,7 @@ _REPLACED = "%d of these models have a run with other settings, which is moved t
 
 
 @dataclass(frozen=True)
-class Hows:
+class Invocation:
     """How a batch is run besides its options.
 
     hub: keywords of `open_checkpoint` that say how the Hub is used, as JSON values. draw: what
@@ -65,7 +65,7 @@ class Batch:
 
 
 def run_batch(
-    entries: Sequence[Entry], out: Path, options: BatchOptions, how: Hows, watch: Watch
+    entries: Sequence[Entry], out: Path, options: BatchOptions, how: Invocation, watch: Watch
 ) -> Batch:
     """Analyse every entry into the folder `out`; those that are done there are not touched.
 
@@ -133,7 +133,7 @@ def summarise(done: Batch, draw: str | None, watch: Watch) -> Run | None:
 
 
 def measure_batch(
-    entries: Sequence[Entry], out: Path, options: BatchOptions, how: Hows, watch: Watch
+    entries: Sequence[Entry], out: Path, options: BatchOptions, how: Invocation, watch: Watch
 ) -> tuple[Sorted, dict[str, Outcome]]:
     """What `run_batch` would do: the entries by what is to be done, and the costs of those to run.
 
@@ -166,7 +166,7 @@ def _sorted(
     )
 
 
-def _place(options: BatchOptions, how: Hows) -> Workplace:
+def _place(options: BatchOptions, how: Invocation) -> Workplace:
     """Where the models are run."""
     if options.scheduler is None:
         return Local(options.models_at_once)

@@ -13,7 +13,7 @@ import pytest
 
 import spectrakit as sk
 from spectrakit.errors import NetworkError, UsageError
-from spectrakit.zoo.batch import Hows, run_batch
+from spectrakit.zoo.batch import Invocation, run_batch
 from spectrakit.zoo.dask_resources import Resources, measured_here
 from spectrakit.zoo.driver import Driver, Template
 from spectrakit.zoo.entries import Entry
@@ -206,7 +206,7 @@ def test_nothing_is_made_where_no_cluster_is_asked_for_rightly(tmp_path):
         ("nowhere", None, "is not an address"),
         ("tcp://h:1", "hf_secret", "token is not sent"),
     ):
-        how, options = Hows(hub={"token": token}), BatchOptions(scheduler=scheduler)
+        how, options = Invocation(hub={"token": token}), BatchOptions(scheduler=scheduler)
         with pytest.raises(UsageError, match=told):
             run_batch(weights(1), tmp_path / "d", options, how, Watching())
         assert not (tmp_path / "d").exists()
