@@ -13,7 +13,7 @@ from spectrakit.model import Model, open_checkpoint
 from spectrakit.notebook import Comparison, EigenvalueMemory, Run, Zoo
 from spectrakit.options import settings as options_of_class
 from spectrakit.output import Destination
-from spectrakit.planning import check_named
+from spectrakit.planning import check_for_many, check_named
 from spectrakit.registry import Later
 from spectrakit.spec import RunSpec
 from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
@@ -119,6 +119,7 @@ def batch(
     own = {setting.name for setting in options_of_class(BatchOptions)}
     asked = BatchOptions(**{name: settings.pop(name) for name in own & settings.keys()})
     base = _spec(RunSpec(model=""), tuple(options), settings.pop("source", None), settings)
+    check_for_many(base, settings)
     entries = select(list(_flat(targets)), base, filters=filters, access=hub)
     how = Invocation(hub=None if hub is None else hub.keywords(),
                draw=DRAW_CHARTS.place if figures else None)  # fmt: skip

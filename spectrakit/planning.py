@@ -255,13 +255,25 @@ def _of_data_mode(spec: RunSpec, keywords: Collection[str]) -> Iterator[Setting]
 def as_it_can_follow(model: Model, spec: RunSpec) -> RunSpec:
     """`spec`, which was meant for many models, as `model` can follow it.
 
-    Where `auto` finds weights mode for it, settings of data mode are back at their defaults; a text
-    asks for data mode where the model can be run.
+    In weights mode, asked for or found by `auto`, settings of data mode are back at their defaults;
+    a text asks `auto` for data mode where the model can be run.
     """
-    if spec.mode != "auto" or (spec.source.asked and can_run(model)):
+    if spec.mode == "data" or (spec.source.asked and (spec.mode == "weights" or can_run(model))):
         return spec
     plain = _without_data_mode(spec)
     return plain if resolve(model, plain).plan.source == "weights" else spec
+
+
+def check_for_many(spec: RunSpec, keywords: Collection[str] = ()) -> None:
+    """See `check_named`; and what was asked for of all models must not be refused for each.
+
+    Raises UsageError.
+    """
+    check_named(spec, keywords)
+    idle = next(_of_data_mode(spec, keywords), None) if spec.mode == "weights" else None
+    if idle is not None:
+        name = named(idle.keyword)
+        raise UsageError(f"{name} is for data mode", hint=f"leave {name} out")
 
 
 def _without_data_mode(spec: RunSpec) -> RunSpec:

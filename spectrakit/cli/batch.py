@@ -192,11 +192,11 @@ def _entries(targets: list[str], base: RunSpec, filters: Chosen, access: Chosen)
 
 def _base(file: Path | None, settings: Chosen) -> RunSpec:
     """The settings of all runs, without a model; words that mean nothing are refused."""
-    from spectrakit.planning import check_named
+    from spectrakit.planning import check_for_many
     from spectrakit.spec_files import read_spec_file, spec_from
 
     record = {} if file is None else read_spec_file(file)[0]
     spec = spec_from({**record, "model": "", "revision": None}, file.name if file else "")
     spec = with_keywords(spec, settings.given)
-    check_named(spec, settings.given)
+    check_for_many(spec, settings.given)
     return spec

@@ -191,6 +191,8 @@ def test_hostile_names_stay_in_the_folder_and_print_harmlessly(command, tmp_path
         (["tiny-mamba", "--text", "-", "--mode", "data", "--out", "D"], 2, "standard input"),
         (["tiny-mamba", "--text", "none.txt", "--mode", "data", "--out", "D"], 2, "none.txt"),
         (["hf://someone", "--out", "D"], 6, "127.0.0.1"),
+        (["tiny-mamba", "--out", "D", "--mode", "weights", "--seq-len", "9"], 2,
+         "--seq-len is for data mode"),
         (["tiny-mamba", "--out", "run/D"], 2, "lies in the folder of a run"),
         (["statu", "mine"], 2, "did you mean status?"),
         (["zooo.txt", "--out", "D"], 2, "there is no file or folder 'zooo.txt'"),
