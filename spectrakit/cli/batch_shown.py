@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -54,13 +55,14 @@ def show_batch(done: Batch, summary: Run | None, *, json: bool) -> None:
         )
     if done.failed:
         message = f"{len(done.failed)} of {done.total} models failed"
-        hint = f"spectrakit batch status {done.folder.path}; mended, the same command with"
+        folder = shlex.quote(str(done.folder.path))
+        hint = f"spectrakit batch status {folder}; mended, the same command with"
         raise BatchFailures(message, hint=f"{hint} --retry-failed")
 
 
-def _failure_lines(outcome: Outcome) -> str:
+def _failure_lines(outcome: Outcome, what: str = "failed") -> str:
     """Why a model has no run, and what to try next."""
-    told = f"{outcome.name} failed ({outcome.failure}, exit code {outcome.exit_code}): "
+    told = f"{outcome.name} {what} ({outcome.failure}, exit code {outcome.exit_code}): "
     hint = "" if outcome.hint is None else f"\n  try: {outcome.hint}"
     return f"{told}{outcome.reason}{hint}"
 
@@ -111,7 +113,7 @@ def show_costs(found: Sorted, costs: Mapping[str, Outcome], at_once: int, *, jso
         print_data("")
     for outcome in costs.values():
         if outcome.cost is None:
-            print_data(_failure_lines(outcome).replace(" failed (", " cannot be run (", 1))
+            print_data(_failure_lines(outcome, "cannot be run"))
     known = [outcome.cost for outcome in costs.values() if outcome.cost is not None]
     seconds = sum(cost.seconds for cost in known) / max(1, min(at_once, len(known)))
     download = sum(cost.download for cost in known)
@@ -120,6 +122,7 @@ def show_costs(found: Sorted, costs: Mapping[str, Outcome], at_once: int, *, jso
         parts.append(f"{format_bytes(download)} to download")
     counts = {"finished": done, "failed before": len(found.failed)}
     counts["cannot be run"] = len(costs) - len(known)
+    counts["have a run with other settings, which would be set aside"] = len(found.replaced)
     tell("; ".join([*parts, *(f"{count} {what}" for what, count in counts.items() if count)]))
 
 
