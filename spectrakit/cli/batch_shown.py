@@ -122,7 +122,7 @@ def show_costs(found: Sorted, costs: Mapping[str, Outcome], at_once: int, *, jso
         parts.append(f"{format_bytes(download)} to download")
     counts = {"finished": done, "failed before": len(found.failed)}
     counts["cannot be run"] = len(costs) - len(known)
-    counts["have a run with other settings, which would be set aside"] = len(found.replaced)
+    counts["in the place of runs with other settings"] = len(found.replaced)
     tell("; ".join([*parts, *(f"{count} {what}" for what, count in counts.items() if count)]))
 
 

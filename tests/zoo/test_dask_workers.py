@@ -218,7 +218,8 @@ def test_children_end_with_the_driver(cluster, tmp_path):
 
     cluster.scheduler()
     worker = psutil.Process(cluster.worker().pid)
-    long = sk.TokenOptions(max_tokens=1 << 24, seq_len=256)
+    (tmp_path / "text").write_text("To be, or not to be. " * 100_000)
+    long = sk.TokenOptions(text=str(tmp_path / "text"), max_tokens=1 << 24, seq_len=256)
     entry = Entry("long", sk.RunSpec(model="tiny-llama", mode="data", source=long))
     place = DaskWorkers(cluster.address)
 
