@@ -83,6 +83,7 @@ def mounting():
     return None
 
 
+# Where nothing may be mounted, the faked errors above are what is tested.
 @pytest.mark.skipif(mounting() is None, reason="no file system may be mounted here")
 def test_a_small_disk_and_then_a_larger_one(listed, undisturbed, tmp_path):
     disk = tmp_path / "disk"
