@@ -57,7 +57,7 @@ class Claims:
             for name in list(self._held):
                 self.drop(name)
             self._driver(self._number).unlink(missing_ok=True)
-        self._go()
+            self.sweep()  # what an interrupt left half-done: a claim without a number, a beat
 
     def _go(self) -> None:
         with suppress(OSError):  # another driver is at work

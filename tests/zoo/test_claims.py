@@ -127,3 +127,28 @@ def test_a_claim_that_another_took_over_stays_his(folder):
         first.drop("a")
         assert str(os.getpid()) in second.holder("a")
         second._held.add("a")
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("instead_of", ["write", "close"])
+def test_a_claim_in_whose_midst_the_driver_is_interrupted_does_not_stay(
+    folder, monkeypatch, instead_of
+):
+    with Claims(folder, 1) as claims, monkeypatch.context() as patched:
+        patched.setattr(module.os, instead_of, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            claims.take("a")
+    assert not folder.exists()
+
+
+def test_a_beat_in_whose_midst_the_driver_is_interrupted_leaves_no_file(folder, monkeypatch):
+    with Claims(folder, 1) as claims:
+        monkeypatch.setattr(module, "BEAT", 0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(module.Path, "replace", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                claims.beat()
+    assert not folder.exists()
