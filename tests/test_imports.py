@@ -80,9 +80,15 @@ def _rooms():
     return found
 
 
+#: Rooms inside a room: models that are trained are read and built without the trainer.
+_ROOMS_WITHIN = tuple(f"spectrakit.training.{room}" for room in ("models", "data", "recipes"))
+
+
 def _room(module):
     """`spectrakit.dynamics` of all that is in it; a module of the root, or a package, alone."""
     parts = module.split(".")
+    if module.startswith(_ROOMS_WITHIN):
+        return ".".join(parts[:3])
     return ".".join(parts[:2]) if parts[0] == "spectrakit" else parts[0]
 
 

@@ -22,7 +22,7 @@ ROWS = [
 
 def _name(written):
     """`cli` of `cli/` and of `cli.py`."""
-    return written.removesuffix("/").removesuffix(".py")
+    return written.removesuffix("/").removesuffix(".py").replace("/", ".")
 
 
 def _full(written):

@@ -1,0 +1,1 @@
+"""Models that are trained here: one backbone, into which any mixer fits."""

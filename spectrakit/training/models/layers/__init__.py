@@ -1,0 +1,1 @@
+"""Mixers as modules to be trained, one file each; their equations are in `spectrakit.mixers`."""
