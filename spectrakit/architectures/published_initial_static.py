@@ -36,6 +36,7 @@ from spectrakit.dynamics.eigenvalue_sets import EIGENVALUE_SETS
 from spectrakit.dynamics.legs import legs_modes
 from spectrakit.errors import UsageError
 from spectrakit.mixers import DSS, LRU, S4, S4D, S5
+from spectrakit.mixers.layers import in_float64
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _truncated(mixer: S4, drawn: Mapping[str, Tensor]) -> Tensor:
     stored = mixer.parameters
     state = replace(mixer, kernel_length=0).from_weights(drawn).operator.dense()
     carried = torch.linalg.matrix_power(state, mixer.kernel_length or 0)
-    whole = with_conjugates(stored.output(drawn))  # (c, H, N)
+    whole = with_conjugates(stored.output(in_float64(drawn)))  # (c, H, N)
     kept = whole - (whole.unsqueeze(-2) @ carried).squeeze(-2)
     half = torch.view_as_real(kept[..., : stored.stored_states])
     return half.reshape(drawn["C"].shape).float()

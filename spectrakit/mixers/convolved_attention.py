@@ -7,7 +7,9 @@
 
 B batch, T tokens, H heads, G groups (H / G consecutive heads share key and value), K head width,
 theta_i = base^(-2 i / R). The convolution has no activation, and may be left out, as may the
-rotation (Su et al. 2021, arXiv 2104.09864). For the recurrence see `softmax_attention`.
+rotation (Su et al. 2021, arXiv 2104.09864). With ALiBi (Press et al. 2021, arXiv 2108.12409)
+slope_h (j - t) is added to the scores, slope_h = 2^(-8 h / H), h = 1, ..., H. For the recurrence
+see `softmax_attention`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.mixers.attention_scores import Scores
+from spectrakit.mixers.attention_scores import GivenMask, Scores
 from spectrakit.mixers.base import Observation
 from spectrakit.mixers.layers import causal_convolution
 from spectrakit.mixers.log_normaliser import attend
@@ -66,7 +68,7 @@ class ConvolvedAttention(SoftmaxAttention):
     """Softmax attention of H `heads` of width K, on keys and values in G `groups`.
 
     convolution_width: None without a convolution. rotary: None without rotation. scale: of q . k;
-    None for 1 / sqrt(K).
+    None for 1 / sqrt(K). alibi: whether scores fall off with the distance.
     """
 
     model_width: int
@@ -77,6 +79,7 @@ class ConvolvedAttention(SoftmaxAttention):
     scale: float | None = None
     projection_bias: bool = True
     output_bias: bool = True
+    alibi: bool = False
 
     @property
     def _projected(self) -> tuple[int, int, int]:
@@ -102,9 +105,10 @@ class ConvolvedAttention(SoftmaxAttention):
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The layer's equations on `hidden` (B, T, model width), in its dtype."""
-        q, k, v = self._queries_keys_values(hidden, p)
+        q, k, v = self.queries_keys_values(hidden, p)
         scale = self.head_width**-0.5 if self.scale is None else self.scale
-        scores = Scores(q.transpose(1, 2), k.transpose(1, 2), scale)
+        mask = GivenMask(self.distances(q)) if self.alibi else None
+        scores = Scores(q.transpose(1, 2), k.transpose(1, 2), scale, mask)
         y, *told = attend(scores, v.transpose(1, 2))
 
         def finish(y: Tensor) -> Tensor:
@@ -115,7 +119,16 @@ class ConvolvedAttention(SoftmaxAttention):
         values = v.repeat_interleave(self.heads // self.groups, dim=2)
         return Observation(recurrence, values, finish, finish(y.transpose(1, 2)))
 
-    def _queries_keys_values(self, hidden: Tensor, p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
+    def distances(self, like: Tensor) -> Tensor:
+        """What ALiBi adds to the scores, and -inf on later tokens: (1, H, T, T), T of `like`."""
+        positions = torch.arange(like.shape[1], device=like.device, dtype=like.dtype)
+        back = positions - positions.unsqueeze(-1)  # j - t
+        numbers = torch.arange(1, self.heads + 1, device=like.device, dtype=like.dtype)
+        slopes = 2 ** (-8 * numbers / self.heads)
+        bias = slopes.view(1, -1, 1, 1) * back
+        return bias.masked_fill(back > 0, -torch.inf)
+
+    def queries_keys_values(self, hidden: Tensor, p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, T, H, K), k and v (B, T, G, K)."""
         projected = functional.linear(hidden, p["input_projection"], p.get("input_projection_bias"))
         if self.convolution_width is not None:

@@ -10,9 +10,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import functional
+
+    from spectrakit.mixers.base import Parameters
 else:
     torch = lazy_import("torch")
     functional = lazy_import("torch.nn.functional")
+
+
+def in_float64(p: Parameters) -> Parameters:
+    """Parameters by role in float64; those that are no floats as they are."""
+    return {role: x.double() if x.is_floating_point() else x for role, x in p.items()}
 
 
 def causal_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

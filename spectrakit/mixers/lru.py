@@ -25,6 +25,7 @@ from spectrakit.dynamics import (
     Recurrence,
 )
 from spectrakit.dynamics.discretize import wrapped
+from spectrakit.mixers.layers import in_float64
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +78,10 @@ class LRU:
 
     def from_weights(self, p: Parameters) -> Recurrence:
         """The layer's recurrence, in float64."""
-        p = {role: stored.double() for role, stored in p.items()}
+        return self.recurrence(in_float64(p))
+
+    def recurrence(self, p: Parameters) -> Recurrence:
+        """The layer's recurrence, in the dtype of `p`."""
         key = p["gamma_log"].exp().unsqueeze(-1) * torch.complex(p["B_re"], p["B_im"])
         return Recurrence(
             DiagonalDecay(-p["nu_log"].exp()[None], wrapped(p["theta_log"].exp())[None]),

@@ -30,6 +30,7 @@ from spectrakit.dynamics import (
 )
 from spectrakit.dynamics.diagonal_plus_low_rank import DiagonalPlusLowRank
 from spectrakit.dynamics.discretize import with_conjugates
+from spectrakit.mixers.layers import in_float64
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,7 @@ class S4:
 
         Without input and output maps where C has several outputs: they may be directions.
         """
+        p = in_float64(p)
         stored = self.parameters
         step = stored.step(p).squeeze(-1)
         operator = DiagonalPlusLowRank.from_conjugate_halves(

@@ -85,23 +85,24 @@ class S4Parameters:
         return math.prod(self.stored_shapes["C"]) // per_output
 
     def generator(self, p: Parameters) -> Tensor:
-        """The diagonal of A: (H, M), complex."""
-        real = -_transformed(p["A_real"].double(), self.real_transform)
+        """The diagonal of A: (H, M), complex, in the precision of `p`, as all below."""
+        real = -_transformed(p["A_real"], self.real_transform)
         if self.is_real:
             imaginary = torch.zeros_like(real)
         else:
-            imaginary = _transformed(p["A_imag"].double(), self.imaginary_transform)
+            imaginary = _transformed(p["A_imag"], self.imaginary_transform)
         return self._tiled(torch.complex(real, self.sign * imaginary))
 
     def step(self, p: Parameters) -> Tensor:
         """Delta: (H, 1), or (H, M) where every state has its own."""
-        stored = p["step"].double().reshape(self.channels, -1)
+        stored = p["step"].reshape(self.channels, -1)
         return _transformed(stored.sinh() if self.sinh_step else stored, self.step_transform)
 
     def input(self, p: Parameters) -> Tensor:
         """B: (H, M), complex."""
         if "B" not in p:
-            return torch.ones(self.channels, self.stored_states, dtype=torch.complex128)
+            ones = torch.ones_like(p["A_real"][:1, :1]).expand(self.channels, self.stored_states)
+            return torch.complex(ones, torch.zeros_like(ones))
         return self._tiled(self._complex(p["B"]).reshape(self.systems, -1))
 
     def low_rank(self, p: Parameters) -> Tensor:
@@ -119,7 +120,7 @@ class S4Parameters:
 
     def feedthrough(self, p: Parameters) -> Tensor | None:
         """D of the one output: (H,)."""
-        return p["D"].double().reshape(self.channels) if "D" in p else None
+        return p["D"].reshape(self.channels) if "D" in p else None
 
     def stored_real(self, decay: Tensor) -> Tensor:
         """What `generator` makes -decay of: A_real where -Re A is `decay` >= 0."""
@@ -143,8 +144,8 @@ class S4Parameters:
 
     def _complex(self, stored: Tensor) -> Tensor:
         if self.is_real:
-            return stored.to(torch.complex128)
-        return torch.view_as_complex(stored.double().contiguous())
+            return torch.complex(stored, torch.zeros_like(stored))
+        return torch.view_as_complex(stored.contiguous())
 
     def _tiled(self, per_system: Tensor) -> Tensor:
         """(..., S, M) -> (..., H, M)."""

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+from spectrakit._lazy import lazy_import
 from spectrakit.dynamics import (
     ConstantInput,
     ConstantOutput,
@@ -33,12 +34,16 @@ from spectrakit.dynamics.discretize import (
     with_conjugates,
     zero_order_hold,
 )
+from spectrakit.mixers.layers import in_float64
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from spectrakit.mixers.base import Parameters
     from spectrakit.mixers.s4_parameters import S4Parameters
+else:
+    torch = lazy_import("torch")
 
 #: dss: the softmax rule, whose B_bar depends on the length of the convolution kernel.
 Discretisation: TypeAlias = Literal["zoh", "bilinear", "dss"]
@@ -85,12 +90,13 @@ class S4D:
         Without input and output maps where C has several outputs (they may be directions), or where
         B_bar depends on a kernel length that is not known.
         """
+        p = in_float64(p)
         stored = self.parameters
         generator, step = stored.generator(p), stored.step(p)
         system = self._discretised(generator, step)
         known = stored.outputs == 1 and (self.discretisation != "dss" or self.kernel_length)
         # The sum over a state and its conjugate is twice its real part already.
-        factor = (2 if stored.is_real else 1) * (0.5 if self.discretisation == "dss" else 1)
+        factor = self._times / (1 if stored.is_real else 2)
         key = self._whole(system.gain * stored.input(p)).unsqueeze(-1)
         query = factor * self._whole(stored.output(p)[0]).unsqueeze(-2)
         return Recurrence(
@@ -105,6 +111,22 @@ class S4D:
             output_map=ConstantOutput(query) if known else None,
             feedthrough=stored.feedthrough(p) if known else None,
         )
+
+    def stored_half(self, p: Parameters) -> tuple[Tensor, Tensor]:
+        """log A_bar and the weights w of the stored states, (H, M), complex, in the dtype of `p`.
+
+        The kernel is K_t = Re sum w exp(t log A_bar): of the same equations as `from_weights`,
+        without conjugates and in the precision that is trained in.
+        """
+        stored = self.parameters
+        system = self._discretised(stored.generator(p), stored.step(p))
+        log_decay = torch.complex(system.log_decay, system.phase)
+        return log_decay, self._times * system.gain * stored.input(p) * stored.output(p)[0]
+
+    @property
+    def _times(self) -> float:
+        """How often the real part of a stored state's contribution is taken."""
+        return 1.0 if self.discretisation == "dss" else 2.0
 
     def _discretised(self, generator: Tensor, step: Tensor) -> DiscretisedDiagonal:
         if self.discretisation == "zoh":

@@ -44,6 +44,11 @@ def keys_of(key: int, numbers: Tensor) -> Tensor:
     return _mixed(inner ^ _signed(key))
 
 
+def with_part(keys: Tensor, part: int) -> Tensor:
+    """Each of `keys` (...) with one more part, as `key_of` has it."""
+    return _mixed(keys ^ _signed(mixed(part & _MASK)))
+
+
 def uniform(keys: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """Numbers in [0, 1) for each key: (..., count), of 24 random bits each."""
     index = torch.arange(count, dtype=torch.int64, device=keys.device)

@@ -74,13 +74,6 @@ _BUILDERS: dict[str, MixerBuilder] = {
         _own("mamba", "mamba", "Mamba", "real"),
         _own("mamba2", "mamba2", "Mamba2", "real"),
         _own("dense", "dense", "Dense", "complex"),
-        _own("dss", "dss", "DSS", "complex"),
-        _own("s5", "s5", "S5", "complex"),
-        _own("deltanet", "deltanet", "DeltaNet"),
-        _own("gated-deltanet", "gated_deltanet", "GatedDeltaNet", "real"),
-        _own("kda", "kda", "KDA", "real"),
-        _own("rwkv7", "rwkv7", "RWKV7", "real"),
-        _own("mlstm", "mlstm", "MLSTM", "real"),
     )
 }
 

@@ -6,6 +6,8 @@ which is what spectrakit reads. Both come from the one place where its equations
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -61,6 +63,13 @@ class MixerModule(nn.Module):
         seen = self.observe(hidden)
         y = parallel_form(seen.recurrence, seen.inputs)
         return y.to(hidden.dtype) if seen.finish is None else seen.finish(y.to(hidden.dtype))
+
+
+@contextmanager
+def in_full_precision(x: Tensor) -> Iterator[Tensor]:
+    """`x` in float32 at least, with autocast off meanwhile."""
+    with torch.autocast(x.device.type, enabled=False):
+        yield x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def mark_recurrence(module: nn.Module, names: frozenset[str]) -> None:

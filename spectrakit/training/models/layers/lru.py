@@ -1,0 +1,72 @@
+"""LRU as a module: `spectrakit.mixers.lru`, trained by a chunked scan."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+
+from spectrakit.errors import UsageError
+from spectrakit.mixers import LRU
+from spectrakit.training.models.initial import eigenvalues_of
+from spectrakit.training.models.layers.static import StaticModule
+from spectrakit.training.models.options import MixerOptions, Size, Step
+
+if TYPE_CHECKING:
+    from spectrakit.training.models.config import SpectrakitConfig
+
+
+class LRUOptions(MixerOptions):
+    """Options of the LRU."""
+
+    state_size: Size = Field(64, description="N, complex states that all channels share.")
+    r_min: float = Field(0.9, ge=0, lt=1, description="Smallest initial |lambda|.")
+    r_max: float = Field(0.99, gt=0, le=1, description="Largest initial |lambda|.")
+    max_phase: float = Field(
+        2 * math.pi, gt=0, le=2 * math.pi, description="Largest initial phase, in radians."
+    )
+    dt: Step = Field(0.01, description="Step of a set of initial eigenvalues in continuous time.")
+
+
+class LRUModule(StaticModule):
+    """LRU. Starts on a ring: Orvieto et al. 2023 (arXiv 2303.06349), lemma 3.2 and section 3.4."""
+
+    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"nu_log", "theta_log", "gamma_log"})
+    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"nu_log", "theta_log"})
+    mixer: LRU
+
+    def __init__(self, config: SpectrakitConfig) -> None:
+        self.options = LRUOptions(**(config.mixer_options or {}))
+        self.initial = config.initial_eigenvalues
+        if self.options.r_min > self.options.r_max:
+            message = f"a ring from r_min = {self.options.r_min} to r_max = {self.options.r_max}"
+            raise UsageError(message, hint="r_min = 0.9, r_max = 0.99")
+        super().__init__(LRU(config.hidden_size, self.options.state_size))
+
+    def reset_parameters(self) -> None:
+        """|lambda|^2 and the phase uniform, or those of a named set; gamma = sqrt(1 - |lambda|^2)."""
+        states, width = self.mixer.state_size, self.mixer.model_width
+        log_modulus, phase = self._initial(states)
+        self.nu_log.data.copy_((-log_modulus).log())
+        self.theta_log.data.copy_(phase.clamp(min=1e-30).log())
+        self.gamma_log.data.copy_(0.5 * torch.log(-torch.expm1(2 * log_modulus)))
+        for parameter, inputs in ((self.B_re, width), (self.B_im, width)):
+            parameter.data.normal_(std=(2 * inputs) ** -0.5)
+        for parameter in (self.C_re, self.C_im):
+            parameter.data.normal_(std=states**-0.5)
+        self.D.data.normal_()
+
+    def _initial(self, states: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.initial is not None:
+            found = eigenvalues_of(self.initial, 2 * states, self.options.dt)
+            log_modulus = found.log_modulus[0, :states]
+            phase = torch.zeros_like(log_modulus) if found.phase is None else found.phase[0]
+            # Stored as a logarithm: a phase below 0 is the same turn the long way round.
+            return log_modulus, phase[:states].remainder(2 * math.pi)
+        low, high = self.options.r_min**2, self.options.r_max**2
+        square = low + (high - low) * torch.rand(states, dtype=torch.float64)
+        square = square.clamp(1e-30, 1 - 2**-24)
+        phase = self.options.max_phase * torch.rand(states, dtype=torch.float64)
+        return square.log() / 2, phase

@@ -1,0 +1,94 @@
+"""Mamba-2 as a module: `spectrakit.mixers.mamba2`, and its pseudo-LTI form."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+
+from spectrakit.mixers import Mamba2
+from spectrakit.mixers.pseudo_lti import PseudoLTIMamba2
+from spectrakit.training.models.initial import (
+    inverse_softplus,
+    log_steps,
+    projection,
+    real_eigenvalues_of,
+)
+from spectrakit.training.models.layers.sizes import head_width
+from spectrakit.training.models.mixer_module import MixerModule
+from spectrakit.training.models.options import Size, SteppedOptions
+
+if TYPE_CHECKING:
+    from spectrakit.training.models.config import SpectrakitConfig
+
+
+class Mamba2Options(SteppedOptions):
+    """Options of Mamba-2."""
+
+    expand: Size = Field(2, description="Channels of the layer over the model's width.")
+    heads: Size = Field(4, description="Heads, which divide the channels.")
+    state_size: Size = Field(64, description="N, states of a head.")
+    convolution_width: Size = Field(4, description="Tokens that the short convolution reaches.")
+    pseudo_lti: bool = Field(
+        False, description="Whether the decay of a head is fixed, and only the input is selected."
+    )
+
+
+class Mamba2Module(MixerModule):
+    """Mamba-2. Starts with A uniform in [-16, -1]: Dao & Gu 2024 (arXiv 2405.21060).
+
+    Pseudo-LTI: with A_h uniform in [-8, -2], |lambda| from .88 to .9997 (arXiv 2510.09379).
+    """
+
+    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "A", "step_bias", "D"})
+    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "A", "step_bias"})
+    mixer: Mamba2
+
+    def __init__(self, config: SpectrakitConfig) -> None:
+        options = self.options = Mamba2Options(**(config.mixer_options or {}))
+        self.initial = config.initial_eigenvalues
+        channels = options.expand * config.hidden_size
+        if options.pseudo_lti:
+            self.eigenvalue_roles = frozenset({"A"})  # type: ignore[misc]  (of this instance)
+        kind = PseudoLTIMamba2 if options.pseudo_lti else Mamba2
+        super().__init__(
+            kind(
+                model_width=config.hidden_size,
+                heads=options.heads,
+                head_width=head_width(channels, options.heads),
+                state_size=options.state_size,
+                convolution_width=options.convolution_width,
+            )
+        )
+
+    def reset_parameters(self) -> None:
+        """See the class; step biases such that Delta is log-uniform in [dt_min, dt_max]."""
+        mixer = self.mixer
+        step = log_steps((mixer.heads,), self.options).exp()
+        self.step_bias.data.copy_(inverse_softplus(step.double()))
+        self._reset_decay(step)
+        self.D.data.fill_(1.0)
+        self.norm.data.fill_(1.0)
+        for role in ("input_projection", "output_projection"):
+            parameter = getattr(self, role)
+            parameter.data.copy_(projection(tuple(parameter.shape)))
+        bound = mixer.convolution_width**-0.5
+        self.convolution.data.uniform_(-bound, bound)
+        self.convolution_bias.data.uniform_(-bound, bound)
+
+    def _reset_decay(self, step: torch.Tensor) -> None:
+        log_decay = None
+        if self.initial is not None:
+            middle = math.sqrt(self.options.dt_min * self.options.dt_max)
+            log_decay = real_eigenvalues_of(self.initial, self.mixer.heads, middle, "Mamba-2")
+        if self.options.pseudo_lti:
+            if log_decay is None:
+                self.A.data.uniform_(-8, -2)
+            else:
+                self.A.data.copy_(inverse_softplus(-log_decay))
+        elif log_decay is None:
+            self.A_log.data.uniform_(1, 16).log_()
+        else:
+            self.A_log.data.copy_((-log_decay / step.double()).log())
