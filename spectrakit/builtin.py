@@ -73,6 +73,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     from spectrakit.architectures.rwkv_files import RWKVFiles
     from spectrakit.architectures.s5 import SimplifiedS5
     from spectrakit.architectures.state_spaces_s4 import StateSpacesS4
+    from spectrakit.architectures.trained import TrainedHere
     from spectrakit.architectures.transformers_attention import TransformersAttention
     from spectrakit.architectures.transformers_delta import GATED_DELTA_FAMILIES
     from spectrakit.architectures.transformers_encoders import TransformersEncoder
@@ -86,6 +87,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     from spectrakit.architectures.transformers_xlstm import TransformersXLSTM
     from spectrakit.architectures.transformers_zamba import TransformersZamba, TransformersZamba2
 
+    register(TrainedHere())
     register(TransformersMamba())
     register(TransformersMamba2())
     for hybrid in MAMBA_HYBRIDS:
@@ -137,6 +139,8 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
         ShortConvolution,
         SoftmaxAttention,
     )
+    from spectrakit.mixers.dense import DenseRecurrence
+    from spectrakit.mixers.pseudo_lti import PseudoLTIMamba2
 
     register(Mamba)
     register(Mamba2)
@@ -159,6 +163,8 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
     register(S5)
     register(LRU)
     register(SoftmaxAttention)
+    register(DenseRecurrence)
+    register(PseudoLTIMamba2)
 
 
 @hookimpl

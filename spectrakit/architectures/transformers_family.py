@@ -124,6 +124,8 @@ class TransformersArchitecture(ABC):
     departures: ClassVar[tuple[Departure, ...]] = ()
     #: Whether attention knows nothing of positions but by rotary embeddings, where it has them.
     rotary_at_most: ClassVar[bool] = False
+    #: What a model of the family is run by.
+    running: ClassVar[type[TransformersModel]] = TransformersModel
 
     @abstractmethod
     def blocks(self, config: Configured) -> Sequence[Block]:
@@ -214,7 +216,7 @@ class TransformersArchitecture(ABC):
         layers = [layer for layer, _ in parts]
         taps = {layer.index: part.tap for layer, part in parts if isinstance(part, Part)}
         blind = self.rotary_at_most
-        return TransformersModel(
+        return self.running(
             model, layers, taps, config, rotary_at_most=blind, body=body, around=around
         )
 

@@ -215,12 +215,14 @@ def load_transformers_model(
     rename: Callable[[str], str | None] = same_name,
     *,
     bare: bool = False,
+    kind: Any = None,  # noqa: ANN401  (a class of models)
 ) -> nn.Module:
     """The causal language model that `config` (with its `model_type`) and the weights make.
 
     The weights come through spectrakit's own readers, so nothing of transformers touches the
     files; `rename` maps a tensor name of the file to the model's, or to None where the model has no
-    place for it. bare: the model without a language head or a pooler. dtype: of the weights and the
+    place for it. bare: the model without a language head or a pooler. kind: the class of the model;
+    None for the one that transformers has for the config. dtype: of the weights and the
     forward pass; recurrences lose their memory in half precision.
 
     Raises MalformedError where names or shapes do not fit the model, UnsupportedError where the
@@ -260,7 +262,7 @@ def load_transformers_model(
         # The language head is never run: a family that has no class with one does without.
         classes = MODEL_FOR_CAUSAL_LM_MAPPING
         classes = classes if type(model_config) in classes and not bare else MODEL_MAPPING
-        model_class: Any = classes[type(model_config)]
+        model_class: Any = classes[type(model_config)] if kind is None else kind
         try:
             model, report = model_class.from_pretrained(
                 None,

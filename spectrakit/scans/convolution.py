@@ -38,4 +38,5 @@ def causal_convolution_fft(u: Tensor, kernel: Tensor) -> Tensor:
     tokens = u.shape[1]
     size = 2 * tokens
     spectrum = torch.fft.rfft(u.transpose(1, 2), n=size) * torch.fft.rfft(kernel, n=size)
-    return torch.fft.irfft(spectrum, n=size)[..., :tokens].transpose(1, 2)
+    y: Tensor = torch.fft.irfft(spectrum, n=size)[..., :tokens].transpose(1, 2)
+    return y

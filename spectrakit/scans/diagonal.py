@@ -43,7 +43,7 @@ class _DiagonalScan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
         decay, states = ctx.saved_tensors
         constant = decay.dim() < states.dim()
@@ -90,7 +90,8 @@ def _chunked(x: Tensor, chunks: int, chunk: int) -> Tensor:
     """(B, T, ...) -> (chunk, B, chunks, ...), a copy padded with zeros."""
     padded = x.new_zeros(x.shape[0], chunks * chunk, *x.shape[2:])
     padded[:, : x.shape[1]] = x
-    return padded.unflatten(1, (chunks, chunk)).movedim(2, 0).contiguous()
+    chunked: Tensor = padded.unflatten(1, (chunks, chunk)).movedim(2, 0).contiguous()
+    return chunked
 
 
 def _carry(states: Tensor, fixed: Tensor, decays: Tensor | None) -> None:

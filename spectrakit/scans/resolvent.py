@@ -44,4 +44,5 @@ def dplr_kernel(
     through = summed(query, low_rank) * summed(low_rank.conj(), key)
     loop = summed(low_rank.conj(), low_rank)
     spectrum = plain - (1 + z) * through / (2 + (1 + z) * loop)
-    return torch.fft.irfft(spectrum, n=length)
+    kernel: Tensor = torch.fft.irfft(spectrum, n=length)
+    return kernel

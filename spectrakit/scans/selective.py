@@ -69,7 +69,7 @@ class _SelectiveScan(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
         step, driven, rates, key, query, starts = ctx.saved_tensors
         grads = [torch.empty_like(x) for x in (step, driven, key, query)]

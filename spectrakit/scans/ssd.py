@@ -86,4 +86,5 @@ def _in_chunks(x: Tensor, parts: int, chunk: int) -> Tensor:
     missing = parts * chunk - x.shape[1]
     if missing:
         x = functional.pad(x, [0, 0] * (x.dim() - 2) + [0, missing])
-    return x.unflatten(1, (parts, chunk))
+    chunked: Tensor = x.unflatten(1, (parts, chunk))
+    return chunked

@@ -45,7 +45,7 @@ class SpectrakitPreTrainedModel(PreTrainedModel):
 
     config_class = SpectrakitConfig
     base_model_prefix = "model"
-    _no_split_modules = ("Block",)
+    _no_split_modules = ["Block"]  # noqa: RUF012
     supports_gradient_checkpointing = False
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -54,11 +54,11 @@ class SpectrakitPreTrainedModel(PreTrainedModel):
             return  # read from a file
         if isinstance(module, nn.Embedding):
             module.weight.data.normal_(std=0.02)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        elif (reset := getattr(module, "reset_parameters", None)) is not None:
+            reset()
 
     def keep_recurrences_wide(self) -> None:
-        """Have `from_pretrained` leave the recurrences' parameters in float32, whatever the rest."""
+        """Have `from_pretrained` leave the recurrences' parameters in float32, whatever dtype."""
         names = {n.rpartition(".")[2] for n, p in self.named_parameters() if is_recurrence(p)}
         self._keep_in_fp32_modules_strict = sorted(names)
 
@@ -80,7 +80,7 @@ class SpectrakitModel(SpectrakitPreTrainedModel):
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
         self.norm = norm_of(config)
         self.keep_recurrences_wide()
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         """What tokens, or values, go through first."""
@@ -114,11 +114,11 @@ class SpectrakitModel(SpectrakitPreTrainedModel):
     def _entered(self, ids: Tensor) -> Tensor:
         config = self.config
         if config.inputs == "tokens":
-            x = self.embeddings(ids)
+            x: Tensor = self.embeddings(ids)
         else:
             values = ids if ids.dim() == 3 else ids.unsqueeze(-1)
-            scaled = values.to(self.embeddings.weight.dtype) * (2 / (config.vocab_size - 1)) - 1
-            x = self.embeddings(scaled)
+            dtype = self.embeddings.get_parameter("weight").dtype
+            x = self.embeddings(values.to(dtype) * (2 / (config.vocab_size - 1)) - 1)
         if self.positions is not None:
             tokens = x.shape[1]
             if tokens > config.max_position_embeddings:
@@ -139,11 +139,12 @@ class SpectrakitForCausalLM(SpectrakitPreTrainedModel, GenerationMixin):
         self.model = SpectrakitModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.keep_recurrences_wide()
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_output_embeddings(self) -> nn.Module:
         """The head."""
-        return self.lm_head
+        head: nn.Module = self.lm_head
+        return head
 
     def forward(
         self,
@@ -171,9 +172,12 @@ class SpectrakitForSequenceClassification(SpectrakitPreTrainedModel):
     def __init__(self, config: SpectrakitConfig) -> None:
         super().__init__(config)
         self.model = SpectrakitModel(config)
-        self.score = nn.Linear(config.hidden_size, config.num_labels)
+        self.score = nn.Linear(config.hidden_size, config.num_labels or 1)
         self.keep_recurrences_wide()
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def get_output_embeddings(self) -> None:
+        """None: a classifier continues no text."""
 
     def forward(
         self,
@@ -223,12 +227,16 @@ def _mean_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
 
 def model_of(config: SpectrakitConfig) -> PreTrainedModel:
     """The model that `config` describes, with the head it names, its weights drawn by torch."""
-    kind = (
-        SpectrakitForCausalLM if config.head == "language" else SpectrakitForSequenceClassification
-    )
-    model: PreTrainedModel = kind(config)
+    model: PreTrainedModel = kind_of(config)(config)
     freeze(model, config.frozen or ())
     return model
+
+
+def kind_of(config: SpectrakitConfig) -> type[PreTrainedModel]:
+    """The class of the model that `config` describes."""
+    if config.head == "language":
+        return SpectrakitForCausalLM
+    return SpectrakitForSequenceClassification
 
 
 def freeze(model: nn.Module, groups: Iterable[str]) -> None:

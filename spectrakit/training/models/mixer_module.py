@@ -35,7 +35,7 @@ class MixerModule(nn.Module):
     #: weight decay, and kept in float32.
     recurrence_roles: ClassVar[frozenset[str]] = frozenset()
     #: Those of them that the eigenvalues of weights mode come from, and that `frozen` may keep.
-    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset()
+    eigenvalue_roles: frozenset[str] = frozenset()
 
     def __init__(self, mixer: Mixer) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class DenseModule(StaticModule):
     """
 
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A"})
-    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"A"})
+    eigenvalue_roles: frozenset[str] = frozenset({"A"})
     mixer: DenseRecurrence
 
     def __init__(self, config: SpectrakitConfig) -> None:
@@ -46,12 +46,12 @@ class DenseModule(StaticModule):
         """See the class."""
         states, width = self.mixer.state_size, self.mixer.model_width
         if self.initial is None:
-            self.A.data.normal_(std=self.options.radius * states**-0.5)
+            self.get_parameter("A").data.normal_(std=self.options.radius * states**-0.5)
         else:
-            self.A.data.copy_(_blocks(self.initial, states, self.options.dt))
-        self.B.data.normal_(std=width**-0.5)
-        self.C.data.normal_(std=states**-0.5)
-        self.D.data.normal_()
+            self.get_parameter("A").data.copy_(_blocks(self.initial, states, self.options.dt))
+        self.get_parameter("B").data.normal_(std=width**-0.5)
+        self.get_parameter("C").data.normal_(std=states**-0.5)
+        self.get_parameter("D").data.normal_()
 
 
 def _blocks(name: str, states: int, step: float) -> Tensor:
@@ -62,4 +62,5 @@ def _blocks(name: str, states: int, step: float) -> Tensor:
         return torch.diag(modulus)
     cos, sin = modulus * found.phase[0].cos(), modulus * found.phase[0].sin()
     turns = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-    return torch.block_diag(*turns)
+    whole: Tensor = torch.block_diag(*turns)
+    return whole

@@ -34,7 +34,7 @@ class LRUModule(StaticModule):
     """LRU. Starts on a ring: Orvieto et al. 2023 (arXiv 2303.06349), lemma 3.2 and section 3.4."""
 
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"nu_log", "theta_log", "gamma_log"})
-    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"nu_log", "theta_log"})
+    eigenvalue_roles: frozenset[str] = frozenset({"nu_log", "theta_log"})
     mixer: LRU
 
     def __init__(self, config: SpectrakitConfig) -> None:
@@ -46,17 +46,17 @@ class LRUModule(StaticModule):
         super().__init__(LRU(config.hidden_size, self.options.state_size))
 
     def reset_parameters(self) -> None:
-        """|lambda|^2 and the phase uniform, or those of a named set; gamma = sqrt(1 - |lambda|^2)."""
+        """|lambda|^2 and phase uniform, or those of a named set; gamma = sqrt(1 - |lambda|^2)."""
         states, width = self.mixer.state_size, self.mixer.model_width
         log_modulus, phase = self._initial(states)
-        self.nu_log.data.copy_((-log_modulus).log())
-        self.theta_log.data.copy_(phase.clamp(min=1e-30).log())
-        self.gamma_log.data.copy_(0.5 * torch.log(-torch.expm1(2 * log_modulus)))
-        for parameter, inputs in ((self.B_re, width), (self.B_im, width)):
-            parameter.data.normal_(std=(2 * inputs) ** -0.5)
-        for parameter in (self.C_re, self.C_im):
-            parameter.data.normal_(std=states**-0.5)
-        self.D.data.normal_()
+        self.get_parameter("nu_log").data.copy_((-log_modulus).log())
+        self.get_parameter("theta_log").data.copy_(phase.clamp(min=1e-30).log())
+        self.get_parameter("gamma_log").data.copy_(0.5 * torch.log(-torch.expm1(2 * log_modulus)))
+        for role in ("B_re", "B_im"):
+            self.get_parameter(role).data.normal_(std=(2 * width) ** -0.5)
+        for role in ("C_re", "C_im"):
+            self.get_parameter(role).data.normal_(std=states**-0.5)
+        self.get_parameter("D").data.normal_()
 
     def _initial(self, states: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self.initial is not None:

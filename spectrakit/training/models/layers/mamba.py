@@ -37,7 +37,7 @@ class MambaModule(MixerModule):
     """Mamba. Starts with A = -(1, ..., N): Gu & Dao 2023 (arXiv 2312.00752), section 3.6."""
 
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias", "D"})
-    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias"})
+    eigenvalue_roles: frozenset[str] = frozenset({"A_log", "step_bias"})
     mixer: Mamba
 
     def __init__(self, config: SpectrakitConfig) -> None:
@@ -68,14 +68,14 @@ class MambaModule(MixerModule):
             middle = math.sqrt(options.dt_min * options.dt_max)
             log_decay = real_eigenvalues_of(self.initial, states, middle, "Mamba")
             a_log = (-log_decay / step.double().unsqueeze(-1)).log()
-        self.A_log.data.copy_(a_log)
-        self.step_bias.data.copy_(inverse_softplus(step.double()))
-        self.D.data.fill_(1.0)
+        self.get_parameter("A_log").data.copy_(a_log)
+        self.get_parameter("step_bias").data.copy_(inverse_softplus(step.double()))
+        self.get_parameter("D").data.fill_(1.0)
         for role in ("input_projection", "selection_projection", "output_projection"):
             parameter = getattr(self, role)
             parameter.data.copy_(projection(tuple(parameter.shape)))
         bound = mixer.step_rank**-0.5
-        self.step_projection.data.uniform_(-bound, bound)
+        self.get_parameter("step_projection").data.uniform_(-bound, bound)
         bound = mixer.convolution_width**-0.5
-        self.convolution.data.uniform_(-bound, bound)
-        self.convolution_bias.data.uniform_(-bound, bound)
+        self.get_parameter("convolution").data.uniform_(-bound, bound)
+        self.get_parameter("convolution_bias").data.uniform_(-bound, bound)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
 
 from spectrakit.mixers import Mamba2
@@ -21,6 +20,8 @@ from spectrakit.training.models.mixer_module import MixerModule
 from spectrakit.training.models.options import Size, SteppedOptions
 
 if TYPE_CHECKING:
+    import torch
+
     from spectrakit.training.models.config import SpectrakitConfig
 
 
@@ -43,7 +44,7 @@ class Mamba2Module(MixerModule):
     """
 
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "A", "step_bias", "D"})
-    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "A", "step_bias"})
+    eigenvalue_roles: frozenset[str] = frozenset({"A_log", "A", "step_bias"})
     mixer: Mamba2
 
     def __init__(self, config: SpectrakitConfig) -> None:
@@ -51,7 +52,7 @@ class Mamba2Module(MixerModule):
         self.initial = config.initial_eigenvalues
         channels = options.expand * config.hidden_size
         if options.pseudo_lti:
-            self.eigenvalue_roles = frozenset({"A"})  # type: ignore[misc]  (of this instance)
+            self.eigenvalue_roles = frozenset({"A"})
         kind = PseudoLTIMamba2 if options.pseudo_lti else Mamba2
         super().__init__(
             kind(
@@ -67,16 +68,16 @@ class Mamba2Module(MixerModule):
         """See the class; step biases such that Delta is log-uniform in [dt_min, dt_max]."""
         mixer = self.mixer
         step = log_steps((mixer.heads,), self.options).exp()
-        self.step_bias.data.copy_(inverse_softplus(step.double()))
+        self.get_parameter("step_bias").data.copy_(inverse_softplus(step.double()))
         self._reset_decay(step)
-        self.D.data.fill_(1.0)
-        self.norm.data.fill_(1.0)
+        self.get_parameter("D").data.fill_(1.0)
+        self.get_parameter("norm").data.fill_(1.0)
         for role in ("input_projection", "output_projection"):
             parameter = getattr(self, role)
             parameter.data.copy_(projection(tuple(parameter.shape)))
         bound = mixer.convolution_width**-0.5
-        self.convolution.data.uniform_(-bound, bound)
-        self.convolution_bias.data.uniform_(-bound, bound)
+        self.get_parameter("convolution").data.uniform_(-bound, bound)
+        self.get_parameter("convolution_bias").data.uniform_(-bound, bound)
 
     def _reset_decay(self, step: torch.Tensor) -> None:
         log_decay = None
@@ -85,10 +86,10 @@ class Mamba2Module(MixerModule):
             log_decay = real_eigenvalues_of(self.initial, self.mixer.heads, middle, "Mamba-2")
         if self.options.pseudo_lti:
             if log_decay is None:
-                self.A.data.uniform_(-8, -2)
+                self.get_parameter("A").data.uniform_(-8, -2)
             else:
-                self.A.data.copy_(inverse_softplus(-log_decay))
+                self.get_parameter("A").data.copy_(inverse_softplus(-log_decay))
         elif log_decay is None:
-            self.A_log.data.uniform_(1, 16).log_()
+            self.get_parameter("A_log").data.uniform_(1, 16).log_()
         else:
-            self.A_log.data.copy_((-log_decay / step.double()).log())
+            self.get_parameter("A_log").data.copy_((-log_decay / step.double()).log())

@@ -40,7 +40,7 @@ class S4Module(ChannelModule):
     """
 
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_real", "A_imag", "step", "P", "B"})
-    eigenvalue_roles: ClassVar[frozenset[str]] = frozenset({"A_real", "A_imag", "step", "P"})
+    eigenvalue_roles: frozenset[str] = frozenset({"A_real", "A_imag", "step", "P"})
     mixer: S4
 
     def __init__(self, config: SpectrakitConfig) -> None:
@@ -66,14 +66,17 @@ class S4Module(ChannelModule):
                 message = f"the eigenvalues of {self.initial!r} are real; S4 stores conjugate pairs"
                 raise UsageError(message, hint='mixer = "s4d" with real = true')
             low_rank, key = torch.zeros_like(generator), torch.ones_like(generator)
-        self.A_real.data.copy_((-generator.real).log())
+        self.get_parameter("A_real").data.copy_((-generator.real).log())
         # Stored with the sign -1: frequencies of LegS's first half are negative.
-        self.A_imag.data.copy_(-generator.imag)
-        for parameter, value in ((self.P, low_rank), (self.B, key)):
+        self.get_parameter("A_imag").data.copy_(-generator.imag)
+        for parameter, value in (
+            (self.get_parameter("P"), low_rank),
+            (self.get_parameter("B"), key),
+        ):
             parameter.data.copy_(torch.view_as_real(value.resolve_conj().contiguous()))
-        self.step.data.copy_(step)
-        self.C.data.normal_(std=0.5**0.5)
-        self.D.data.normal_()
+        self.get_parameter("step").data.copy_(step)
+        self.get_parameter("C").data.normal_(std=0.5**0.5)
+        self.get_parameter("D").data.normal_()
 
     def forward(self, hidden: Tensor) -> Tensor:
         """See `MixerModule.forward`. Raises UsageError for sequences longer than L."""

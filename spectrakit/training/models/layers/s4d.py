@@ -37,7 +37,7 @@ class S4DModule(ChannelModule):
     """
 
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_real", "A_imag", "step"})
-    eigenvalue_roles: ClassVar[frozenset[str]] = recurrence_roles
+    eigenvalue_roles: frozenset[str] = recurrence_roles
     mixer: S4D
 
     def __init__(self, config: SpectrakitConfig) -> None:
@@ -55,12 +55,12 @@ class S4DModule(ChannelModule):
             kind, real = ("complex", "false") if self.options.real else ("real", "true")
             message = f"the eigenvalues of {name!r} are {kind}, and those of this S4D are not"
             raise UsageError(message, hint=f"real = {real}, or another initial_eigenvalues")
-        self.A_real.data.copy_((-generator.real).log())
+        self.get_parameter("A_real").data.copy_((-generator.real).log())
         if not self.options.real:
-            self.A_imag.data.copy_(generator.imag)
-        self.step.data.copy_(step.squeeze(-1))
-        self.C.data.normal_(std=0.5**0.5)
-        self.D.data.normal_()
+            self.get_parameter("A_imag").data.copy_(generator.imag)
+        self.get_parameter("step").data.copy_(step.squeeze(-1))
+        self.get_parameter("C").data.normal_(std=0.5**0.5)
+        self.get_parameter("D").data.normal_()
 
     def forward(self, hidden: Tensor) -> Tensor:
         """See `MixerModule.forward`."""

@@ -30,7 +30,7 @@ class SoftmaxOptions(MixerOptions):
 
 
 class SoftmaxModule(MixerModule):
-    """Causal softmax attention; rotary embeddings or ALiBi where the config's `positions` say so."""
+    """Causal softmax attention, with rotary embeddings or ALiBi as the config's `positions` say."""
 
     mixer: ConvolvedAttention
 

@@ -1,4 +1,4 @@
-"""What the layers whose A does not depend on the input share: their weights are their recurrence."""
+"""What layers whose A does not depend on the input share: their weights are their recurrence."""
 
 from __future__ import annotations
 
