@@ -93,7 +93,7 @@ class Bytes:
         """See `Task.open`. Raises UsageError for a text that is missing or too short."""
         path = options.path or _BUNDLED
         text = _shipped() if options.path is None else _mapped(path)
-        digest = hashlib.sha256(memoryview(text)).hexdigest()
+        digest = hashlib.sha256(text.data).hexdigest()
         told = f"bytes {options.model_dump_json(exclude={'path'})} {digest}"
         data = BytesData(options, text, hashlib.sha256(told.encode()).hexdigest()[:16])
         for split in ("train", "validation", "test"):

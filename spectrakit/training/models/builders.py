@@ -40,6 +40,10 @@ class MixerBuilder:
         make: Callable[[SpectrakitConfig], nn.Module] = getattr(thing, "build", thing)
         return make(config)
 
+    def options_class(self) -> type[MixerOptions] | None:
+        """The class of its options; None where any mapping is taken."""
+        return None if self.options is None else _loaded(self.options)
+
     def options_of(self, given: Mapping[str, Any] | None) -> Any:  # noqa: ANN401  (its own options)
         """The options in `given`, checked. Raises pydantic's ValidationError."""
         if self.options is None:

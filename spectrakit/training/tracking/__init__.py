@@ -1,0 +1,1 @@
+"""Spectra while a model learns: a tracker for any loop."""
