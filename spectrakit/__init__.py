@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from spectrakit.notebook import Run, Zoo
     from spectrakit.spec import RunSpec
     from spectrakit.token_options import TokenOptions
+    from spectrakit.training.door import read_recipe, train
+    from spectrakit.training.reading import read_training
+    from spectrakit.training.tracking.watching import watch
 
 _HOME = {
     "EmpiricalMemoryOptions": "spectrakit.analyses.empirical_memory.options",
@@ -65,7 +68,11 @@ _HOME = {
     "preset_memory": "spectrakit.api",
     "read_batch": "spectrakit.api",
     "read_run": "spectrakit.api",
+    "read_recipe": "spectrakit.training.door",
     "read_spec": "spectrakit.api",
+    "read_training": "spectrakit.training.reading",
+    "train": "spectrakit.training.door",
+    "watch": "spectrakit.training.tracking.watching",
 }
 
 __all__ = [
@@ -93,8 +100,12 @@ __all__ = [
     "open_checkpoint",
     "preset_memory",
     "read_batch",
+    "read_recipe",
     "read_run",
     "read_spec",
+    "read_training",
+    "train",
+    "watch",
 ]
 
 

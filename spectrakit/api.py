@@ -74,7 +74,7 @@ def analyze(
             opened = model
         else:
             opened = stack.enter_context(
-                open_checkpoint(spec.model, revision=spec.revision, config=spec.config)
+                open_checkpoint(spec.opened, revision=spec.revision, config=spec.config)
             )
         to = Destination(
             None if out is None else Path(out),

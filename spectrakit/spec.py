@@ -39,6 +39,11 @@ class RunSpec:
 
     model: str
     revision: str | None = option(None, "Branch, tag or commit.")
+    at: int | None = option(
+        None,
+        Help("Step of a training run whose folder MODEL is.", unset="the newest"),
+        at_least=0,
+    )
     config: Mapping[str, Any] = field(default_factory=dict)
     mode: AskedMode = option("auto", "weights reads a few MB; data runs the model; auto chooses.")
     analyses: tuple[str, ...] = option(
@@ -94,6 +99,11 @@ class RunSpec:
         if self.compat is not None and self.gauge is not None:
             message = f"{named('compat')} has the gauge of what was released"
             raise UsageError(message, hint=f"leave {named('gauge')} out")
+
+    @property
+    def opened(self) -> str:
+        """What `open_checkpoint` is given: the model, and the step of a training run's folder."""
+        return self.model if self.at is None else f"{self.model}@{self.at}"
 
     @property
     def all_analyses(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_opening import HUB_SCHEME, HubRequest, open_hub
 from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo, plain_name
+from spectrakit.checkpoints.training_folders import at_step, of_training
 from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.plain import plain
 from spectrakit.progress import Progress, Silent
@@ -40,7 +41,8 @@ def open_checkpoint(
 
     `name` is, in this order, a folder or a weight file that exists, a name from the catalog, or a
     Hub repository (`org/name`, `hf://org/name`, `org/name@revision`), or one weight file of it
-    (`hf://org/name/folder/file.pth`).
+    (`hf://org/name/folder/file.pth`). The folder of a training run is its newest model, and
+    `FOLDER@STEP` the one that it kept of a step.
 
     `revision` is a branch, tag or commit of a Hub repository. `cache_dir` and `token` default to
     those of huggingface_hub, `offline` to the environment's HF_HUB_OFFLINE. With `full_download`
@@ -57,6 +59,9 @@ def open_checkpoint(
         _only_on_the_hub(revision, name)
         return _open_path(Path(name), progress)
     stem, at = _split_revision(name)
+    if at is not None and at.isdecimal() and Path(stem).is_dir():
+        _only_on_the_hub(revision, stem)
+        return _open_path(Path(stem), progress, step=int(at))
     if revision is not None and at is not None and revision != at:
         raise UsageError(f"{name} asks for revision {at}, the option for {revision}")
     revision = revision or at
@@ -86,8 +91,15 @@ def name_of(source: str) -> str:
     return rest if kind in ("catalog", "hub") and rest else source
 
 
-def _open_path(path: Path, progress: Progress, identity: Identity | None = None) -> Checkpoint:
+def _open_path(
+    path: Path, progress: Progress, identity: Identity | None = None, step: int | None = None
+) -> Checkpoint:
     if path.is_dir():
+        if step is not None or of_training(path):
+            place = at_step(path, step)
+            name = _called(path.absolute().name, path.absolute().parent)
+            identity = Identity(name, str(place), "local")
+            path = place
         store = LocalFolder(path)
         return assemble(store, identity or _identity_of_folder(path, store.folder), progress)
     if not path.is_file():

@@ -24,6 +24,7 @@ from spectrakit.cli import (
     memory,
     options,
     plugins,
+    train,
 )
 from spectrakit.cli.console import show_notes, tell
 from spectrakit.cli.declared import some, with_settings
@@ -158,6 +159,7 @@ def _commands() -> Iterator[Callable[..., None]]:
         output=compare.output_of_comparison(),
         access=own,
     )
+    yield train.train
     yield with_settings(
         memory.memory, settings=memory.settings_of_memory(), output=memory.output_of_memory()
     )

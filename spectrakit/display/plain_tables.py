@@ -22,6 +22,16 @@ def layer_table(headings: Sequence[str], rows: Iterable[tuple[object, ...]]) -> 
     return table
 
 
+def plain_table(headings: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Table:
+    """Cells under headings; the last column is folded where there is no room."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != headings[-1], overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
 def depth_table(columns: Mapping[str, Mapping[int, float]]) -> Table:
     """A line per depth; columns: a value by depth for each, by its heading."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)

@@ -19,8 +19,8 @@ TRAINING = TableSchema(
         Column("metric", "float64", "Accuracy, or bits per token of a language model; null of "
                "training batches.", nullable=True),
         Column("epoch", "float64", "Passes over the training examples so far.", nullable=True),
-        Column("examples", "int64", "Examples that the loss is of."),
-        Column("targets", "int64", "Targets that the loss is the mean over."),
+        Column("examples", "int64", "Examples that the loss is of.", nullable=True),
+        Column("targets", "int64", "Targets that the loss is the mean over.", nullable=True),
         Column("rate", "float64", "Learning rate of the step.", nullable=True),
         Column("recurrence_rate", "float64", "That of the recurrences' parameters.",
                nullable=True),

@@ -171,7 +171,8 @@ def opened(job: Job, line: Line) -> Model:
     """The model of the job, opened."""
     from spectrakit.model import open_checkpoint
 
-    name, revision = job.spec["model"], job.spec.get("revision")
+    name, revision, at = (job.spec.get(key) for key in ("model", "revision", "at"))
+    name = str(name) if at is None else f"{name}@{at}"
     hub = dict(job.hub or {})
     if hub.get("cache_dir") is not None:
         hub["cache_dir"] = Path(hub["cache_dir"])

@@ -46,9 +46,16 @@ def read_recipe(name: str | Path, changes: Sequence[str] | Mapping[str, Any] = (
     """
     path = find(name)
     table, sources = _merged(path)
+    return validated(changed(table, changes), sources)
+
+
+def changed(
+    table: dict[str, Any], changes: Sequence[str] | Mapping[str, Any] = ()
+) -> dict[str, Any]:
+    """`table` with changes put over it; see `read_recipe`. Raises UsageError."""
     for key, value in _changes(changes):
         _put(table, key, value)
-    return validated(table, sources)
+    return table
 
 
 def validated(table: dict[str, Any], sources: Sequence[tuple[Path, str]] = ()) -> Recipe:

@@ -53,6 +53,7 @@ class SpectralTracker:
         log: Log | None = None,
     ) -> None:
         self.model = from_model(module, config=config)
+        self.identity = identity
         self._module = unwrapped(module)
         self._parameters = dict(self._module.named_parameters())
         self.probe = probe

@@ -1,0 +1,113 @@
+"""What a recipe would take, before it is run: parameters, tokens, memory, time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from spectrakit.errors import UsageError
+from spectrakit.memory_limits import available_bytes
+from spectrakit.training.configured import model_config, open_task, total_steps
+from spectrakit.training.loop import Trainer
+from spectrakit.training.models.mixer_module import is_recurrence
+from spectrakit.training.optimiser import optimiser_of
+from spectrakit.training.prepared import accelerator_for, on_device
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from spectrakit.training.recipes.schema import Recipe
+
+#: Steps that are timed, after one that is not.
+_TIMED = 3
+#: Weights, gradients, and AdamW's two moments.
+_COPIES = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """parameters: trained ones. tokens: positions of all steps. seconds: at the speed of the steps
+    that were timed; an evaluation is not counted.
+    """
+
+    parameters: int
+    recurrence_parameters: int
+    steps: int
+    tokens: int
+    memory_bytes: int
+    seconds: float
+    device: str
+    timed: int
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dataclasses.asdict(self)
+
+
+def estimate(recipe: Recipe, device: str = "auto") -> Estimate:
+    """Build the model, and time a few steps of it; nothing is written.
+
+    Raises UsageError for what `train` refuses, and where it would not fit into memory.
+    """
+    from spectrakit.training.models.backbone import model_of
+
+    data = open_task(recipe)
+    config = model_config(recipe, data.shape)
+    where = on_device(device, recipe.precision)
+    steps = total_steps(recipe, data)
+    with accelerator_for(where, recipe) as accelerator, torch.random.fork_rng(devices=()):
+        torch.manual_seed(recipe.seed)
+        model = model_of(config).to(accelerator.device)
+        model = model.double() if recipe.precision == "float64" else model
+        optimiser = optimiser_of(model, recipe.optimiser)
+        prepared, optimiser = accelerator.prepare(model, optimiser)
+        trainer = Trainer(recipe, data, model, prepared, optimiser, accelerator, steps)
+        model.train()
+        held = _Held(model)
+        with torch.autograd.graph.saved_tensors_hooks(held.pack, lambda x: x):
+            trainer.gradient(0)
+        began, tokens = time.monotonic(), trainer.tokens
+        for step in range(1, 1 + _TIMED):
+            trainer.gradient(step)
+            trainer.update()
+        seconds = (time.monotonic() - began) / _TIMED
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        memory = _COPIES * sum(p.numel() * p.element_size() for p in parameters) + held.bytes
+    return Estimate(
+        parameters=sum(p.numel() for p in parameters),
+        recurrence_parameters=sum(p.numel() for p in parameters if is_recurrence(p)),
+        steps=steps,
+        tokens=steps * tokens,
+        memory_bytes=memory,
+        seconds=seconds * steps,
+        device=where,
+        timed=_TIMED,
+    )
+
+
+def check_memory(needed: int, device: str) -> None:
+    """Raise UsageError where so many bytes are not free."""
+    free = available_bytes(device)
+    if free is not None and needed > free:
+        message = f"training takes {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free"
+        raise UsageError(message, hint="--set budget.micro_batch=1, or a smaller model.width")
+
+
+class _Held:
+    """Counts what a forward pass keeps for the backward, each storage once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._seen = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        self.bytes = 0
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """Count a tensor that is kept."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor
