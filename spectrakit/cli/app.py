@@ -159,7 +159,7 @@ def _commands() -> Iterator[Callable[..., None]]:
         output=compare.output_of_comparison(),
         access=own,
     )
-    yield train.train
+    yield with_settings(train.train, how=train.HOW)
     yield with_settings(
         memory.memory, settings=memory.settings_of_memory(), output=memory.output_of_memory()
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spectrakit.cli.console import print_json, tell
+from spectrakit.cli.declared import Chosen
 from spectrakit.errors import INTERRUPTED, UsageError
+from spectrakit.options import Help, option, settings
 
 if TYPE_CHECKING:
     from spectrakit.training.recipes.schema import Recipe
@@ -25,82 +28,81 @@ RecipeName = Annotated[
         show_default=False,
     ),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FOLDER",
-        help=f"Folder of the run; {_RUNS}/RECIPE if left out. The same command again goes on where "
-        "it was left.",
-        show_default=False,
-    ),
-]
 Changes = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a key of the recipe: --set model.width=128 --set budget.steps=500.",
+        help="Change a key of the recipe, --set model.width=128; repeatable.",
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="Threads of torch on the CPU; its own number if left out.",
-                 show_default=False),
-]  # fmt: skip
-Restart = Annotated[
-    bool, typer.Option("--restart", help="Begin anew, in the place of the run in the folder.")
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what it would take: parameters, tokens, memory, time."),
-]
-List = Annotated[
-    bool, typer.Option("--list", help="List the recipes that ship; RECIPE filters their names.")
-]
-Schema = Annotated[
-    bool, typer.Option("--schema", help="Print the JSON Schema of recipes, for editors.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@dataclass(frozen=True)
+class _How:
+    """Where a run goes, what it runs on, and what is shown instead of running it."""
+
+    out: Path | None = option(
+        None,
+        Help(
+            "Folder of the run. The same command again goes on where it was left.",
+            metavar="FOLDER",
+            unset=f"{_RUNS}/RECIPE",
+        ),
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...")
+    threads: int | None = option(
+        None, Help("Threads of torch on the CPU.", unset="its own number"), at_least=1
+    )
+    restart: bool = option(
+        False, Help("Begin anew, in the place of the run in the folder.", negated=False)
+    )
+    dry_run: bool = option(
+        False, Help("Say what it would take: parameters, tokens, memory, time.", negated=False)
+    )
+    list: bool = option(
+        False, Help("List the recipes that ship; RECIPE filters by name.", negated=False)
+    )
+    schema: bool = option(
+        False, Help("Print the JSON Schema of recipes, for editors.", negated=False)
+    )
+    json: bool = option(False, Help("Print one JSON document instead of tables.", negated=False))
+
+
+HOW = settings(_How)
 
 
 def train(
+    context: typer.Context,  # noqa: ARG001  (what was given is read from it)
     recipe: RecipeName = None,
+    changes: Changes = None,
     *,
-    out: Out = None,
-    changes: Changes = [],  # noqa: B006  (typer wants a list, and makes a new one)
-    device: Device = "auto",
-    threads: Threads = None,
-    restart: Restart = False,
-    dry_run: DryRun = False,
-    list_: List = False,
-    schema: Schema = False,
-    json: Json = False,
+    how: Chosen,
 ) -> None:
     """Train a model by a recipe, and watch its spectra while it learns.
 
     Examples: spectrakit train digits; spectrakit train tiny/mqar-mamba2 --set seed=1 --out run
     """
-    if schema:
+    asked = _How(**how.values)
+    if asked.schema:
         from spectrakit.training.recipes.schema import Recipe as Described
 
         print_json(Described.model_json_schema())
         return
-    if list_:
-        _list(recipe, as_json=json)
+    if asked.list:
+        _list(recipe, as_json=asked.json)
         return
     if recipe is None:
         hint = "spectrakit train digits, or spectrakit train --list"
         raise UsageError("no recipe is named", hint=hint)
     from spectrakit.training.recipes.files import read_recipe
 
-    found = read_recipe(recipe, changes)
-    if dry_run:
-        _estimate(found, device, as_json=json)
+    found = read_recipe(recipe, changes or [])
+    if asked.dry_run:
+        _estimate(found, asked.device, as_json=asked.json)
         return
-    where = (out or _default(recipe), device, threads, restart)
-    _show(_trained(found, where), as_json=json)
+    _show(_trained(found, asked.out or _default(recipe), asked), as_json=asked.json)
 
 
 def _default(recipe: str) -> Path:
@@ -109,14 +111,15 @@ def _default(recipe: str) -> Path:
     return path if path.is_dir() else _RUNS / path.stem if path.is_file() else _RUNS / recipe
 
 
-def _trained(recipe: Recipe, where: tuple[Path, str, int | None, bool]) -> TrainingResult:
+def _trained(recipe: Recipe, out: Path, asked: _How) -> TrainingResult:
     from spectrakit.cli.training_progress import progress
     from spectrakit.training.run import Where, train
 
+    where = Where(out, asked.device, asked.threads, asked.restart)
     try:
-        return train(recipe, Where(*where), progress())
+        return train(recipe, where, progress())
     except KeyboardInterrupt:
-        tell(f"interrupted: saved in {where[0]}; the same command goes on from there")
+        tell(f"interrupted: saved in {out}; the same command goes on from there")
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -11,15 +11,19 @@ import torch
 
 from spectrakit.errors import UsageError
 from spectrakit.memory_limits import available_bytes
+from spectrakit.training.batches import loss_of, tensors_of
 from spectrakit.training.configured import model_config, open_task, total_steps
 from spectrakit.training.loop import Trainer
 from spectrakit.training.models.mixer_module import is_recurrence
 from spectrakit.training.optimiser import optimiser_of
 from spectrakit.training.prepared import accelerator_for, on_device
+from spectrakit.wording import per_door
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
+    from spectrakit.training.data.base import TaskData
     from spectrakit.training.recipes.schema import Recipe
 
 #: Steps that are timed, after one that is not.
@@ -76,7 +80,7 @@ def estimate(recipe: Recipe, device: str = "auto") -> Estimate:
             trainer.update()
         seconds = (time.monotonic() - began) / _TIMED
         parameters = [p for p in model.parameters() if p.requires_grad]
-        memory = _COPIES * sum(p.numel() * p.element_size() for p in parameters) + held.bytes
+        memory = _of_weights(model) + held.bytes
     return Estimate(
         parameters=sum(p.numel() for p in parameters),
         recurrence_parameters=sum(p.numel() for p in parameters if is_recurrence(p)),
@@ -89,12 +93,25 @@ def estimate(recipe: Recipe, device: str = "auto") -> Estimate:
     )
 
 
-def check_memory(needed: int, device: str) -> None:
-    """Raise UsageError where so many bytes are not free."""
-    free = available_bytes(device)
+def check_memory(model: PreTrainedModel, data: TaskData, batch: int, device: torch.device) -> None:
+    """Raise UsageError where training `batch` examples at once would not fit into memory.
+
+    What one example keeps for the backward pass is measured; that of a batch is so many times it.
+    """
+    numbers = [0]
+    held = _Held(model)
+    with torch.autograd.graph.saved_tensors_hooks(held.pack, lambda x: x):
+        loss_of(model, tensors_of(data.batch("train", numbers), device))
+    needed, free = _of_weights(model) + batch * held.bytes, available_bytes(str(device))
     if free is not None and needed > free:
         message = f"training takes {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free"
-        raise UsageError(message, hint="--set budget.micro_batch=1, or a smaller model.width")
+        hint = per_door("--set budget.micro_batch=1", 'changes={"budget.micro_batch": 1}')
+        raise UsageError(message, hint=f"{hint}, or a smaller model")
+
+
+def _of_weights(model: PreTrainedModel) -> int:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return _COPIES * sum(p.numel() * p.element_size() for p in trained)
 
 
 class _Held:

@@ -12,11 +12,12 @@ import torch
 from spectrakit.errors import UsageError
 from spectrakit.tables.folders import FolderLock, make_folder, plain_errors, sweep
 from spectrakit.training.configured import model_config, open_task
+from spectrakit.training.estimate import check_memory
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.prepared import accelerator_for, on_device
 from spectrakit.training.report import Quiet
 from spectrakit.training.running import TrainingRun
-from spectrakit.wording import given, named
+from spectrakit.wording import given, named, per_door
 
 if TYPE_CHECKING:
     from spectrakit.training.recipes.schema import Recipe
@@ -89,8 +90,15 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
         if recipe.precision == "float64":
             model = model.double()
         model = model.to(accelerator.device)
+        at_once = recipe.budget.micro_batch or recipe.budget.batch
+        check_memory(model, data, at_once, accelerator.device)
         run = TrainingRun(recipe, data, folder, model, accelerator, watcher or Quiet())
-        resumed = run.train(earlier)
+        try:
+            resumed = run.train(earlier)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            message = f"out of memory on {device} with {at_once} examples at once"
+            hint = per_door("--set budget.micro_batch=1", 'changes={"budget.micro_batch": 1}')
+            raise UsageError(message, hint=hint) from error
         told = folder.read()
         assert told is not None  # noqa: S101  (just written)
         return _result(folder, recipe, told, resumed)

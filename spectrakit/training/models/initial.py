@@ -42,7 +42,7 @@ def generator_of(name: str, size: int, step: Tensor) -> Tensor:
     step: Delta (..., 1), which a set in discrete time is divided by: lambda = exp(Delta a).
     Raises UsageError for an unknown set.
     """
-    chosen = _set(name, size)
+    chosen = _set(name, size, anyhow=True)  # real ones can be made of any size
     made = chosen.make(size, torch.Generator().manual_seed(_seed())).to(torch.complex128)
     return made / step if chosen.discrete else made.expand(*step.shape[:-1], -1)
 
@@ -73,11 +73,11 @@ def _is_real(name: str) -> bool:
     return eigenvalues_of(name, 4, 0.1).phase is None
 
 
-def _set(name: str, size: int) -> EigenvalueSet:
+def _set(name: str, size: int, *, anyhow: bool = False) -> EigenvalueSet:
     if name not in EIGENVALUE_SETS:
         message = f"unknown set of eigenvalues {name!r}; one of: {', '.join(EIGENVALUE_SETS)}"
         raise UsageError(message, hint=did_you_mean(name, EIGENVALUE_SETS))
-    if size % 2:
+    if size % 2 and not (anyhow and _is_real(name)):
         message = f"{name!r} has an even number of eigenvalues, and {size} are to be set"
         raise UsageError(message, hint=f"{size + 1} of them, or no initial_eigenvalues")
     return EIGENVALUE_SETS[name]

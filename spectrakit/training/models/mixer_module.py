@@ -52,6 +52,13 @@ class MixerModule(nn.Module):
         """The parameters by role; gradients flow to them."""
         return dict(self.named_parameters(recurse=False))
 
+    def wide_roles(self) -> Parameters:
+        """The same in float32 at least: what complex numbers are made of."""
+        return {
+            role: x.to(torch.promote_types(x.dtype, torch.float32))
+            for role, x in self.roles().items()
+        }
+
     def observe(self, hidden: Tensor) -> Observation:
         """The layer's recurrence on its input `hidden` (B, T, E), to be run token by token."""
         mixer: Any = self.mixer

@@ -15,7 +15,7 @@ from spectrakit.catalog.places import folder
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.recipes.lines import line_of
 from spectrakit.training.recipes.schema import Recipe
-from spectrakit.wording import did_you_mean
+from spectrakit.wording import did_you_mean, per_door
 
 #: No recipe is larger, or rests on more others.
 _MOST_BYTES, _MOST_FILES = 1 << 20, 16
@@ -145,7 +145,9 @@ def _changes(changes: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, 
         key, equals, text = change.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", key.strip()):
             message = f"{change!r} does not set anything"
-            raise UsageError(message, hint="--set model.width=128")
+            raise UsageError(
+                message, hint=per_door("--set model.width=128", 'changes={"model.width": 128}')
+            )
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

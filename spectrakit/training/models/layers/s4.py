@@ -85,7 +85,7 @@ class S4Module(ChannelModule):
             message = f"a sequence of {tokens} tokens; this S4 has kernels of {self.length}"
             raise UsageError(message, hint="a model with a larger max_position_embeddings")
         with in_full_precision(hidden) as u:
-            p, stored = self.roles(), self.mixer.parameters
+            p, stored = self.wide_roles(), self.mixer.parameters
             kernel = dplr_kernel(
                 stored.generator(p),
                 stored.low_rank(p)[0],

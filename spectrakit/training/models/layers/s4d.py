@@ -65,7 +65,7 @@ class S4DModule(ChannelModule):
     def forward(self, hidden: Tensor) -> Tensor:
         """See `MixerModule.forward`."""
         with in_full_precision(hidden) as u:
-            p = self.roles()
+            p = self.wide_roles()
             log_decay, weight = self.mixer.stored_half(p)
             y = causal_convolution_fft(u, diagonal_kernel(log_decay, weight, u.shape[1]))
             return (y + u * p["D"]).to(hidden.dtype)

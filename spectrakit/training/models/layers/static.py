@@ -19,7 +19,7 @@ class StaticModule(MixerModule):
     def recurrence(self) -> Recurrence:
         """The layer's recurrence, in the parameters' dtype; gradients flow to them."""
         mixer: Any = self.mixer
-        found: Recurrence = mixer.recurrence(self.roles())
+        found: Recurrence = mixer.recurrence(self.wide_roles())
         return found
 
     def observe(self, hidden: Tensor) -> Observation:
