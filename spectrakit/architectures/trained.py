@@ -49,6 +49,11 @@ class TrainedModel(TransformersModel):
     """A running model; one of values is given ids, too."""
 
     @property
+    def bidirectional(self) -> bool:
+        """Whether tokens see what comes after them: padding has to be masked."""
+        return bool(self.model.config.bidirectional)  # type: ignore[union-attr]
+
+    @property
     def vocabulary_size(self) -> int:
         """Ids lie below it, of tokens and of levels of values."""
         return int(self.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
@@ -75,15 +80,14 @@ class TrainedHere(TransformersArchitecture):
         """
         model = described(config.config)
         try:
-            with torch.device("meta"):
-                module: Any = builder(model.mixer).build(model)
+            mixer = builder(model.mixer).mixer_of(model)
         except (UsageError, TypeError, ValueError) as error:
             message = f"config.json of {config.model_id}: {error}".splitlines()[0]
             raise MalformedError(message, hint=f"spectrakit inspect {config.model_id}") from error
-        names = {role: role for role in module.mixer.shapes()}
+        names = {role: role for role in mixer.shapes()}
         tap = Tap(ModuleSource(), read_module)
         paths = ("mixer", "mixer_reverse") if model.bidirectional else ("mixer",)
-        return [tuple(Part(path, module.mixer, tap, names) for path in paths)] * self.count(config)
+        return [tuple(Part(path, mixer, tap, names) for path in paths)] * self.count(config)
 
     def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The model with the head that it was trained with."""

@@ -42,8 +42,11 @@ def random_parameters(mixer, seed, dtype=torch.float64):
     return p
 
 
-def quadratic_form(mixer, hidden, p):
-    """The layer as masked attention: y_t = sum_s L_ts (c_t . b_s) Delta_s u_s (SSD, section 3)."""
+def quadratic_form(mixer, hidden, p, fixed=None):
+    """The layer as masked attention: y_t = sum_s L_ts (c_t . b_s) Delta_s u_s (SSD, section 3).
+
+    fixed: log-decays (H,) of every token; None for those of the step.
+    """
     tokens, inner, keys = hidden.shape[1], mixer.channels, mixer.groups * mixer.state_size
     projected = hidden @ p["input_projection"].T + p.get("input_projection_bias", 0)
     z, x = projected[..., :inner], projected[..., inner : 2 * inner + 2 * keys]
@@ -59,7 +62,8 @@ def quadratic_form(mixer, hidden, p):
     u = u[..., :inner].reshape(*u.shape[:2], mixer.heads, mixer.head_width)
     step = torch.logaddexp(raw + p["step_bias"], torch.zeros_like(raw))
     step = step.clamp(*mixer.step_limit)
-    log_decay = (-step * p["A_log"].exp()).cumsum(1)  # (B, T, H)
+    decay = -step * p["A_log"].exp() if fixed is None else fixed.expand_as(step)
+    log_decay = decay.cumsum(1)  # (B, T, H)
     between = log_decay[:, :, None] - log_decay[:, None, :]
     mask = torch.ones(tokens, tokens, dtype=torch.bool).tril()[None, :, :, None]
     decay = torch.where(mask, between, -math.inf).exp()  # (B, t, s, H)

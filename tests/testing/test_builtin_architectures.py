@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 from spectrakit.plugins import plugins
 from spectrakit.testing import CheckpointExample, parametrize_with_checks
+from spectrakit.training.models.backbone import model_of
+from spectrakit.training.models.config import SpectrakitConfig
 from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARED, blocks
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
@@ -56,6 +58,48 @@ def mamba_ssm(tiny):
     return CheckpointExample(f"mamba-ssm-{tiny}", "mamba-ssm", (tiny,) * 3, write, tokens)
 
 
+def trained(mixer, kinds, changes):
+    """A model of the bundled trainer, of two blocks."""
+
+    def write(folder):
+        torch.manual_seed(0)
+        options = dict(changes)
+        own = options.pop("mixer_options", None)
+        config = SpectrakitConfig(
+            hidden_size=8, mlp_width=6, vocab_size=40, max_position_embeddings=64, mixer=mixer,
+            mixer_options=own, **options,
+        )  # fmt: skip
+        model = model_of(config)
+        for parameter in model.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        model.save_pretrained(folder)
+        return folder
+
+    tokens = torch.randint(40, (2, 24), generator=torch.Generator().manual_seed(0))
+    name = "-".join(["trained", mixer, *changes])
+    backwards = {
+        name: "it reads backwards too: what comes later counts"
+        for name in ("chunks_do_not_matter", "shows_the_residual_stream")
+    }
+    failures = backwards if changes.get("bidirectional") else {}
+    return CheckpointExample(name, "spectrakit-trained", kinds, write, tokens, failures)
+
+
+TRAINED = [
+    ("s4d", ("s4d",) * 2, {"mixer_options": {"state_size": 6}}),
+    ("s4", ("s4",) * 2, {"mixer_options": {"state_size": 6}}),
+    ("lru", ("lru",) * 4, {"mixer_options": {"state_size": 5}, "bidirectional": True}),
+    ("dense", ("dense",) * 2, {"mixer_options": {"state_size": 5}, "conv": 3}),
+    ("mamba", ("mamba",) * 2, {"gate": True}),
+    ("mamba2", ("mamba2",) * 2, {"mixer_options": {"heads": 2, "state_size": 5}}),
+    ("mamba2", ("mamba2_pseudo_lti",) * 2,
+     {"mixer_options": {"heads": 2, "state_size": 5, "pseudo_lti": True}, "mlp": "none"}),
+    ("softmax", ("softmax_attention",) * 2,
+     {"mixer_options": {"heads": 2}, "positions": "rope", "mlp": "mlp"}),
+    ("linear", ("linear_attention",) * 2,
+     {"mixer_options": {"heads": 2}, "positions": "absolute", "norm": "rms"}),
+    ("norm", ("norm_attention",) * 2, {"mixer_options": {"heads": 2}}),
+]  # fmt: skip
 LAYERS = {"num_hidden_layers": 2}
 DECAY = "blocks__N__att__time_decay"
 BERT = {"bert__encoder__layer__N__attention__self__query__weight": (8, 8)}
@@ -81,6 +125,7 @@ EXAMPLES = [
               {**LATER, DECAY: (1, 1, 12), "blocks__N__att__time_decay_w1": (12, 2),
                "blocks__N__att__time_faaaa": (3, 4)}),
     of_shapes("rwkv7", "rwkv-files", "rwkv7", RWKV7),
+    *[trained(mixer, kinds, changes) for mixer, kinds, changes in TRAINED],
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
 ]  # fmt: skip

@@ -7,7 +7,9 @@ import torch
 
 from spectrakit.mixers import DSS, LRU, RGLRU, S4, S4D, S5, LinearAttention, Mamba, Mamba2
 from spectrakit.mixers.convolved_attention import ConvolvedAttention, Rotary
+from spectrakit.mixers.dense import DenseRecurrence
 from spectrakit.mixers.norm_attention import NormAttention
+from spectrakit.mixers.pseudo_lti import PseudoLTIMamba2
 from spectrakit.mixers.s4_parameters import S4Parameters
 from spectrakit.mixers.short_convolution import ShortConvolution
 from spectrakit.plugins import plugins
@@ -15,11 +17,13 @@ from spectrakit.testing import MixerExample, parametrize_with_checks, random_par
 from tests.families import FAMILIES
 from tests.mixers import (
     test_convolved_attention,
+    test_dense,
     test_dss,
     test_linear_attention,
     test_lru,
     test_mamba,
     test_mamba2,
+    test_pseudo_lti,
     test_rg_lru,
     test_s4,
     test_s4d,
@@ -113,6 +117,12 @@ def examples():
         heads=4, model_width=5, groups=2, head_width=6, convolution_width=3, rotary=Rotary(4, 100.0)
     )
     yield written_out(attention, 5, test_convolved_attention.naive_attention)
+    dense = DenseRecurrence(4, 5)
+    yield static(dense, (1, 4), test_dense.random_parameters(dense, 0), test_dense.convolution)
+    fixed = PseudoLTIMamba2(model_width=5, heads=6, head_width=3, state_size=4, groups=2)
+    yield written_out(
+        fixed, 5, test_pseudo_lti.quadratic_form, test_pseudo_lti.random_parameters(fixed, 0)
+    )
 
 
 EXAMPLES = list(examples())

@@ -29,7 +29,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
 )
 
-from spectrakit.errors import UsageError
+from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.training.models.blocks import Block, norm_of
 from spectrakit.training.models.checked import check_config
 from spectrakit.training.models.config import SpectrakitConfig
@@ -102,8 +102,8 @@ class SpectrakitModel(SpectrakitPreTrainedModel):
         input_ids: (B, T) int64, or (B, T, C) values. attention_mask: (B, T), 0 on padding, which
         may only come after a sequence. example_keys: (B,) int64, which dropout is a function of.
 
-        Raises UsageError for padding before a sequence, and for sequences longer than the
-        positions that were learned.
+        Raises UnsupportedError for padding before a sequence, UsageError for sequences longer than
+        the positions that were learned.
         """
         lengths = lengths_of(attention_mask)
         x = self._entered(input_ids)
@@ -207,14 +207,14 @@ def pooled(hidden: Tensor, lengths: Tensor | None, how: str) -> Tensor:
 def lengths_of(attention_mask: Tensor | None) -> Tensor | None:
     """Tokens of each sequence (B,); None where nothing is padded.
 
-    Raises UsageError for padding that comes before, or within, a sequence.
+    Raises UnsupportedError for padding that comes before, or within, a sequence.
     """
     if attention_mask is None or bool(attention_mask.all()):
         return None
     mask = attention_mask.bool()
     if not bool((mask[:, :-1] >= mask[:, 1:]).all()):
         message = "padding before or within a sequence, whose state would remember it"
-        raise UsageError(message, hint='pad after the sequence: padding_side = "right"')
+        raise UnsupportedError(message, hint='pad after the sequence: padding_side = "right"')
     return mask.sum(1)
 
 

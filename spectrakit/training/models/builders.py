@@ -13,6 +13,7 @@ from spectrakit.wording import did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
+    from spectrakit.mixers import Mixer
     from spectrakit.training.models.config import SpectrakitConfig
     from spectrakit.training.models.options import MixerOptions
 
@@ -26,13 +27,27 @@ class MixerBuilder:
 
     place: "package.module:Class" of a `MixerModule` that a config makes, or the class of a plugin's
     mixer, whose `build(config)` gives one. options: "package.module:Class" of its `MixerOptions`,
-    or the class; None where any mapping is taken. eigenvalues: see `Startable`.
+    or the class; None where any mapping is taken. mixer: the function that makes the mixer of a
+    config without torch; None where only the module knows it. eigenvalues: see `Startable`.
     """
 
     name: str
     place: str | type[Any]
     options: str | type[MixerOptions] | None = None
+    mixer: str | None = None
     eigenvalues: Startable = "none"
+
+    def mixer_of(self, config: SpectrakitConfig) -> Mixer:
+        """The mixer that a config makes, with its sizes. Raises UsageError where none."""
+        if self.mixer is not None:
+            found: Mixer = _loaded(self.mixer)(config)
+            return found
+        import torch
+
+        with torch.device("meta"):
+            module: Any = self.build(config)
+        own: Mixer = module.mixer
+        return own
 
     def build(self, config: SpectrakitConfig) -> nn.Module:
         """The module, with parameters that are not drawn yet: `reset_parameters` does."""
@@ -58,12 +73,13 @@ def _loaded(place: str | type[Any]) -> Any:  # noqa: ANN401  (whatever is there)
     return getattr(import_module(module), attribute)
 
 
-_LAYERS = "spectrakit.training.models.layers"
+_MODELS = "spectrakit.training.models"
 
 
 def _own(name: str, module: str, stem: str, eigenvalues: Startable = "none") -> MixerBuilder:
-    place = f"{_LAYERS}.{module}:{stem}"
-    return MixerBuilder(name, f"{place}Module", f"{place}Options", eigenvalues)
+    kind = f"{_MODELS}.kinds.{module}"
+    place = f"{_MODELS}.layers.{module}:{stem}Module"
+    return MixerBuilder(name, place, f"{kind}:{stem}Options", f"{kind}:mixer_of", eigenvalues)
 
 
 _BUILDERS: dict[str, MixerBuilder] = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from spectrakit.errors import UsageError
+from spectrakit.errors import UnsupportedError, UsageError
 from spectrakit.training.models.backbone import model_of
 from spectrakit.training.models.blocks import flipped
 from spectrakit.training.models.config import SpectrakitConfig
@@ -91,7 +91,7 @@ def test_padding_changes_nothing(name, bidirectional, pooling):
 def test_padding_before_a_text_is_refused():
     mask = torch.ones(2, 5, dtype=torch.long)
     mask[0, 0] = 0
-    with pytest.raises(UsageError, match="padding before or within"):
+    with pytest.raises(UnsupportedError, match="padding before or within"):
         built("s4d")(torch.randint(11, (2, 5)), attention_mask=mask)
 
 

@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field
 
-from spectrakit.mixers.dense import DenseRecurrence
 from spectrakit.training.models.initial import eigenvalues_of
+from spectrakit.training.models.kinds.dense import DenseOptions, mixer_of
 from spectrakit.training.models.layers.static import StaticModule
-from spectrakit.training.models.options import MixerOptions, Size, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spectrakit.mixers.dense import DenseRecurrence
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class DenseOptions(MixerOptions):
-    """Options of the dense recurrence."""
-
-    state_size: Size = Field(64, description="N, real states that all channels share.")
-    radius: float = Field(0.9, gt=0, le=2, description="Initial spectral radius of a random A.")
-    dt: Step = Field(0.01, description="Step of a set of initial eigenvalues in continuous time.")
 
 
 class DenseModule(StaticModule):
@@ -40,7 +31,7 @@ class DenseModule(StaticModule):
     def __init__(self, config: SpectrakitConfig) -> None:
         self.options = DenseOptions(**(config.mixer_options or {}))
         self.initial = config.initial_eigenvalues
-        super().__init__(DenseRecurrence(config.hidden_size, self.options.state_size))
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """See the class."""

@@ -6,28 +6,14 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field
 
-from spectrakit.errors import UsageError
-from spectrakit.mixers import LRU
 from spectrakit.training.models.initial import eigenvalues_of
+from spectrakit.training.models.kinds.lru import LRUOptions, mixer_of
 from spectrakit.training.models.layers.static import StaticModule
-from spectrakit.training.models.options import MixerOptions, Size, Step
 
 if TYPE_CHECKING:
+    from spectrakit.mixers import LRU
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class LRUOptions(MixerOptions):
-    """Options of the LRU."""
-
-    state_size: Size = Field(64, description="N, complex states that all channels share.")
-    r_min: float = Field(0.9, ge=0, lt=1, description="Smallest initial |lambda|.")
-    r_max: float = Field(0.99, gt=0, le=1, description="Largest initial |lambda|.")
-    max_phase: float = Field(
-        2 * math.pi, gt=0, le=2 * math.pi, description="Largest initial phase, in radians."
-    )
-    dt: Step = Field(0.01, description="Step of a set of initial eigenvalues in continuous time.")
 
 
 class LRUModule(StaticModule):
@@ -40,10 +26,7 @@ class LRUModule(StaticModule):
     def __init__(self, config: SpectrakitConfig) -> None:
         self.options = LRUOptions(**(config.mixer_options or {}))
         self.initial = config.initial_eigenvalues
-        if self.options.r_min > self.options.r_max:
-            message = f"a ring from r_min = {self.options.r_min} to r_max = {self.options.r_max}"
-            raise UsageError(message, hint="r_min = 0.9, r_max = 0.99")
-        super().__init__(LRU(config.hidden_size, self.options.state_size))
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """|lambda|^2 and phase uniform, or those of a named set; gamma = sqrt(1 - |lambda|^2)."""

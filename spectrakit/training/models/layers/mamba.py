@@ -6,31 +6,19 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field
 
-from spectrakit.mixers import Mamba
 from spectrakit.training.models.initial import (
     inverse_softplus,
     log_steps,
     projection,
     real_eigenvalues_of,
 )
+from spectrakit.training.models.kinds.mamba import MambaOptions, mixer_of
 from spectrakit.training.models.mixer_module import MixerModule
-from spectrakit.training.models.options import Size, SteppedOptions
 
 if TYPE_CHECKING:
+    from spectrakit.mixers import Mamba
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class MambaOptions(SteppedOptions):
-    """Options of Mamba."""
-
-    expand: Size = Field(2, description="Channels of the layer over the model's width.")
-    state_size: Size = Field(16, description="N, states of a channel.")
-    step_rank: Size | None = Field(
-        None, description="Rank of the projection to the step; width / 16 where left out."
-    )
-    convolution_width: Size = Field(4, description="Tokens that the short convolution reaches.")
 
 
 class MambaModule(MixerModule):
@@ -41,18 +29,9 @@ class MambaModule(MixerModule):
     mixer: Mamba
 
     def __init__(self, config: SpectrakitConfig) -> None:
-        options = self.options = MambaOptions(**(config.mixer_options or {}))
+        self.options = MambaOptions(**(config.mixer_options or {}))
         self.initial = config.initial_eigenvalues
-        width = config.hidden_size
-        super().__init__(
-            Mamba(
-                model_width=width,
-                channels=options.expand * width,
-                state_size=options.state_size,
-                step_rank=options.step_rank or math.ceil(width / 16),
-                convolution_width=options.convolution_width,
-            )
-        )
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """See the class; step biases such that Delta is log-uniform in [dt_min, dt_max]."""

@@ -5,36 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from spectrakit.mixers import Mamba2
-from spectrakit.mixers.pseudo_lti import PseudoLTIMamba2
 from spectrakit.training.models.initial import (
     inverse_softplus,
     log_steps,
     projection,
     real_eigenvalues_of,
 )
-from spectrakit.training.models.layers.sizes import head_width
+from spectrakit.training.models.kinds.mamba2 import Mamba2Options, mixer_of
 from spectrakit.training.models.mixer_module import MixerModule
-from spectrakit.training.models.options import Size, SteppedOptions
 
 if TYPE_CHECKING:
     import torch
 
+    from spectrakit.mixers import Mamba2
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class Mamba2Options(SteppedOptions):
-    """Options of Mamba-2."""
-
-    expand: Size = Field(2, description="Channels of the layer over the model's width.")
-    heads: Size = Field(4, description="Heads, which divide the channels.")
-    state_size: Size = Field(64, description="N, states of a head.")
-    convolution_width: Size = Field(4, description="Tokens that the short convolution reaches.")
-    pseudo_lti: bool = Field(
-        False, description="Whether the decay of a head is fixed, and only the input is selected."
-    )
 
 
 class Mamba2Module(MixerModule):
@@ -48,21 +32,11 @@ class Mamba2Module(MixerModule):
     mixer: Mamba2
 
     def __init__(self, config: SpectrakitConfig) -> None:
-        options = self.options = Mamba2Options(**(config.mixer_options or {}))
+        self.options = Mamba2Options(**(config.mixer_options or {}))
         self.initial = config.initial_eigenvalues
-        channels = options.expand * config.hidden_size
-        if options.pseudo_lti:
+        if self.options.pseudo_lti:
             self.eigenvalue_roles = frozenset({"A"})
-        kind = PseudoLTIMamba2 if options.pseudo_lti else Mamba2
-        super().__init__(
-            kind(
-                model_width=config.hidden_size,
-                heads=options.heads,
-                head_width=head_width(channels, options.heads),
-                state_size=options.state_size,
-                convolution_width=options.convolution_width,
-            )
-        )
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """See the class; step biases such that Delta is log-uniform in [dt_min, dt_max]."""

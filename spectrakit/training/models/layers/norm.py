@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field
 
-from spectrakit.mixers import NormAttention
 from spectrakit.training.models.initial import projection
-from spectrakit.training.models.layers.sizes import head_width
+from spectrakit.training.models.kinds.norm import mixer_of
 from spectrakit.training.models.mixer_module import MixerModule
-from spectrakit.training.models.options import MixerOptions, Size
 
 if TYPE_CHECKING:
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class NormOptions(MixerOptions):
-    """Options of norm attention."""
-
-    heads: Size = Field(4, description="Heads, which divide the width.")
-    key_width: Size | None = Field(
-        None, description="Width of a head's queries and keys; that of its values where left out."
-    )
-    norm_function: Literal["exp", "elu", "softplus", "sigmoid"] = Field(
-        "softplus", description="f of the normaliser exp(f(W x + offset))."
-    )
 
 
 class NormModule(MixerModule):
@@ -35,17 +20,7 @@ class NormModule(MixerModule):
     recurrence_roles: ClassVar[frozenset[str]] = frozenset({"offset"})
 
     def __init__(self, config: SpectrakitConfig) -> None:
-        options = NormOptions(**(config.mixer_options or {}))
-        width = head_width(config.hidden_size, options.heads)
-        super().__init__(
-            NormAttention(
-                config.hidden_size,
-                options.heads,
-                options.key_width or width,
-                width,
-                options.norm_function,
-            )
-        )
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """See the class; projections as torch's linear layers."""

@@ -5,31 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field
 
 from spectrakit.dynamics.legs import legs_modes
 from spectrakit.errors import UsageError
-from spectrakit.mixers import S4
-from spectrakit.mixers.s4_parameters import S4Parameters
 from spectrakit.scans.convolution import causal_convolution_fft
 from spectrakit.scans.resolvent import dplr_kernel
 from spectrakit.training.models.initial import generator_of, log_steps
+from spectrakit.training.models.kinds.s4 import S4Options, mixer_of
 from spectrakit.training.models.layers.static import ChannelModule
 from spectrakit.training.models.mixer_module import in_full_precision
-from spectrakit.training.models.options import Size, SteppedOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spectrakit.mixers import S4
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class S4Options(SteppedOptions):
-    """Options of S4."""
-
-    state_size: Size = Field(
-        64, description="N, real dimensions of a channel's state: N / 2 complex numbers."
-    )
 
 
 class S4Module(ChannelModule):
@@ -47,7 +37,7 @@ class S4Module(ChannelModule):
         self.options = S4Options(**(config.mixer_options or {}))
         self.initial = config.initial_eigenvalues
         self.length = config.max_position_embeddings
-        super().__init__(_mixer(config.hidden_size, self.options, self.length))
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """See the class; C normal, D normal."""
@@ -96,17 +86,3 @@ class S4Module(ChannelModule):
             )
             y = causal_convolution_fft(u, kernel[:, :tokens])
             return (y + u * p["D"]).to(hidden.dtype)
-
-
-def _mixer(channels: int, options: S4Options, length: int) -> S4:
-    half = -(-options.state_size // 2)
-    shapes = {
-        "A_real": (channels, half),
-        "A_imag": (channels, half),
-        "step": (channels, 1),
-        "P": (1, channels, half, 2),
-        "B": (channels, half, 2),
-        "C": (1, channels, half, 2),
-        "D": (channels,),
-    }
-    return S4(S4Parameters(shapes), kernel_length=length)

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
 from spectrakit.errors import UsageError
-from spectrakit.mixers import S4D
-from spectrakit.mixers.s4_parameters import S4Parameters
 from spectrakit.scans.convolution import causal_convolution_fft, diagonal_kernel
 from spectrakit.training.models.initial import generator_of, log_steps
+from spectrakit.training.models.kinds.s4d import S4DOptions, mixer_of
 from spectrakit.training.models.layers.static import ChannelModule
 from spectrakit.training.models.mixer_module import in_full_precision
-from spectrakit.training.models.options import Size, SteppedOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spectrakit.mixers import S4D
     from spectrakit.training.models.config import SpectrakitConfig
-
-
-class S4DOptions(SteppedOptions):
-    """Options of S4D."""
-
-    state_size: Size = Field(
-        64, description="N, real dimensions of a channel's state: N / 2 complex numbers, or N real."
-    )
-    real: bool = Field(False, description="Whether A is real, and stays so: S4D-Real.")
 
 
 class S4DModule(ChannelModule):
@@ -43,7 +31,7 @@ class S4DModule(ChannelModule):
     def __init__(self, config: SpectrakitConfig) -> None:
         self.options = S4DOptions(**(config.mixer_options or {}))
         self.initial = config.initial_eigenvalues
-        super().__init__(_mixer(config.hidden_size, self.options))
+        super().__init__(mixer_of(config))
 
     def reset_parameters(self) -> None:
         """See the class; C normal, D normal."""
@@ -69,13 +57,3 @@ class S4DModule(ChannelModule):
             log_decay, weight = self.mixer.stored_half(p)
             y = causal_convolution_fft(u, diagonal_kernel(log_decay, weight, u.shape[1]))
             return (y + u * p["D"]).to(hidden.dtype)
-
-
-def _mixer(channels: int, options: S4DOptions) -> S4D:
-    states = options.state_size if options.real else -(-options.state_size // 2)
-    shapes = {"A_real": (channels, states), "step": (channels,), "D": (channels,)}
-    if options.real:
-        shapes["C"] = (1, channels, states)
-    else:
-        shapes |= {"A_imag": (channels, states), "C": (1, channels, states, 2)}
-    return S4D(S4Parameters(shapes, sign=1), "zoh")
