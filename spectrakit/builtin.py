@@ -25,6 +25,7 @@ from spectrakit.hookspecs import hookimpl
 from spectrakit.registry import Deferred
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
 from spectrakit.tables.schemas import LAYERS
+from spectrakit.tables.training_schemas import TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES
 from spectrakit.zoo.schemas import LEADERBOARD, MODELS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Architecture
     from spectrakit.mixers import Mixer
     from spectrakit.prompt_sets import PromptSet
+    from spectrakit.training.data.base import Task
 
 #: The analyses, in the order in which they are run, shown and documented.
 ANALYSES = (
@@ -57,6 +59,9 @@ TABLES = tuple(
             SUMMARY_DIFFERENCE,
             MODELS,
             LEADERBOARD,
+            TRAINING,
+            TRAINING_SPECTRUM,
+            TRAINING_TIMESCALES,
         ]
     )
 )
@@ -172,6 +177,21 @@ def register_analyses(register: Callable[[AnalysisKind], None]) -> None:
     """Spectra, memory, representations and what the released analyses compute."""
     for analysis in ANALYSES:
         register(analysis.KIND)
+
+
+@hookimpl
+def register_tasks(register: Callable[[Deferred[type[Task]]], None]) -> None:
+    """Long-memory tasks, and language."""
+    places = {
+        "digits": "digits:Digits",
+        "mqar": "mqar:MQAR",
+        "listops": "listops:ListOps",
+        "copying": "copying:Copying",
+        "adding": "adding:Adding",
+        "bytes": "text:Bytes",
+    }
+    for name, place in places.items():
+        register(Deferred(name, f"spectrakit.training.data.{place}"))
 
 
 @hookimpl

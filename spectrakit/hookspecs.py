@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
     from spectrakit.prompt_sets import PromptSet
     from spectrakit.testing.examples import Example
+    from spectrakit.training.data.base import Task
 
 #: Raised when a hook or a protocol changes in a way that old plugins do not survive. A plugin that
 #: sets `SPEC_VERSION` is refused by a host of another version, with both numbers in the message. A
@@ -44,6 +45,11 @@ def register_analyses(register: Callable[[AnalysisKind], None]) -> None:
 @hookspec
 def register_prompt_sets(register: Callable[[type[PromptSet]], None]) -> None:
     """Call `register(prompt_set_class)` for each set of prompts that `probe` can put to a model."""
+
+
+@hookspec
+def register_tasks(register: Callable[[type[Task]], None]) -> None:
+    """Call `register(task_class)` for each task that `train` can set a model."""
 
 
 @hookspec

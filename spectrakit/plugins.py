@@ -31,6 +31,7 @@ from spectrakit.errors import UsageError, scrub
 from spectrakit.plain import plain
 from spectrakit.plugin_commands import only_added_to
 from spectrakit.registry import PluginInfo, Registry
+from spectrakit.training.models import builders
 
 if TYPE_CHECKING:
     import typer
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from spectrakit.options import Options
     from spectrakit.prompt_sets import PromptSet
     from spectrakit.testing.examples import Example
+    from spectrakit.training.data.base import Task
 
 GROUP = "spectrakit"
 _HOST = "spectrakit"
@@ -58,6 +60,7 @@ class Plugins:
         )
         self.analyses = AnalysisRegistry()
         self.prompt_sets: Registry[type[PromptSet]] = Registry("prompt set", ("prompts",))
+        self.tasks: Registry[type[Task]] = Registry("task", ("summary", "options", "open"))
         self.plugins: list[PluginInfo] = []
         self._manager = pluggy.PluginManager(_HOST)
         self._manager.add_hookspecs(hookspecs)
@@ -83,6 +86,9 @@ class Plugins:
             for info, module in self._with_host():
                 with self._guarded(info):
                     self._register(info, module)
+            for name, registered in self.mixers.things.items():
+                if hasattr(registered.held, "build"):  # it can be trained
+                    builders.add(builders.of_plugin(name, registered.held))
         return self
 
     def analysis_kinds(self) -> Registry[AnalysisKind]:
@@ -177,6 +183,7 @@ class Plugins:
             "register_mixers": self.mixers,
             "register_analyses": self.analyses,
             "register_prompt_sets": self.prompt_sets,
+            "register_tasks": self.tasks,
         }
         info.provides = self._take(info, module, hooks)
         info.hooks = tuple(name for name in _HOOKS if hasattr(module, name))
@@ -258,6 +265,7 @@ _HOOKS = (
     "register_mixers",
     "register_analyses",
     "register_prompt_sets",
+    "register_tasks",
     "register_examples",
     "register_commands",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from spectrakit.errors import UsageError
+from spectrakit.plugins import plugins
 from spectrakit.training.data.tasks import task
 from spectrakit.training.models.builders import builder
 from spectrakit.wording import did_you_mean
@@ -29,6 +30,7 @@ def open_task(recipe: Recipe) -> TaskData:
 
 def mixer_options(recipe: Recipe) -> dict[str, Any]:
     """The options of the mixer that are given, checked. Raises UsageError."""
+    plugins().register()  # whose mixers may be named too
     found = builder(recipe.mixer.name)
     given = recipe.mixer.options
     kind = found.options_class()

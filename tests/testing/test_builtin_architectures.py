@@ -77,10 +77,10 @@ def trained(mixer, kinds, changes):
 
     tokens = torch.randint(40, (2, 24), generator=torch.Generator().manual_seed(0))
     name = "-".join(["trained", mixer, *changes])
-    backwards = {
-        name: "it reads backwards too: what comes later counts"
-        for name in ("chunks_do_not_matter", "shows_the_residual_stream")
-    }
+    backwards = dict.fromkeys(
+        ("chunks_do_not_matter", "shows_the_residual_stream"),
+        "it reads backwards too: what comes later counts",
+    )
     failures = backwards if changes.get("bidirectional") else {}
     return CheckpointExample(name, "spectrakit-trained", kinds, write, tokens, failures)
 

@@ -98,8 +98,21 @@ _BUILDERS: dict[str, MixerBuilder] = {
 }
 
 
+def of_plugin(name: str, mixer: Any) -> MixerBuilder:  # noqa: ANN401  (a class of mixers)
+    """How a plugin's mixer is built: by its `build(config)`.
+
+    Its class may have `training_options`, a class of `MixerOptions`, and `startable`, which sets of
+    eigenvalues it can start with.
+    """
+    options = getattr(mixer, "training_options", None)
+    return MixerBuilder(name, mixer, options, eigenvalues=getattr(mixer, "startable", "none"))
+
+
 def add(builder: MixerBuilder) -> None:
-    """Take in a mixer of a plugin."""
+    """Take in a mixer of a plugin. Raises ValueError where the name is one of spectrakit's."""
+    taken = _BUILDERS.get(builder.name)
+    if taken is not None and isinstance(taken.place, str):
+        raise ValueError(f"the mixer {builder.name!r} of recipes is spectrakit's own")
     _BUILDERS[builder.name] = builder
 
 
