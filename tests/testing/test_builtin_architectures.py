@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 from spectrakit.plugins import plugins
 from spectrakit.testing import CheckpointExample, parametrize_with_checks
+from spectrakit.training.models.backbone import model_of
+from spectrakit.training.models.mixer_module import MixerModule
 from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARED, blocks
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
@@ -18,6 +20,7 @@ from tests.families import FAMILIES
 from tests.support import state_dicts
 from tests.support.mamba_ssm_files import write_mamba_ssm
 from tests.support.state_dicts import S5_OPTIONS, VERSION_4
+from tests.training.models import test_layers
 
 NO_SHAPE = {"wrong_shapes_are_refused": "A's parameter is the only one, and says how many channels"}
 
@@ -56,6 +59,30 @@ def mamba_ssm(tiny):
     return CheckpointExample(f"mamba-ssm-{tiny}", "mamba-ssm", (tiny,) * 3, write, tokens)
 
 
+IMPORTS = {"claims_from_headers_alone": "a mixer's sizes are made by its module, which is of torch"}
+BOTH_WAYS = dict.fromkeys(
+    ("chunks_do_not_matter", "shows_the_residual_stream"),
+    "a mixer that reads backwards sees the tokens behind",
+)
+
+
+def save_trained(config, folder):
+    torch.manual_seed(0)
+    model_of(config).save_pretrained(folder)
+    return folder
+
+
+def trained(name, label=None, expected=IMPORTS, **changes):
+    """Two blocks of the bundled trainer's backbone, with a mixer of its tests."""
+    config = test_layers.config(name, num_hidden_layers=2, **changes)
+    mixers = [m.mixer.name for m in model_of(config).modules() if isinstance(m, MixerModule)]
+    tokens = torch.randint(11, (2, 24), generator=torch.Generator().manual_seed(0))
+    return CheckpointExample(
+        f"trained-{label or name}", "spectrakit-trained", tuple(mixers),
+        partial(save_trained, config), tokens, expected,
+    )  # fmt: skip
+
+
 LAYERS = {"num_hidden_layers": 2}
 DECAY = "blocks__N__att__time_decay"
 BERT = {"bert__encoder__layer__N__attention__self__query__weight": (8, 8)}
@@ -83,6 +110,12 @@ EXAMPLES = [
     of_shapes("rwkv7", "rwkv-files", "rwkv7", RWKV7),
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
+    *map(trained, test_layers.SMALL),
+    trained("softmax", "rope", positions="rope"),
+    trained("softmax", "alibi", positions="alibi"),
+    trained("mamba2", "values", inputs="values", head="classifier", num_labels=3),
+    trained("s4d", "both-ways", IMPORTS | BOTH_WAYS,
+            bidirectional=True, head="classifier", num_labels=3),
 ]  # fmt: skip
 
 
