@@ -30,7 +30,7 @@ def test_padding_behind_a_text_changes_nothing_in_what_is_seen(bidirectional):
     together, alone = seen(model, IDS, mask), seen(model, IDS[1:, :7])
     assert len(together) == len(alone) == (4 if bidirectional else 2)
     for one, other in zip(together, alone, strict=True):
-        assert torch.allclose(one[1, :7], other[0], atol=1e-5)  # run in float32
+        assert torch.allclose(one[1, :7], other[0], atol=1e-10)
 
 
 def test_padding_before_a_text_is_refused():
@@ -38,3 +38,15 @@ def test_padding_before_a_text_is_refused():
     valid[0, 0] = False
     with pytest.raises(UnsupportedError, match="no padding before the text"):
         seen(built("s4d").eval(), IDS, valid)
+
+
+def test_a_model_in_memory_is_run_itself_and_left_as_it_was():
+    model = built("s4d", dropout=0.5).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    running = sk.from_model(model).load()
+    assert running.model is model
+    (once,), (again,) = seen(model, IDS), seen(model, IDS)
+    assert once.dtype == torch.float64
+    assert torch.equal(once, again)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
