@@ -46,7 +46,7 @@ def source_of(
 
 
 def _is_of_transformers(model: nn.Module) -> bool:
-    """Whether it is one of transformers' own models, or made of one: no other code with its config.
+    """Whether it is a model of transformers or of our trainer, or made of one: no other code.
 
     Our taps are for the layers of these.
     """
@@ -55,7 +55,11 @@ def _is_of_transformers(model: nn.Module) -> bool:
     if not isinstance(model, PreTrainedModel):
         return False
     classes = type(unwrapped(model.base_model)).__mro__
-    return any(own.__module__.startswith("transformers.models.") for own in classes)
+    return any(own.__module__.startswith(_MODELS) for own in classes)
+
+
+#: Where classes of models are whose forward pass an architecture watches as it is.
+_MODELS = ("transformers.models.", "spectrakit.training.models.")
 
 
 def own_copy(source: TensorsInMemory) -> TensorsInMemory:

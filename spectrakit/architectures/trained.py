@@ -17,14 +17,14 @@ from spectrakit.architectures.config_keys import ConfigKeys
 from spectrakit.architectures.taps import ModuleSource, Seen, Tap
 from spectrakit.architectures.transformers_family import Block, Part, TransformersArchitecture
 from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
-from spectrakit.errors import MalformedError, UsageError
+from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 from spectrakit.training.models.builders import builder
 from spectrakit.training.models.described import DEFAULTS, described
 
 if TYPE_CHECKING:
     import torch
 
-    from spectrakit.architectures.base import Configured, RunnableModel
+    from spectrakit.architectures.base import Configured, LayerSeen, RunnableModel, StatesSeen
     from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer, Observation
 else:
@@ -57,6 +57,22 @@ class TrainedModel(TransformersModel):
     def vocabulary_size(self) -> int:
         """Ids lie below it, of tokens and of levels of values."""
         return int(self.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+
+    def run(
+        self,
+        tokens: torch.Tensor,
+        on_layer: LayerSeen | None = None,
+        valid: torch.Tensor | None = None,
+        on_states: StatesSeen | None = None,
+    ) -> None:
+        """See `TransformersModel.run`.
+
+        Raises UnsupportedError where `valid` has padding before a text, which a state remembers.
+        """
+        if valid is not None and not bool((valid[:, :-1] >= valid[:, 1:]).all()):
+            message = "this model takes no padding before the text"
+            raise UnsupportedError(message, hint="pad after the text, or run texts one by one")
+        super().run(tokens, on_layer, valid, on_states)
 
 
 class TrainedHere(TransformersArchitecture):

@@ -57,6 +57,27 @@ class CausalMask:
 
 
 @dataclass(frozen=True)
+class DistanceMask:
+    """ALiBi: a bias of -slope_h (t - j), and no later tokens; slopes 2^(-8 h / H), h from 1.
+
+    tokens: T. heads: H. dtype: of the bias. Press et al. 2022 (arXiv 2108.12409), section 3.
+    """
+
+    tokens: int
+    heads: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """(1, H, last - first, T)."""
+        keys = torch.arange(self.tokens, device=self.device, dtype=self.dtype)
+        ahead = keys - torch.arange(first, last, device=self.device, dtype=self.dtype)[:, None]
+        numbers = torch.arange(1, self.heads + 1, device=self.device, dtype=self.dtype)
+        bias = (2 ** (-8 * numbers / self.heads)).view(1, -1, 1, 1) * ahead
+        return bias.masked_fill(ahead > 0, _NOTHING)
+
+
+@dataclass(frozen=True)
 class GivenMask:
     """A mask or bias that a model made itself.
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.mixers.attention_scores import GivenMask, Scores
+from spectrakit.mixers.attention_scores import DistanceMask, Scores
 from spectrakit.mixers.base import Observation
 from spectrakit.mixers.layers import causal_convolution
 from spectrakit.mixers.log_normaliser import attend
@@ -107,7 +107,7 @@ class ConvolvedAttention(SoftmaxAttention):
         """The layer's equations on `hidden` (B, T, model width), in its dtype."""
         q, k, v = self.queries_keys_values(hidden, p)
         scale = self.head_width**-0.5 if self.scale is None else self.scale
-        mask = GivenMask(self.distances(q)) if self.alibi else None
+        mask = self.distances(q) if self.alibi else None
         scores = Scores(q.transpose(1, 2), k.transpose(1, 2), scale, mask)
         y, *told = attend(scores, v.transpose(1, 2))
 
@@ -119,14 +119,10 @@ class ConvolvedAttention(SoftmaxAttention):
         values = v.repeat_interleave(self.heads // self.groups, dim=2)
         return Observation(recurrence, values, finish, finish(y.transpose(1, 2)))
 
-    def distances(self, like: Tensor) -> Tensor:
-        """What ALiBi adds to the scores, and -inf on later tokens: (1, H, T, T), T of `like`."""
-        positions = torch.arange(like.shape[1], device=like.device, dtype=like.dtype)
-        back = positions - positions.unsqueeze(-1)  # j - t
-        numbers = torch.arange(1, self.heads + 1, device=like.device, dtype=like.dtype)
-        slopes = 2 ** (-8 * numbers / self.heads)
-        bias = slopes.view(1, -1, 1, 1) * back
-        return bias.masked_fill(back > 0, -torch.inf)
+    def distances(self, like: Tensor) -> DistanceMask:
+        """What ALiBi adds to the scores of `like` (B, T, ...), in float32 at least."""
+        dtype = torch.promote_types(like.dtype, torch.float32)  # positions beyond 256 need more
+        return DistanceMask(like.shape[1], self.heads, like.device, dtype)
 
     def queries_keys_values(self, hidden: Tensor, p: Parameters) -> tuple[Tensor, Tensor, Tensor]:
         """Q (B, T, H, K), k and v (B, T, G, K)."""

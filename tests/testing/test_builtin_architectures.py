@@ -96,6 +96,8 @@ TRAINED = [
      {"mixer_options": {"heads": 2, "state_size": 5, "pseudo_lti": True}, "mlp": "none"}),
     ("softmax", ("softmax_attention",) * 2,
      {"mixer_options": {"heads": 2}, "positions": "rope", "mlp": "mlp"}),
+    ("softmax", ("softmax_attention",) * 2, {"mixer_options": {"heads": 2}, "positions": "alibi"}),
+    ("mamba2", ("mamba2",) * 2, {"inputs": "values", "head": "classifier", "num_labels": 3}),
     ("linear", ("linear_attention",) * 2,
      {"mixer_options": {"heads": 2}, "positions": "absolute", "norm": "rms"}),
     ("norm", ("norm_attention",) * 2, {"mixer_options": {"heads": 2}}),

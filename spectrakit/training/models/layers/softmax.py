@@ -34,11 +34,13 @@ class SoftmaxModule(MixerModule):
         """See `MixerModule.forward`."""
         p, mixer = self.roles(), self.mixer
         query, key, value = (x.transpose(1, 2) for x in mixer.queries_keys_values(hidden, p))
+        tokens = hidden.shape[1]
+        bias = mixer.distances(hidden).rows(0, tokens).to(query.dtype) if mixer.alibi else None
         y = functional.scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=mixer.distances(hidden).to(query.dtype) if mixer.alibi else None,
+            attn_mask=bias,
             is_causal=not mixer.alibi,
             enable_gqa=mixer.groups != mixer.heads,
         )
