@@ -68,6 +68,7 @@ def test_builtins_are_registered_through_the_hooks():
     assert host.distribution == "spectrakit"
     assert set(host.hooks) == {
         "register_architectures", "register_mixers", "register_analyses", "register_prompt_sets",
+        "register_tasks",
     }  # fmt: skip
     assert all(hasattr(builtin, hook) for hook in host.hooks)
 
@@ -198,7 +199,7 @@ def test_a_plugin_cannot_print_into_the_data(plugin, capsys):
 
 HOOKS = (
     "register_architectures", "register_mixers", "register_analyses", "register_prompt_sets",
-    "register_commands",
+    "register_tasks", "register_commands",
 )  # fmt: skip
 
 
@@ -339,6 +340,7 @@ def test_the_trace_says_who_is_asked_for_what(plugin, monkeypatch, capsys):
         "plugin builtin: register_mixers",
         "plugin builtin: register_analyses",
         "plugin builtin: register_prompt_sets",
+        "plugin builtin: register_tasks",
         "plugin dist-good:good: register_mixers",
     ]
     assert said.out == ""
