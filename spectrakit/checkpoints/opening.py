@@ -96,10 +96,9 @@ def _open_path(
 ) -> Checkpoint:
     if path.is_dir():
         if step is not None or of_training(path):
-            place = at_step(path, step)
             name = _called(path.absolute().name, path.absolute().parent)
-            identity = Identity(name, str(place), "local")
-            path = place
+            identity = Identity(name, str(path), "local")
+            path = at_step(path, step)
         store = LocalFolder(path)
         return assemble(store, identity or _identity_of_folder(path, store.folder), progress)
     if not path.is_file():

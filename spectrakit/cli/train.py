@@ -11,7 +11,7 @@ import typer
 from spectrakit.cli.console import print_json, tell
 from spectrakit.cli.declared import Chosen
 from spectrakit.errors import INTERRUPTED, UsageError
-from spectrakit.options import Help, option, settings
+from spectrakit.options import Help, Options, option, settings
 
 if TYPE_CHECKING:
     from spectrakit.training.recipes.schema import Recipe
@@ -40,7 +40,7 @@ Changes = Annotated[
 
 
 @dataclass(frozen=True)
-class _How:
+class _How(Options):
     """Where a run goes, what it runs on, and what is shown instead of running it."""
 
     out: Path | None = option(
