@@ -189,6 +189,10 @@ def register_tasks(register: Callable[[Deferred[type[Task]]], None]) -> None:
         "copying": "copying:Copying",
         "adding": "adding:Adding",
         "bytes": "text:Bytes",
+        "imdb": "imdb:Imdb",
+        "cifar10": "cifar10:Cifar10",
+        "pathfinder32": "pathfinder32:Pathfinder32",
+        "wikitext": "wikitext:Wikitext",
     }
     for name, place in places.items():
         register(Deferred(name, f"spectrakit.training.data.{place}"))

@@ -37,7 +37,8 @@ def rows(batch):
 
 
 def test_every_task_is_tested():
-    assert set(SMALL) == set(tasks.names())
+    of_files = {"imdb", "cifar10", "pathfinder32", "wikitext"}  # in test_files.py
+    assert set(SMALL) | of_files == set(tasks.names())
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,0 +1,98 @@
+"""Byte-level sentiment: whether a film review is for or against, read byte by byte.
+
+    PATH/train/pos/*.txt, train/neg, test/pos, test/neg       aclImdb (Maas et al. 2011)
+    PATH/imdb_train.jsonl, imdb_test.jsonl, also .xz or .gz    lines {"label": 0 or 1, "text": ...}
+
+Ids are bytes plus one, 0 is padding, as in the Long Range Arena (arXiv 2011.04006); longer reviews
+are cut off.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from spectrakit.errors import MalformedError, UsageError
+from spectrakit.training.data.base import Split, TaskOptions, TaskShape
+from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
+
+_VALIDATION, _KEY = 0.1, 0x1DB
+_OPEN: dict[str, Callable[..., Any]] = {"": open, ".xz": lzma.open, ".gz": gzip.open}
+
+
+class ImdbOptions(TaskOptions):
+    """Where the reviews are, and how much of one is read."""
+
+    path: Path | None = Field(
+        None, description="The folder aclImdb, or one with imdb_train.jsonl and imdb_test.jsonl."
+    )
+    length: int = Field(4096, ge=1, le=1 << 20, description="Bytes of a review, at most.")
+
+
+class Imdb:
+    """The task by name."""
+
+    name: ClassVar[str] = "imdb"
+    summary: ClassVar[str] = "whether a film review is for or against, byte by byte"
+    options: ClassVar[type[TaskOptions]] = ImdbOptions
+
+    def open(self, options: ImdbOptions, seed: int) -> ClassifiedData:
+        """See `Task.open`; a tenth of the training reviews is for validation."""
+        if options.path is None:
+            message = "the reviews of IMDb do not come with spectrakit"
+            hint = (
+                "task.path=FOLDER of aclImdb (ai.stanford.edu/~amaas/data/sentiment); bytes and "
+                "listops need no download"
+            )
+            raise UsageError(message, hint=hint)
+        read = {
+            split: _examples(options.path, split, options.length) for split in ("train", "test")
+        }
+        train, validation = held_out(read["train"], _VALIDATION, _KEY)
+        of: dict[Split, Examples] = {
+            "train": train, "validation": validation, "test": read["test"]
+        }  # fmt: skip
+        shape = TaskShape("classification", "tokens", 257, options.length, classes=2)
+        return ClassifiedData(shape, of, seed)
+
+
+def _examples(path: Path, split: str, length: int) -> Examples:
+    reviews = list(_reviews(path, split))
+    if not reviews:
+        message = f"{path} has no reviews for {split}: neither {split}/pos/*.txt nor a .jsonl"
+        raise UsageError(message, hint="task.path=FOLDER of aclImdb")
+    ids = [np.frombuffer(text[:length], np.uint8).astype(np.int16) + 1 for text, _ in reviews]
+    return Examples(ids, np.array([label for _, label in reviews], dtype=np.int64))
+
+
+def _reviews(path: Path, split: str) -> Iterator[tuple[bytes, int]]:
+    """Texts, none empty, and labels."""
+    for label, name in enumerate(("neg", "pos")):
+        for file in sorted((path / split / name).glob("*.txt")):
+            if text := file.read_bytes():
+                yield text, label
+    for ending, opened in _OPEN.items():
+        file = path / f"imdb_{split}.jsonl{ending}"
+        if file.is_file():
+            with opened(file, "rt", encoding="utf-8") as lines:
+                yield from _lines(lines, file)
+            return
+
+
+def _lines(lines: IO[str], file: Path) -> Iterator[tuple[bytes, int]]:
+    try:
+        for number, line in enumerate(lines, 1):
+            row = json.loads(line)
+            if not isinstance(row, dict) or row.get("label") not in (0, 1) or not row.get("text"):
+                message = f"{file}, line {number}: wanted a label of 0 or 1, and a text"
+                raise MalformedError(message)
+            yield str(row["text"]).encode(), int(row["label"])
+    except (ValueError, EOFError, OSError) as error:
+        raise MalformedError(f"{file} cannot be read: {error}".splitlines()[0]) from error
