@@ -30,6 +30,7 @@ from benchmarks import (
     similarity,
     sketch,
     startup,
+    training,
 )
 
 CASES = {
@@ -46,6 +47,7 @@ CASES = {
     "propagation": propagation,
     "all_analyses": all_analyses,
     "batch": batch,
+    "training": training,
 }
 
 
