@@ -9,6 +9,7 @@ import torch
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.configured import model_config, open_task, total_steps
+from spectrakit.training.data.base import TaskShape
 from spectrakit.training.models.backbone import model_of
 from spectrakit.training.recipes.files import read_recipe, recipe_names, validated
 from spectrakit.training.recipes.lines import line_of
@@ -41,16 +42,60 @@ def file(tmp_path):
     return write
 
 
+#: Of tasks whose data are not here: what their examples are like.
+SHAPES = {
+    "cifar10": TaskShape("classification", "values", 256, 1024, classes=10),
+    "imdb": TaskShape("classification", "tokens", 257, 4096, classes=2),
+    "wikitext": TaskShape("language", "tokens", 50257, 1024, metric="bits_per_token"),
+}
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_that_ships_makes_its_model(name):
     recipe = read_recipe(name)
     assert recipe.description
-    data = open_task(recipe)
-    config = model_config(recipe, data.shape)
-    assert total_steps(recipe, data) > 0
+    shape = SHAPES.get(recipe.task.name)
+    if shape is None:
+        data = open_task(recipe)
+        assert total_steps(recipe, data) > 0
+        shape = data.shape
+    else:
+        with pytest.raises(UsageError, match="not come with spectrakit"):
+            open_task(recipe)
     with torch.device("meta"):
-        model = model_of(config)
+        model = model_of(model_config(recipe, shape))
+    assert len(model.model.blocks) == recipe.model.depth
     assert sum(p.numel() for p in model.parameters()) > 0
+
+
+#: Of arXiv 2510.09379: rate and weight decay by mixer, for CIFAR-10, IMDb, ListOps, MQAR, WikiText.
+TASKS = ("cifar10", "imdb", "listops", "mqar", "wikitext")
+PUBLISHED = {
+    "softmax": "2e-4/0 2e-4/.1 2e-4/.1 4.6416e-4/.1 1e-3/.1",
+    "linear": "2e-4/0 2e-4/.1 2e-4/.1 1e-2/.1 5e-4/.1",
+    "norm": "2e-4/0 4e-4/.1 4e-4/.1 1e-3/.1 1e-3/.1",
+    "mamba2": "2e-4/0 5e-4/.01 5e-4/.01 1e-2/.1 1e-3/.1",
+    "s4": "1e-2/.05 5e-4/0 5e-4/0 4.6416e-4/.1 1e-3/.1",
+    "lru": "5e-3/.05 5e-4/0 1e-2/.05 4.6416e-4/.01 1e-3/.1",
+}
+#: Layers, width, heads, batch of each task; two batches are of attention and of state spaces.
+SIZES = {"cifar10": (6, 512, 4, 50), "imdb": (4, 128, 4, 6), "listops": (6, 128, 4, (8, 50)),
+         "mqar": (2, 128, 1, 64), "wikitext": (6, 512, 8, 8)}  # fmt: skip
+
+
+@pytest.mark.parametrize("mixer", PUBLISHED)
+def test_recipes_of_the_paper_are_its_table(mixer):
+    for task, cell in zip(TASKS, PUBLISHED[mixer].split(), strict=True):
+        recipe = read_recipe(f"rickenbach2025/{task}-{mixer}")
+        rate, decay = (float(part) for part in cell.split("/"))
+        assert (recipe.optimiser.rate, recipe.optimiser.weight_decay) == (rate, decay)
+        depth, width, heads, batch = SIZES[task]
+        assert (recipe.model.depth, recipe.model.width) == (depth, width)
+        assert recipe.mixer.options.get("heads", heads) == heads
+        attention = mixer in ("softmax", "linear", "norm")
+        wanted = batch if isinstance(batch, int) else batch[0 if attention else 1]
+        assert recipe.budget.batch == wanted
+        assert (recipe.task.name, recipe.mixer.name) == (task, mixer)
 
 
 def test_a_recipe_extends_another_key_by_key(file):
