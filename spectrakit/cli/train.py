@@ -65,7 +65,11 @@ class _How(Options):
         False, Help("List the recipes that ship; RECIPE filters by name.", negated=False)
     )
     schema: bool = option(
-        False, Help("Print the JSON Schema of recipes, for editors.", negated=False)
+        False,
+        Help(
+            "Print the JSON Schema of recipes, or of the options of the mixer or task RECIPE.",
+            negated=False,
+        ),
     )
     json: bool = option(False, Help("Print one JSON document instead of tables.", negated=False))
 
@@ -86,9 +90,9 @@ def train(
     """
     asked = _How(**how.values)
     if asked.schema:
-        from spectrakit.training.recipes.schema import Recipe as Described
+        from spectrakit.training.configured import schema_of
 
-        print_json(Described.model_json_schema())
+        print_json(schema_of(recipe))
         return
     if asked.list:
         _list(recipe, as_json=asked.json)

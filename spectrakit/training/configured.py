@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from spectrakit.errors import UsageError
 from spectrakit.plugins import plugins
+from spectrakit.training.data.tasks import names as task_names
 from spectrakit.training.data.tasks import task
 from spectrakit.training.models.builders import builder
 from spectrakit.wording import did_you_mean
@@ -94,6 +95,24 @@ def model_config(recipe: Recipe, shape: TaskShape) -> SpectrakitConfig:
         config.num_labels = shape.classes or 1
     check_config(config)
     return config
+
+
+def schema_of(name: str | None) -> dict[str, Any]:
+    """The JSON Schema of recipes, or of the options of the mixer or task of that name.
+
+    Raises UsageError where there is none of that name.
+    """
+    from spectrakit.training.recipes.schema import Recipe as Described
+
+    if name is None:
+        return Described.model_json_schema()
+    plugins().register()
+    if name in task_names():
+        return task(name).options.model_json_schema()
+    kind = builder(name).options_class()
+    if kind is None:
+        raise UsageError(f"the mixer {name} says nothing of its options")
+    return kind.model_json_schema()
 
 
 def total_steps(recipe: Recipe, data: TaskData) -> int:

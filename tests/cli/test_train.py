@@ -9,6 +9,8 @@ import signal
 import pytest
 
 from spectrakit.cli import training_progress
+from spectrakit.training.data import tasks
+from spectrakit.training.models import builders
 from spectrakit.training.recipes.files import recipe_names
 from spectrakit.training.report import StepReport
 
@@ -130,6 +132,19 @@ def test_the_schema_is_one_of_json(command):
     assert document["properties"]["budget"]
     fields = document["$defs"]["OptimiserRecipe"]["properties"]
     assert all("description" in field for field in fields.values())
+
+
+@pytest.mark.parametrize("name", [*builders.names(), *tasks.names()])
+def test_the_schema_of_a_mixer_or_a_task_describes_every_option(command, name):
+    document = json.loads(command("train", name, "--schema").out)
+    assert document["additionalProperties"] is False
+    for field in document.get("properties", {}).values():
+        assert field["description"].endswith(".")
+        assert "default" in field
+
+
+def test_the_schema_of_nothing(command):
+    assert command("train", "nothing", "--schema").code == 2
 
 
 @pytest.mark.parametrize(
