@@ -144,6 +144,7 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
         ShortConvolution,
         SoftmaxAttention,
     )
+    from spectrakit.mixers.delta_layer import DeltaNet
     from spectrakit.mixers.dense import DenseRecurrence
     from spectrakit.mixers.pseudo_lti import PseudoLTIMamba2
 
@@ -170,6 +171,7 @@ def register_mixers(register: Callable[[type[Mixer]], None]) -> None:
     register(SoftmaxAttention)
     register(DenseRecurrence)
     register(PseudoLTIMamba2)
+    register(DeltaNet)
 
 
 @hookimpl

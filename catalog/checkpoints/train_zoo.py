@@ -23,7 +23,8 @@ README = HERE / "README.md"
 #: The recipes, one for each mixer.
 ZOO = (
     "mqar-softmax", "digits-linear", "digits-norm", "digits-s4", "digits-s4d", "digits-s4d-real",
-    "digits-lru", "digits-dense", "digits-mamba", "mqar-mamba2", "digits-mamba2-pseudo-lti",
+    "digits-dss", "digits-s5", "digits-lru", "digits-dense", "digits-mamba", "mqar-mamba2",
+    "digits-mamba2-pseudo-lti",
 )  # fmt: skip
 #: What is taken over of a run's table into the log.
 COLUMNS = ("step", "split", "loss", "metric")

@@ -33,6 +33,7 @@ from spectrakit.dynamics import (
     Recurrence,
 )
 from spectrakit.dynamics.discretize import DiscretisedDiagonal, dss_exp, dss_softmax
+from spectrakit.mixers.layers import in_float64
 
 if TYPE_CHECKING:
     import torch
@@ -102,12 +103,10 @@ class DSS:
     def generator(self, p: Parameters) -> Tensor:
         """Lambda: (N,), complex."""
         if self.version == "exp-re-im":
-            real, imaginary = -p["Lambda_log_neg_re"].double().exp(), p["Lambda_log_im"].double()
-            return torch.complex(real, imaginary.exp())
+            return torch.complex(-p["Lambda_log_neg_re"].exp(), p["Lambda_log_im"].exp())
         if self.version.startswith("exp"):
-            real = -p["Lambda_log_neg_re"].double().exp()
-            return torch.complex(real, p["Lambda_im"].double())
-        real, imaginary = p["Lambda"].double().unbind(-1)
+            return torch.complex(-p["Lambda_log_neg_re"].exp(), p["Lambda_im"])
+        real, imaginary = p["Lambda"].unbind(-1)
         if self.largest_real is not None:
             real = real.clamp(max=self.largest_real)
         return torch.complex(real, imaginary)
@@ -118,13 +117,12 @@ class DSS:
         Without input and output maps where W has several outputs (they may be directions), or where
         the gain depends on a kernel length that is not known.
         """
-        generator = self.generator(p)
-        step = p["log_dt"].double().exp().reshape(self.channels, -1)
-        scaled = torch.complex(step[:, :1] * generator.real, step[:, -1:] * generator.imag)
-        system = self._discretised(generator, scaled)
+        p = in_float64(p)
+        generator, step = self.generator(p), self._step(p)
+        system = self._discretised(generator, step)
         known = self.outputs == 1 and (self.version != "softmax" or self.kernel_length)
-        feedthrough = p["D"].double().flatten() if known and self.feedthroughs else None
-        query = torch.view_as_complex(p["W"].double().contiguous())[0]
+        feedthrough = p["D"].flatten() if known and self.feedthroughs else None
+        query = self._query(p)
         return Recurrence(
             system.operator,
             mode="static",
@@ -138,7 +136,24 @@ class DSS:
             feedthrough=feedthrough,
         )
 
-    def _discretised(self, generator: Tensor, scaled: Tensor) -> DiscretisedDiagonal:
+    def kernel_terms(self, p: Parameters) -> tuple[Tensor, Tensor]:
+        """log A_bar and the weights w, (H, N), complex, in the dtype of `p`.
+
+        The kernel is K_t = Re sum w exp(t log A_bar), of the same equations as `from_weights`.
+        """
+        system = self._discretised(self.generator(p), self._step(p))
+        return torch.complex(system.log_decay, system.phase), system.gain * self._query(p)
+
+    def _step(self, p: Parameters) -> Tensor:
+        """(H, 1), or (H, 2) where they are separate."""
+        return p["log_dt"].exp().reshape(self.channels, -1)
+
+    def _query(self, p: Parameters) -> Tensor:
+        """W of the first output: (H, N), complex."""
+        return torch.view_as_complex(p["W"].contiguous())[0]
+
+    def _discretised(self, generator: Tensor, step: Tensor) -> DiscretisedDiagonal:
+        scaled = torch.complex(step[:, :1] * generator.real, step[:, -1:] * generator.imag)
         if self.version == "softmax":
             # The eigenvalues do not depend on the length: without one, any will do.
             return dss_softmax(generator, scaled, self.kernel_length or 1)

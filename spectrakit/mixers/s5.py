@@ -28,6 +28,7 @@ from spectrakit.dynamics import (
     Recurrence,
 )
 from spectrakit.dynamics.discretize import bilinear, with_conjugates, zero_order_hold
+from spectrakit.mixers.layers import in_float64
 
 if TYPE_CHECKING:
     import torch
@@ -85,32 +86,47 @@ class S5:
 
     def from_weights(self, p: Parameters) -> Recurrence:
         """The layer's recurrence, in float64; without input and output maps in two directions."""
-        real = p["Lambda_re"].double()
+        return self.recurrence(in_float64(p))
+
+    def generator(self, p: Parameters) -> Tensor:
+        """Lambda: (P,), complex."""
+        real = p["Lambda_re"]
         if self.clipped:
             real = real.clamp(max=_LARGEST_REAL)
-        generator = torch.complex(real, p["Lambda_im"].double()).unsqueeze(0)
-        step = p["log_step"].double().exp().reshape(1, -1)
+        return torch.complex(real, p["Lambda_im"])
+
+    def recurrence(self, p: Parameters, *, conjugates: bool = True) -> Recurrence:
+        """The layer's recurrence, in the dtype of `p`.
+
+        conjugates: whether the states that are not stored are there as well; without them the
+        stored ones are read twice, which gives the same output for half the work.
+        """
+        doubled = self.conjugate_symmetry and conjugates
+        whole = with_conjugates if doubled else _as_it_is
+        generator = self.generator(p).unsqueeze(0)
+        step = p["log_step"].exp().reshape(1, -1)
         discretised = zero_order_hold if self.discretisation == "zoh" else bilinear
         system = discretised(generator, step)
         key = query = None
         if not self.bidirectional:
             # The sum over a state and its conjugate is twice its real part.
-            b, c = (torch.view_as_complex(p[role].double().contiguous()) for role in "BC")
-            key = self._whole(system.gain * b.T).mT
-            query = self._whole(c)
+            times = 2 if self.conjugate_symmetry and not conjugates else 1
+            b, c = (torch.view_as_complex(p[role].contiguous()) for role in "BC")
+            key = whole(system.gain * b.T).mT
+            query = times * whole(c)
         return Recurrence(
-            (system.with_conjugates() if self.conjugate_symmetry else system).operator,
+            (system.with_conjugates() if doubled else system).operator,
             mode="static",
             gauge="unnormalised",
             head_axis=self.head_axis,
             width=1,
-            step=self._whole(step),
-            generator=self._whole(generator),
+            step=whole(step),
+            generator=whole(generator),
             input_map=None if key is None else ConstantInput(key.unsqueeze(0)),
             output_map=None if query is None else ConstantOutput(query.unsqueeze(0)),
-            feedthrough=None if self.bidirectional else p["D"].double().unsqueeze(0),
+            feedthrough=None if self.bidirectional else p["D"].unsqueeze(0),
         )
 
-    def _whole(self, stored: Tensor) -> Tensor:
-        """(..., P) -> (..., N)."""
-        return with_conjugates(stored) if self.conjugate_symmetry else stored
+
+def _as_it_is(stored: Tensor) -> Tensor:
+    return stored

@@ -5,6 +5,7 @@ scalar decay (Mamba-2, attention)       products of matrices, chunk by chunk
 diagonal, fixed, per channel (S4D)      FFT of the kernel
 diagonal otherwise (LRU, S5)            chunked scan, whose backward is the reversed scan
 dense, fixed                            several tokens in one product
+delta rule                              chunks by the WY form
 any other                               token by token
 """
 
@@ -25,7 +26,9 @@ from spectrakit.dynamics import (
     ScalarDecay,
     SeparableDecay,
 )
+from spectrakit.dynamics.delta import DeltaRule
 from spectrakit.scans.convolution import causal_convolution_fft, diagonal_kernel
+from spectrakit.scans.delta import chunked_delta_rule
 from spectrakit.scans.dense import dense_scan
 from spectrakit.scans.diagonal import diagonal_scan
 from spectrakit.scans.selective import selective_scan
@@ -128,6 +131,22 @@ def _(operator: Dense, recurrence: Recurrence, inputs: Tensor) -> Tensor | None:
     states = dense_scan(operator.matrix[0].to(dtype), driven)
     y = states @ read.weight[0].to(dtype).mT
     return (y.real if y.is_complex() else y).unsqueeze(2)
+
+
+@in_parallel.register(DeltaRule)
+def _(operator: DeltaRule, recurrence: Recurrence, inputs: Tensor) -> Tensor | None:
+    maps = _written_and_read(recurrence)
+    if maps is None or recurrence.starts is not None:
+        return None
+    key, gain, query = maps
+    if key is not operator.key or gain is not operator.beta:
+        return None  # the form is that of a value which takes the place of another
+    dtype = torch.promote_types(_wide(operator.log_decay), inputs.dtype)
+    query = query.repeat_interleave(operator.heads // query.shape[2], dim=2)
+    log_decay, beta, key, query, value = (
+        part.to(dtype) for part in (operator.log_decay, operator.beta, key, query, inputs)
+    )
+    return chunked_delta_rule(log_decay, beta, key, query, value)
 
 
 def _written_and_read(recurrence: Recurrence) -> tuple[Tensor, Tensor | None, Tensor] | None:

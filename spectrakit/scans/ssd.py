@@ -33,7 +33,7 @@ def chunked_scalar_scan(
     first = torch.arange(tokens, device=log_decay.device).view(1, -1, 1) == 0
     emptied = log_decay.isneginf() & ~first
     finite = log_decay.masked_fill(first | log_decay.isneginf(), 0.0)
-    a, v, b, c = (_in_chunks(x, parts, chunk) for x in (finite, driven, key, query))
+    a, v, b, c = (in_chunks(x, parts, chunk) for x in (finite, driven, key, query))
     a = a.movedim(-1, 2)  # (B, K, H, t)
     total = a.cumsum(-1)
     heads, groups = v.shape[3], b.shape[3]
@@ -42,7 +42,7 @@ def chunked_scalar_scan(
     allowed = torch.ones(chunk, chunk, dtype=torch.bool, device=a.device).tril()
     segments = None
     if bool(emptied.any()):
-        segments = _in_chunks(emptied.to(torch.int64), parts, chunk).movedim(-1, 2).cumsum(-1)
+        segments = in_chunks(emptied.to(torch.int64), parts, chunk).movedim(-1, 2).cumsum(-1)
         allowed = allowed & (segments.unsqueeze(-1) == segments.unsqueeze(-2))
     difference = total.unsqueeze(-1) - total.unsqueeze(-2)
     within = difference.masked_fill(~allowed, -math.inf).exp()
@@ -81,7 +81,7 @@ def _from_before(total: Tensor, segments: Tensor | None, v: Tensor, b: Tensor, c
     return read * from_start.movedim(2, -1).unsqueeze(-1)
 
 
-def _in_chunks(x: Tensor, parts: int, chunk: int) -> Tensor:
+def in_chunks(x: Tensor, parts: int, chunk: int) -> Tensor:
     """(B, T, ...) -> (B, K, t, ...), padded with zeros at the end."""
     missing = parts * chunk - x.shape[1]
     if missing:

@@ -16,6 +16,7 @@ from tests.oracles import (  # noqa: F401
     probe_oracle,
     similarity_oracle,
     spectrum_oracle,
+    training_oracle,
     two_models_oracle,
 )
 from tests.oracles.checking import ORACLES

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from spectrakit.tables.training_schemas import TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES
 from spectrakit.zoo.schemas import MODELS
 
-TRAINED = (TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES)
-
 _RECORDED = "what a batch recorded of a model: no number that could be computed"
-_TRAINED = (
-    "what a training run recorded: tests/training holds it to finite differences, to "
-    "spectrum_summary, and to the run itself"
-)
+_GRADIENT = "held to finite differences of the loss by tests/training/tracking"
+_RUN = "what a training run was, held by the tests of the loop"
+_TOKENS = "null of weights: a probe's are held to those of `analyze` by tests/training/tracking"
 _WORDS = "words, held by the tests of the leaderboard"
 
 UNCOVERED: dict[str, str] = {
@@ -19,8 +15,19 @@ UNCOVERED: dict[str, str] = {
     "leaderboard.text": _WORDS,
     "leaderboard.note": _WORDS,
     **{
-        f"{schema.name}.{column.name}": _TRAINED
-        for schema in TRAINED
-        for column in schema.all_columns
+        f"{table}.gradient_norm": _GRADIENT
+        for table in ("training_spectrum", "training_timescales")
     },
+    "training_spectrum.gradient_reason": _GRADIENT,
+    "training.gradient_norm": "held to the parameters' gradients by the tests of the loop",
+    "training.seconds": "time: it differs from run to run",
+    **{
+        f"{table}.{column}": _RUN
+        for table in ("training", "training_spectrum", "training_timescales")
+        for column in ("model_id", "revision")
+    },
+    "training_spectrum.spectral_abscissa": "null: spectra of training are in discrete time",
+    "training_spectrum.spectral_abscissa_bound": "null, as spectral_abscissa",
+    "training_spectrum.tokens": _TOKENS,
+    "training_spectrum.sequences": _TOKENS,
 }

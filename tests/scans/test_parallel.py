@@ -18,6 +18,7 @@ from spectrakit.dynamics import (
     ScalarDecay,
     SeparableDecay,
 )
+from spectrakit.dynamics.delta import DeltaRule
 from spectrakit.scans.diagonal import diagonal_scan
 from spectrakit.scans.parallel import parallel_form
 from spectrakit.scans.selective import selective_scan
@@ -100,12 +101,27 @@ def dense(leaves, sizes):
     ), leaves("u", B, T, 1, P)  # fmt: skip
 
 
-FORMS = [scalar, separable, channels, shared, dense]
+def delta(leaves, sizes):
+    B, T, H, N, P = sizes
+    key = leaves("key", B, T, H, N)
+    key = key / (key.square().sum(-1, keepdim=True) + 1e-3).sqrt()
+    beta = leaves("beta", B, T, H, low=0, scale=2)
+    return Recurrence(
+        DeltaRule(leaves("log_decay", B, T, H, low=-1), beta, key), "data", "unnormalised",
+        "head", P,
+        input_map=OuterProduct(key, gain=beta),
+        output_map=Contraction(leaves("query", B, T, 1, N)),
+    ), leaves("u", B, T, H, P)  # fmt: skip
+
+
+FORMS = [scalar, separable, channels, shared, dense, delta]
 
 
 def gradients(leaves, y):
     weight = torch.linspace(0, 30, y.numel(), dtype=y.dtype).cos().view(y.shape)
-    found = torch.autograd.grad((y * weight).sum(), list(leaves.all.values()), allow_unused=True)
+    found = torch.autograd.grad(
+        (y * weight).sum(), list(leaves.all.values()), retain_graph=True, allow_unused=True
+    )
     return {
         name: torch.zeros_like(leaf) if grad is None else grad
         for (name, leaf), grad in zip(leaves.all.items(), found, strict=True)

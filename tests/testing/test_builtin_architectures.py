@@ -88,8 +88,12 @@ def trained(mixer, kinds, changes):
 TRAINED = [
     ("s4d", ("s4d",) * 2, {"mixer_options": {"state_size": 6}}),
     ("s4", ("s4",) * 2, {"mixer_options": {"state_size": 6}}),
+    ("dss", ("dss",) * 2, {"mixer_options": {"state_size": 3}}),
+    ("s5", ("s5",) * 2, {"mixer_options": {"state_size": 6}}),
     ("lru", ("lru",) * 4, {"mixer_options": {"state_size": 5}, "bidirectional": True}),
     ("dense", ("dense",) * 2, {"mixer_options": {"state_size": 5}, "conv": 3}),
+    ("deltanet", ("deltanet",) * 2, {"mixer_options": {"heads": 2, "negative": True}}),
+    ("gated_deltanet", ("gated_deltanet",) * 2, {"mixer_options": {"heads": 2, "key_width": 5}}),
     ("mamba", ("mamba",) * 2, {"gate": True}),
     ("mamba2", ("mamba2",) * 2, {"mixer_options": {"heads": 2, "state_size": 5}}),
     ("mamba2", ("mamba2_pseudo_lti",) * 2,

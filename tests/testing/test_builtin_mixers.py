@@ -7,6 +7,7 @@ import torch
 
 from spectrakit.mixers import DSS, LRU, RGLRU, S4, S4D, S5, LinearAttention, Mamba, Mamba2
 from spectrakit.mixers.convolved_attention import ConvolvedAttention, Rotary
+from spectrakit.mixers.delta_layer import DeltaNet
 from spectrakit.mixers.dense import DenseRecurrence
 from spectrakit.mixers.norm_attention import NormAttention
 from spectrakit.mixers.pseudo_lti import PseudoLTIMamba2
@@ -17,6 +18,7 @@ from spectrakit.testing import MixerExample, parametrize_with_checks, random_par
 from tests.families import FAMILIES
 from tests.mixers import (
     test_convolved_attention,
+    test_delta_layer,
     test_dense,
     test_dss,
     test_linear_attention,
@@ -119,6 +121,10 @@ def examples():
     yield written_out(attention, 5, test_convolved_attention.naive_attention)
     dense = DenseRecurrence(4, 5)
     yield static(dense, (1, 4), test_dense.random_parameters(dense, 0), test_dense.convolution)
+    delta = DeltaNet(heads=2, head_width=3, state_size=4, groups=2, model_width=5, negative=True)
+    yield written_out(
+        delta, 5, test_delta_layer.products, test_delta_layer.random_parameters(delta, 0)
+    )
     fixed = PseudoLTIMamba2(model_width=5, heads=6, head_width=3, state_size=4, groups=2)
     yield written_out(
         fixed, 5, test_pseudo_lti.quadratic_form, test_pseudo_lti.random_parameters(fixed, 0)

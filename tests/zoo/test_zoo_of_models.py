@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from spectrakit.plugins import plugins
 from spectrakit.tables import read_run
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
@@ -27,6 +28,7 @@ from .killing import Command, left_running, paths
 
 pytestmark = pytest.mark.slow
 
+MIXERS = plugins().register().mixers.things
 #: Seconds that one model may take here; none of the good ones takes a tenth of it.
 LIMIT = 15
 #: What the plugin does to its process, and how each ends: the kind, the exit code, the reason.
@@ -152,7 +154,11 @@ def make_zoo(home):
     for example in EXAMPLES:
         example.write(home / example.name)
         good[example.name] = example.kinds
-        told.append(f"[models.{example.name}]\nmodel = '{example.name}'\n")
+        how = ""
+        if example.kinds and not any(MIXERS[kind].thing.weights_mode for kind in example.kinds):
+            np.save(home / f"{example.name}.npy", example.tokens.numpy())
+            how = f"mode = 'data'\nsource.tokens = '{example.name}.npy'\n"
+        told.append(f"[models.{example.name}]\nmodel = '{example.name}'\n{how}")
     del good["bert"]
     for name, (make, *_) in BAD.items():
         if make is not None:

@@ -90,10 +90,20 @@ _BUILDERS: dict[str, MixerBuilder] = {
         _own("norm", "norm", "Norm"),
         _own("s4", "s4", "S4", "complex"),
         _own("s4d", "s4d", "S4D", "complex"),
+        _own("dss", "dss", "DSS", "complex"),
+        _own("s5", "s5", "S5", "complex"),
         _own("lru", "lru", "LRU", "complex"),
         _own("mamba", "mamba", "Mamba", "real"),
         _own("mamba2", "mamba2", "Mamba2", "real"),
         _own("dense", "dense", "Dense", "complex"),
+        _own("deltanet", "delta", "DeltaNet"),
+        MixerBuilder(
+            "gated_deltanet",
+            f"{_MODELS}.layers.delta:GatedDeltaNetModule",
+            f"{_MODELS}.kinds.delta:GatedDeltaNetOptions",
+            f"{_MODELS}.kinds.delta:gated_mixer_of",
+            "real",
+        ),
     )
 }
 

@@ -2,9 +2,9 @@
 
 In coordinates of log lambda, all else in the layer fixed (the step, B, C), by the chain rule:
 
-    S4D         log lambda = Delta (-exp(A_real) + i A_imag)
+    S4D         log lambda = Delta (-exp(A_real) + i A_imag)      by zero-order hold
                 g = (dL/dA_real / -exp(A_real) + i dL/dA_imag) / Delta
-    S5          log lambda = Delta (Lambda_re + i Lambda_im)
+    S5          log lambda = Delta (Lambda_re + i Lambda_im)      by zero-order hold
                 g = (dL/dLambda_re + i dL/dLambda_im) / Delta
     LRU         log lambda = -exp(nu_log) + i exp(theta_log)
                 g = dL/dnu_log / -exp(nu_log) + i dL/dtheta_log / exp(theta_log)
@@ -57,6 +57,9 @@ class NoGradients:
     reason: str
 
 
+_BILINEAR = NoGradients("the bilinear rule has no chain rule here from its parameters")
+
+
 def gradients_of(
     mixer: object, p: Parameters, grads: Mapping[str, Tensor]
 ) -> EigenvalueGradients | NoGradients:
@@ -81,7 +84,11 @@ def eigenvalue_gradients(
 
 
 @eigenvalue_gradients.register(S4D)
-def _(mixer: S4D, p: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> EigenvalueGradients:
+def _(
+    mixer: S4D, p: Mapping[str, Tensor], grads: Mapping[str, Tensor]
+) -> EigenvalueGradients | NoGradients:
+    if mixer.discretisation == "bilinear":
+        return _BILINEAR
     rate = p["A_real"].exp()
     step = mixer.parameters.step(p)
     real = grads["A_real"] / -rate
@@ -90,10 +97,14 @@ def _(mixer: S4D, p: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> Eigen
 
 
 @eigenvalue_gradients.register(S5)
-def _(mixer: S5, p: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> EigenvalueGradients:  # noqa: ARG001
+def _(
+    mixer: S5, p: Mapping[str, Tensor], grads: Mapping[str, Tensor]
+) -> EigenvalueGradients | NoGradients:
+    if mixer.discretisation == "bilinear":
+        return _BILINEAR
     step = p["log_step"].exp().flatten()
     size = torch.hypot(grads["Lambda_re"], grads["Lambda_im"]) / step
-    return EigenvalueGradients((-step * p["Lambda_re"])[None], size[None])
+    return EigenvalueGradients((-step * mixer.generator(p).real)[None], size[None])
 
 
 @eigenvalue_gradients.register(LRU)

@@ -24,11 +24,16 @@ SMALL = {
     "s4": ("s4", {"state_size": 6}),
     "s4d": ("s4d", {"state_size": 6}),
     "s4d-real": ("s4d", {"state_size": 5, "real": True}),
+    "dss": ("dss", {"state_size": 3}),
+    "s5": ("s5", {"state_size": 6}),
+    "s5-blocks": ("s5", {"state_size": 8, "blocks": 2}),
     "lru": ("lru", {"state_size": 5}),
     "mamba": ("mamba", {"state_size": 3, "step_rank": 2}),
     "mamba2": ("mamba2", {"state_size": 3, "heads": 2}),
     "pseudo-lti": ("mamba2", {"state_size": 3, "heads": 2, "pseudo_lti": True}),
     "dense": ("dense", {"state_size": 6}),
+    "deltanet": ("deltanet", {"heads": 2, "key_width": 3, "negative": True}),
+    "gated-deltanet": ("gated_deltanet", {"heads": 2, "key_width": 3}),
 }
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
@@ -115,10 +120,13 @@ def test_gradients_are_finite_at_the_beginning_and_reach_every_parameter(name):
 STARTED = [
     *[("s4d", one) for one in ("s4d-lin", "s4d-inv", "s4d-quad", "lru")],
     *[("s4d-real", one) for one in ("s4d-real", "legs", "lin", "step", "random")],
+    *[("dss", one) for one in ("s4d-lin", "s4d-inv", "s4d-quad", "lru")],
+    *[("s5", one) for one in ("s4d-lin", "s4d-inv", "s4d-quad", "lru")],
     *[("lru", one) for one in ("s4d-lin", "lru", "lin")],
     *[("dense", one) for one in ("s4d-lin", "lru", "lin")],
     *[("mamba", one) for one in ("lin", "step", "s4d-real")],
     *[("mamba2", one) for one in ("lin", "s4d-real")],
+    ("gated-deltanet", "lin"),
     *[("pseudo-lti", one) for one in ("lin", "step")],
 ]
 _EVEN = {"s4d-real": {"state_size": 6}, "mamba": {"state_size": 4, "step_rank": 2},
@@ -128,7 +136,7 @@ _EVEN = {"s4d-real": {"state_size": 6}, "mamba": {"state_size": 4, "step_rank": 
 @pytest.mark.parametrize(("name", "chosen"), STARTED)
 def test_the_initial_eigenvalues_are_those_of_the_set(name, chosen):
     options = {**SMALL[name][1], **_EVEN.get(name, {})}
-    if name in ("s4", "s4d", "s4d-real"):
+    if name in ("s4", "s4d", "s4d-real", "dss", "s5"):
         options |= {"dt_min": 0.05, "dt_max": 0.05}  # one step, to compare with the set itself
     model = built(name, torch.float32, mixer_options=options, initial_eigenvalues=chosen)
     read = sk.from_model(model).recurrence(0).eigenvalues()
@@ -139,12 +147,16 @@ def test_the_initial_eigenvalues_are_those_of_the_set(name, chosen):
         if chosen == "lru":
             assert (radii > 0.9 - 1e-6).all()
         return
-    states = {"mamba2": 2, "pseudo-lti": 2, "lru": 6}.get(name, options["state_size"])
-    step = {"lru": 0.01, "dense": 0.01}.get(name, 0.05 if name.startswith("s4") else 0.01)
+    states = {"mamba2": 2, "pseudo-lti": 2, "gated-deltanet": 2, "lru": 6, "dss": 6}.get(
+        name, options.get("state_size")
+    )
+    step = {"lru": 0.01, "dense": 0.01}.get(
+        name, 0.05 if name in ("s4", "s4d", "s4d-real", "dss", "s5") else 0.01
+    )
     of = EIGENVALUE_SETS[chosen]
     wanted = of.eigenvalues(states, None if of.discrete else step)
     moduli = wanted.modulus.flatten()
-    if wanted.phase is not None and name in ("s4", "s4d", "dense"):
+    if wanted.phase is not None and name in ("s4", "s4d", "s5", "dense"):
         moduli = torch.cat([moduli, moduli])  # conjugates stand beside them
     if name == "lru" and wanted.phase is None:
         moduli = moduli[:3]
@@ -152,14 +164,19 @@ def test_the_initial_eigenvalues_are_those_of_the_set(name, chosen):
     assert torch.allclose(rows.sort().values, moduli.sort().values.expand_as(rows), atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["softmax", "linear", "norm"])
+@pytest.mark.parametrize("name", ["softmax", "linear", "norm", "deltanet"])
 def test_attention_has_no_eigenvalues_to_start_with(name):
     with pytest.raises(UsageError, match="has no eigenvalues of its own"):
         built(name, initial_eigenvalues="lin")
 
 
 #: With two states, or heads, s4d-lin has a single pair, which is real.
-FOUR = {"mamba": {}, "mamba2": {"heads": 4}, "pseudo-lti": {"heads": 4}}
+FOUR = {
+    "mamba": {"state_size": 4},
+    "mamba2": {"heads": 4},
+    "pseudo-lti": {"heads": 4},
+    "gated-deltanet": {"heads": 4},
+}
 
 
 def test_s4_starts_with_the_poles_of_the_set_and_with_legs():
@@ -180,11 +197,11 @@ def min_distance(one, other):
     return float(torch.maximum(apart.amin(0).max(), apart.amin(1).max()))
 
 
-@pytest.mark.parametrize("name", ["mamba", "mamba2", "pseudo-lti"])
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "pseudo-lti", "gated-deltanet"])
 def test_complex_eigenvalues_are_refused_by_mixers_of_real_ones(name):
     with pytest.raises(UsageError, match="has real eigenvalues") as error:
         built(name, initial_eigenvalues="s4d-lin",
-              mixer_options={**SMALL[name][1], "state_size": 4, **FOUR[name]})  # fmt: skip
+              mixer_options={**SMALL[name][1], **FOUR[name]})  # fmt: skip
     assert "lin" in error.value.hint
 
 

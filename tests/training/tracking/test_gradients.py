@@ -53,6 +53,11 @@ def lru(p, place):
     return {"nu_log": -1 / p["nu_log"].exp()[place], "theta_log": 1 / p["theta_log"].exp()[place]}
 
 
+def s5(p, place):
+    step = p["log_step"].exp().flatten()[place]
+    return {"Lambda_re": 1 / step, "Lambda_im": 1 / step}
+
+
 def mamba(p, place):
     return {"A_log": torch.tensor(1.0)}
 
@@ -61,7 +66,7 @@ def pseudo(p, place):
     return {"A": -1 / p["A"].sigmoid()[place]}
 
 
-RULES = {"s4d": s4d, "s4d-real": s4d, "lru": lru, "mamba": mamba, "mamba2": mamba,
+RULES = {"s4d": s4d, "s4d-real": s4d, "s5": s5, "lru": lru, "mamba": mamba, "mamba2": mamba,
          "pseudo-lti": pseudo}  # fmt: skip
 
 

@@ -1,0 +1,71 @@
+"""DeltaNet and Gated DeltaNet as modules: `spectrakit.mixers.delta_layer`, by the WY form."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.training.models.initial import (
+    inverse_softplus,
+    log_steps,
+    projection,
+    real_eigenvalues_of,
+)
+from spectrakit.training.models.kinds.delta import GatedDeltaNetOptions, gated_mixer_of, mixer_of
+from spectrakit.training.models.mixer_module import MixerModule
+
+if TYPE_CHECKING:
+    from spectrakit.mixers import Mixer
+    from spectrakit.mixers.delta_layer import GatedDeltaLayer
+    from spectrakit.training.models.config import SpectrakitConfig
+
+
+class DeltaNetModule(MixerModule):
+    """DeltaNet: Yang et al. 2024 (arXiv 2406.06484)."""
+
+    def __init__(self, config: SpectrakitConfig) -> None:
+        super().__init__(self._mixer(config))
+
+    @staticmethod
+    def _mixer(config: SpectrakitConfig) -> Mixer:
+        return mixer_of(config)
+
+    def reset_parameters(self) -> None:
+        """Projections as torch's linear layers."""
+        for role, parameter in self.named_parameters(recurse=False):
+            if role.endswith("projection"):
+                parameter.data.copy_(projection(tuple(parameter.shape)))
+        self.get_parameter("norm").data.fill_(1.0)
+
+
+class GatedDeltaNetModule(DeltaNetModule):
+    """Gated DeltaNet: Yang, Kautz & Hatamizadeh 2024 (arXiv 2412.06464).
+
+    Starts with exp(A_log) uniform in [0, 16], and steps log-uniform, as its published code.
+    """
+
+    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias"})
+    eigenvalue_roles: frozenset[str] = recurrence_roles
+    mixer: GatedDeltaLayer
+
+    def __init__(self, config: SpectrakitConfig) -> None:
+        self.options = GatedDeltaNetOptions(**(config.mixer_options or {}))
+        self.initial = config.initial_eigenvalues
+        super().__init__(config)
+
+    @staticmethod
+    def _mixer(config: SpectrakitConfig) -> Mixer:
+        return gated_mixer_of(config)
+
+    def reset_parameters(self) -> None:
+        """See the class; the decays at their bias may be those of a named set."""
+        super().reset_parameters()
+        step = log_steps((self.mixer.heads,), self.options).exp()
+        self.get_parameter("step_bias").data.copy_(inverse_softplus(step.double()))
+        rate = self.get_parameter("A_log").data
+        if self.initial is None:
+            rate.uniform_(0, 16).clamp_(min=1e-4).log_()
+            return
+        middle = math.sqrt(self.options.dt_min * self.options.dt_max)
+        log_decay = real_eigenvalues_of(self.initial, self.mixer.heads, middle, "Gated DeltaNet")
+        rate.copy_((-log_decay / step.double()).log())
