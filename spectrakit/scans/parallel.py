@@ -5,6 +5,7 @@ scalar decay (Mamba-2, attention)       products of matrices, chunk by chunk
 diagonal, fixed, per channel (S4D)      FFT of the kernel
 diagonal otherwise (LRU, S5)            chunked scan, whose backward is the reversed scan
 dense, fixed                            several tokens in one product
+diagonal less rank one (KDA, RWKV-7)    chunks by the WY form
 any other                               token by token
 """
 
@@ -25,9 +26,11 @@ from spectrakit.dynamics import (
     ScalarDecay,
     SeparableDecay,
 )
+from spectrakit.dynamics.diagonal_plus_rank_one import DiagonalPlusRankOne
 from spectrakit.scans.convolution import causal_convolution_fft, diagonal_kernel
 from spectrakit.scans.dense import dense_scan
 from spectrakit.scans.diagonal import diagonal_scan
+from spectrakit.scans.rank_one import chunked_rank_one
 from spectrakit.scans.selective import selective_scan
 from spectrakit.scans.ssd import chunked_scalar_scan
 
@@ -128,6 +131,20 @@ def _(operator: Dense, recurrence: Recurrence, inputs: Tensor) -> Tensor | None:
     states = dense_scan(operator.matrix[0].to(dtype), driven)
     y = states @ read.weight[0].to(dtype).mT
     return (y.real if y.is_complex() else y).unsqueeze(2)
+
+
+@in_parallel.register(DiagonalPlusRankOne)
+def _(operator: DiagonalPlusRankOne, recurrence: Recurrence, inputs: Tensor) -> Tensor | None:
+    maps = _written_and_read(recurrence)
+    if maps is None or recurrence.mode != "data" or recurrence.starts is not None:
+        return None
+    key, gain, query = maps
+    key, query = (x.repeat_interleave(operator.heads // x.shape[2], dim=2) for x in (key, query))
+    if gain is not None:
+        key = key * gain.unsqueeze(-1)
+    dtype = torch.promote_types(_wide(operator.log_decay), inputs.dtype)
+    parts = (operator.log_decay, operator.left, operator.right, key, query, inputs)
+    return chunked_rank_one(*(part.to(dtype) for part in parts))
 
 
 def _written_and_read(recurrence: Recurrence) -> tuple[Tensor, Tensor | None, Tensor] | None:
