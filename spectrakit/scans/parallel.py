@@ -143,8 +143,11 @@ def _(operator: DiagonalPlusRankOne, recurrence: Recurrence, inputs: Tensor) -> 
     if gain is not None:
         key = key * gain.unsqueeze(-1)
     dtype = torch.promote_types(_wide(operator.log_decay), inputs.dtype)
-    parts = (operator.log_decay, operator.left, operator.right, key, query, inputs)
-    return chunked_rank_one(*(part.to(dtype) for part in parts))
+    g, left, right, key, query, u = (
+        part.to(dtype)
+        for part in (operator.log_decay, operator.left, operator.right, key, query, inputs)
+    )
+    return chunked_rank_one(g, left, right, key, query, u)
 
 
 def _written_and_read(recurrence: Recurrence) -> tuple[Tensor, Tensor | None, Tensor] | None:

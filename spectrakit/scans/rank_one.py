@@ -91,7 +91,8 @@ def _weights(total: Tensor, reads: Tensor, writes: Tensor) -> Tensor:
     difference = (total.unsqueeze(-2) - total.unsqueeze(-3)).to(reads.dtype)
     decay = difference.masked_fill(later, -torch.inf).exp()
     decayed = decay.unsqueeze(-2) * writes.unsqueeze(-4)  # (..., t, s, 2, N)
-    return (reads @ decayed.flatten(-3, -2).mT).unflatten(-1, (chunk, 2))
+    weights: Tensor = (reads @ decayed.flatten(-3, -2).mT).unflatten(-1, (chunk, 2))
+    return weights
 
 
 def _one_later(x: Tensor) -> Tensor:
@@ -102,4 +103,5 @@ def _one_later(x: Tensor) -> Tensor:
 def _in_chunks(x: Tensor, parts: int, chunk: int) -> Tensor:
     """(B, T, H, N) -> (B, K, H, t, N), padded with zeros at the end."""
     padded = functional.pad(x, (0, 0, 0, 0, 0, parts * chunk - x.shape[1]))
-    return padded.unflatten(1, (parts, chunk)).transpose(2, 3)
+    chunked: Tensor = padded.unflatten(1, (parts, chunk)).transpose(2, 3)
+    return chunked
