@@ -256,13 +256,20 @@ class Recurrence:
         ranged = self._within_range()
         assert ranged.input_map is not None and ranged.output_map is not None  # noqa: S101, PT018
         outputs = torch.empty_like(inputs)
-        for t in range(inputs.shape[1]):
-            driven = ranged.input_map.at(t, inputs[:, t])
+        # Where gradients may be asked for: each write into `outputs` would cost its whole length.
+        kept: list[Tensor] | None = [] if torch.is_grad_enabled() else None
+        for t, u in enumerate(inputs.unbind(1)):
+            driven = ranged.input_map.at(t, u)
             state = driven if state is None else ranged.at(t).apply(state) + driven
             read = ranged.output_map.at(t, state)
+            if kept is not None:
+                kept.append(read.to(inputs.dtype))
+                continue
             if read.shape[-1] != outputs.shape[-1]:
                 outputs = inputs.new_empty(*inputs.shape[:-1], read.shape[-1])
             outputs[:, t] = read
+        if kept:
+            outputs = torch.stack(kept, 1)
         if self.feedthrough is not None:
             fixed = self.feedthrough.dim() < 4  # not (batch, tokens, heads, width)
             heads = inputs.shape[2]

@@ -6,6 +6,7 @@ diagonal, fixed, per channel (S4D)      FFT of the kernel
 diagonal otherwise (LRU, S5)            chunked scan, whose backward is the reversed scan
 dense, fixed                            several tokens in one product
 delta rule                              chunks by the WY form
+diagonal less rank one (KDA, RWKV-7)    chunks by the WY form
 any other                               token by token
 """
 
@@ -27,10 +28,12 @@ from spectrakit.dynamics import (
     SeparableDecay,
 )
 from spectrakit.dynamics.delta import DeltaRule
+from spectrakit.dynamics.diagonal_plus_rank_one import DiagonalPlusRankOne
 from spectrakit.scans.convolution import causal_convolution_fft, diagonal_kernel
 from spectrakit.scans.delta import chunked_delta_rule
 from spectrakit.scans.dense import dense_scan
 from spectrakit.scans.diagonal import diagonal_scan
+from spectrakit.scans.rank_one import chunked_rank_one
 from spectrakit.scans.selective import selective_scan
 from spectrakit.scans.ssd import chunked_scalar_scan
 
@@ -147,6 +150,23 @@ def _(operator: DeltaRule, recurrence: Recurrence, inputs: Tensor) -> Tensor | N
         part.to(dtype) for part in (operator.log_decay, operator.beta, key, query, inputs)
     )
     return chunked_delta_rule(log_decay, beta, key, query, value)
+
+
+@in_parallel.register(DiagonalPlusRankOne)
+def _(operator: DiagonalPlusRankOne, recurrence: Recurrence, inputs: Tensor) -> Tensor | None:
+    maps = _written_and_read(recurrence)
+    if maps is None or recurrence.mode != "data" or recurrence.starts is not None:
+        return None
+    key, gain, query = maps
+    key, query = (x.repeat_interleave(operator.heads // x.shape[2], dim=2) for x in (key, query))
+    if gain is not None:
+        key = key * gain.unsqueeze(-1)
+    dtype = torch.promote_types(_wide(operator.log_decay), inputs.dtype)
+    g, left, right, key, query, u = (
+        part.to(dtype)
+        for part in (operator.log_decay, operator.left, operator.right, key, query, inputs)
+    )
+    return chunked_rank_one(g, left, right, key, query, u)
 
 
 def _written_and_read(recurrence: Recurrence) -> tuple[Tensor, Tensor | None, Tensor] | None:

@@ -35,7 +35,8 @@ def chunked_scalar_scan(
     finite = log_decay.masked_fill(first | log_decay.isneginf(), 0.0)
     a, v, b, c = (in_chunks(x, parts, chunk) for x in (finite, driven, key, query))
     a = a.movedim(-1, 2)  # (B, K, H, t)
-    total = a.cumsum(-1)
+    # In float64: differences of the sums are small beside them after one large decay.
+    total = a.double().cumsum(-1)
     heads, groups = v.shape[3], b.shape[3]
     shared = heads // groups
     # In the gauge of the chunk's beginning; the difference is taken before the exponential.
@@ -44,7 +45,7 @@ def chunked_scalar_scan(
     if bool(emptied.any()):
         segments = in_chunks(emptied.to(torch.int64), parts, chunk).movedim(-1, 2).cumsum(-1)
         allowed = allowed & (segments.unsqueeze(-1) == segments.unsqueeze(-2))
-    difference = total.unsqueeze(-1) - total.unsqueeze(-2)
+    difference = (total.unsqueeze(-1) - total.unsqueeze(-2)).to(v.dtype)
     within = difference.masked_fill(~allowed, -math.inf).exp()
     scores = torch.einsum("bktgn,bksgn->bkgts", c, b).repeat_interleave(shared, dim=2)
     y = torch.einsum("bkhts,bkshp->bkthp", scores * within, v)
@@ -60,8 +61,8 @@ def _from_before(total: Tensor, segments: Tensor | None, v: Tensor, b: Tensor, c
     state was emptied since then.
     """
     shared = v.shape[3] // b.shape[3]
-    to_end = (total[..., -1:] - total).exp()
-    from_start = total.exp()
+    to_end = (total[..., -1:] - total).to(v.dtype).exp()
+    from_start = total.to(v.dtype).exp()
     if segments is not None:
         to_end = to_end * (segments == segments[..., -1:])
         from_start = from_start * (segments == 0)
