@@ -24,7 +24,7 @@ README = HERE / "README.md"
 ZOO = (
     "mqar-softmax", "digits-linear", "digits-norm", "digits-s4", "digits-s4d", "digits-s4d-real",
     "digits-dss", "digits-s5", "digits-lru", "digits-dense", "digits-mamba", "mqar-mamba2",
-    "digits-mamba2-pseudo-lti",
+    "digits-mamba2-pseudo-lti", "mqar-deltanet", "mqar-gated-deltanet",
 )  # fmt: skip
 #: What is taken over of a run's table into the log.
 COLUMNS = ("step", "split", "loss", "metric")

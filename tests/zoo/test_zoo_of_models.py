@@ -155,7 +155,8 @@ def make_zoo(home):
         example.write(home / example.name)
         good[example.name] = example.kinds
         how = ""
-        if example.kinds and not any(MIXERS[kind].thing.weights_mode for kind in example.kinds):
+        known = [MIXERS[kind].thing for kind in example.kinds if kind in MIXERS]
+        if known and not any(mixer.weights_mode for mixer in known):
             np.save(home / f"{example.name}.npy", example.tokens.numpy())
             how = f"mode = 'data'\nsource.tokens = '{example.name}.npy'\n"
         told.append(f"[models.{example.name}]\nmodel = '{example.name}'\n{how}")
