@@ -20,6 +20,7 @@ from benchmarks import (
     batch,
     checkpoints,
     data_mode,
+    delta_training,
     hub_traffic,
     local_file,
     measure,
@@ -48,6 +49,7 @@ CASES = {
     "all_analyses": all_analyses,
     "batch": batch,
     "training": training,
+    "delta_training": delta_training,
 }
 
 
