@@ -88,7 +88,8 @@ class Plugins:
                     self._register(info, module)
             for name, registered in self.mixers.things.items():
                 if hasattr(registered.held, "build"):  # it can be trained
-                    builders.add(builders.of_plugin(name, registered.held))
+                    with self._guarded(registered.origin):
+                        builders.add(builders.of_plugin(name, registered.held))
         return self
 
     def analysis_kinds(self) -> Registry[AnalysisKind]:

@@ -164,6 +164,32 @@ def memory_is_linear_in_tokens(bench: MixerBench) -> None:
     observations.grows_linearly(half, bench.seen)
 
 
+def is_trained_as_it_is_read(bench: MixerBench) -> None:
+    """What `build` makes has the output and the gradients of the recurrence read from it."""
+    build = getattr(bench.mixer, "build", None)
+    if build is None:
+        return
+    from spectrakit.training.models.config import SpectrakitConfig
+
+    width = 8
+    config = SpectrakitConfig(hidden_size=width, num_hidden_layers=1, mixer=bench.mixer.name)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = build(config)
+        module.reset_parameters()
+        drawn = torch.randn(2, bench.tokens, width, dtype=torch.float64)
+    for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, FLOAT32)):
+        module, hidden = module.to(dtype), drawn.to(dtype).requires_grad_()
+        leaves = [hidden, *module.parameters()]
+        weight = torch.linspace(0, 20, hidden.numel(), dtype=dtype).cos().view(hidden.shape)
+        found = []
+        for y in (module(hidden), module.observe(hidden).output()):
+            gradients = torch.autograd.grad((y * weight).sum(), leaves, materialize_grads=True)
+            found.append((y.detach(), torch.cat([g.flatten() for g in gradients])))
+        for what, one, other in zip(("output", "gradients"), *found, strict=True):
+            require_close(f"{what} of the module that `build` makes", one, other, tolerance)
+
+
 #: In the order they are run.
 MIXER_CHECKS = (
     describes_itself,
@@ -177,4 +203,5 @@ MIXER_CHECKS = (
     batch_order_does_not_matter,
     is_deterministic,
     memory_is_linear_in_tokens,
+    is_trained_as_it_is_read,
 )

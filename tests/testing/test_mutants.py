@@ -220,6 +220,7 @@ def test_a_truncated_file_that_nobody_notices_is_caught(examples, monkeypatch):
 def test_every_check_is_tested():
     tested = {(subject, name) for subject, name, *_ in MUTANTS.values()}
     tested |= {(CHECKPOINT, "nan_is_refused"), (CHECKPOINT, "truncated_weights_are_refused")}
+    tested |= {(LAYER, "is_trained_as_it_is_read")}  # test_trained_mixers.py
     names = {(LAYER, check.__name__) for check in MIXER_CHECKS}
     names |= {(CHECKPOINT, check.__name__) for check in (*HEADER_CHECKS, *FORWARD_CHECKS)}
     assert tested == names
