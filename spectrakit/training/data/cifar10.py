@@ -14,14 +14,14 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from spectrakit.errors import UsageError
+from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
 from spectrakit.training.data.images import read_images
 from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
 
 #: Of red, green and blue in what is gray (ITU-R BT.601, as image libraries have it).
 _LUMA = np.array([0.299, 0.587, 0.114])
-_VALIDATION, _KEY = 0.1, 0xC1FA
+_VALIDATION, _KEY, _CLASSES = 0.1, 0xC1FA, 10
 
 
 class Cifar10Options(TaskOptions):
@@ -57,6 +57,9 @@ class Cifar10:
             )
             raise UsageError(message, hint=hint)
         read = read_images(options.path, 32)
+        kinds = 1 + max(int(classes.max()) for _, classes in read.values())
+        if kinds > _CLASSES:
+            raise MalformedError(f"{options.path} has {kinds} classes, CIFAR-10 has {_CLASSES}")
         splits = {split: Examples(_sequences(x, options), y) for split, (x, y) in read.items()}
         train, validation = held_out(splits["train"], _VALIDATION, _KEY)
         of: dict[Split, Examples] = {
@@ -64,7 +67,7 @@ class Cifar10:
         }  # fmt: skip
         channels = 3 if options.colour else 1
         shape = TaskShape(
-            "classification", "values", 256, options.size**2, classes=10, channels=channels
+            "classification", "values", 256, options.size**2, classes=_CLASSES, channels=channels
         )
         return ClassifiedData(shape, of, seed, _Shifted(options.size) if options.augment else None)
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from spectrakit.errors import MalformedError, UsageError
+from spectrakit.training.data.damage import DAMAGE
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -72,7 +73,7 @@ def _in_archive(path: Path) -> Iterator[tuple[str, bytes]]:
                 opened = archive.extractfile(member)
                 assert opened is not None  # noqa: S101  (it is a file)
                 yield "/".join(parts[split:]), opened.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (*DAMAGE, tarfile.TarError) as error:
         raise MalformedError(f"{path} is no whole tar archive: {error}") from error
 
 
@@ -115,7 +116,7 @@ def _pixels(content: bytes, where: str, side: int) -> np.ndarray:
                 message = f"{where} is {image.size[0]} x {image.size[1]}, not {side} x {side}"
                 raise MalformedError(message)
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (*DAMAGE, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise MalformedError(f"{where} is no image that can be read: {error}") from error
 
 

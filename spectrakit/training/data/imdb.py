@@ -21,6 +21,7 @@ from pydantic import Field
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
+from spectrakit.training.data.damage import DAMAGE
 from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
 
 _VALIDATION, _KEY = 0.1, 0x1DB
@@ -90,9 +91,10 @@ def _lines(lines: IO[str], file: Path) -> Iterator[tuple[bytes, int]]:
     try:
         for number, line in enumerate(lines, 1):
             row = json.loads(line)
-            if not isinstance(row, dict) or row.get("label") not in (0, 1) or not row.get("text"):
+            text = row.get("text") if isinstance(row, dict) else None
+            if not text or not isinstance(text, str) or row.get("label") not in (0, 1):
                 message = f"{file}, line {number}: wanted a label of 0 or 1, and a text"
                 raise MalformedError(message)
-            yield str(row["text"]).encode(), int(row["label"])
-    except (ValueError, EOFError, OSError) as error:
+            yield text.encode(), int(row["label"])
+    except (*DAMAGE, RecursionError) as error:  # a line of brackets alone recurses without end
         raise MalformedError(f"{file} cannot be read: {error}".splitlines()[0]) from error

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
+from spectrakit.errors import UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
 from spectrakit.training.data.generated import Count, GeneratedData, GeneratedOptions
 
@@ -45,6 +46,12 @@ class ListOpsOptions(GeneratedOptions):
         if self.min_length + 1 >= self.max_length:
             raise ValueError(f"no length lies strictly between {self.min_length} and "
                              f"{self.max_length}")  # fmt: skip
+        longest = 1
+        for _ in range(1, self.max_depth):
+            longest = 2 + self.max_args * longest
+        if longest <= self.min_length:
+            raise ValueError(f"no list of depth {self.max_depth} with {self.max_args} arguments is "
+                             f"longer than {self.min_length} symbols")  # fmt: skip
         return self
 
 
@@ -78,8 +85,9 @@ class ListOpsData(GeneratedData):
             if options.min_length < len(symbols) < options.max_length:
                 ids = np.array([_IDS[symbol] for symbol in symbols], dtype=np.uint8)
                 return ids, np.array(value)
-        message = f"no tree is longer than {options.min_length} at this depth and width"
-        raise ValueError(message)
+        message = (f"none of {_MOST_DRAWS} trees is longer than {options.min_length} and shorter "
+                   f"than {options.max_length} symbols")  # fmt: skip
+        raise UsageError(message, hint="a smaller task.min_length, or a larger task.max_depth")
 
 
 _KEPT: dict[tuple[str, str, int], tuple[np.ndarray, np.ndarray]] = {}

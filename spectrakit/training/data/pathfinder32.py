@@ -14,6 +14,7 @@ from pydantic import Field
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
+from spectrakit.training.data.damage import DAMAGE
 from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
 
 _KEY = 0xFA7
@@ -49,11 +50,14 @@ class Pathfinder32:
 
 def _read(path: Path) -> Examples:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # A file of our own: numpy leaves its open where the archive is cut.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             images, classes = stored["x"], stored["y"]
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}") from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        hint = "task.path=FILE.npz with x (n, 32, 32) uint8 and y (n,)"
+        raise UsageError(f"there is no file {path}", hint=hint) from error
+    # TypeError: a .npy, which is one array; MemoryError: a header that tells of more than there is.
+    except (*DAMAGE, KeyError, TypeError, MemoryError) as error:
         raise MalformedError(f"{path} holds no arrays x and y: {error}".splitlines()[0]) from error
     fits = images.ndim == 3 and images.shape[1:] == (32, 32) and images.dtype == np.uint8
     if not fits or classes.shape != (len(images),) or len(images) < 20:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spectrakit.errors import UsageError
 from spectrakit.training.data.collating import batch_of
 from spectrakit.training.data.order import AUGMENTATION, generator
 
@@ -75,7 +76,13 @@ class ClassifiedData:
 
 
 def held_out(examples: Examples, share: float, key: int) -> tuple[Examples, Examples]:
-    """The rest, and a share for validation: of one permutation that no seed changes."""
+    """The rest, and a share for validation: of one permutation that no seed changes.
+
+    Raises UsageError where there is no example for each.
+    """
+    if len(examples) < 2:
+        message = f"{len(examples)} training example cannot be split into training and validation"
+        raise UsageError(message, hint="task.path= of data with more examples")
     shuffled = generator(key).permutation(len(examples))
     count = max(1, int(share * len(examples)))
     return examples.part(np.sort(shuffled[count:])), examples.part(np.sort(shuffled[:count]))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,14 +19,15 @@ from pydantic import Field
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Batch, Split, TaskOptions, TaskShape
+from spectrakit.training.data.damage import DAMAGE
 
 _FILES: dict[Split, tuple[str, ...]] = {
     "train": ("train.txt", "wiki.train.tokens", "wiki.train.raw"),
     "validation": ("valid.txt", "wiki.valid.tokens", "wiki.valid.raw"),
     "test": ("test.txt", "wiki.test.tokens", "wiki.test.raw"),
 }
-#: Characters that are encoded at once.
-_BLOCK = 1 << 20
+#: Characters that are encoded at once, and where a block may end: before a space and a word.
+_BLOCK, _SEAM = 1 << 20, re.compile(r"(?<=\S)(?= [A-Za-z])")
 
 
 class WikitextOptions(TaskOptions):
@@ -93,7 +95,7 @@ def _text(path: Path, split: Split) -> str:
                     content = file.read_bytes()
                     packed = file.suffix == ".xz"
                     return (lzma.decompress(content) if packed else content).decode("utf-8")
-                except (UnicodeDecodeError, lzma.LZMAError) as error:
+                except DAMAGE as error:
                     raise MalformedError(f"{file} is not UTF-8 text: {error}") from error
     message = f"{path} has no {_FILES[split][0]}"
     raise UsageError(message, hint="task.path=FOLDER with train.txt, valid.txt and test.txt")
@@ -103,14 +105,24 @@ def _tokenizer(path: Path) -> tuple[Callable[[str], np.ndarray], int]:
     """A function from text to ids, and how many there are."""
     from tokenizers import Tokenizer
 
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", hint="task.tokenizer=tokenizer.json")
     try:
         found = Tokenizer.from_file(str(path))
     except Exception as error:
         raise MalformedError(f"{path} is no tokenizer: {error}".splitlines()[0]) from error
 
     def encode(text: str) -> np.ndarray:
-        parts = [text[first : first + _BLOCK] for first in range(0, len(text), _BLOCK)]
-        ids = [found.encode(part, add_special_tokens=False).ids for part in parts]
+        ids = [found.encode(part, add_special_tokens=False).ids for part in _blocks(text)]
         return np.concatenate([np.array(own, dtype=np.int32) for own in ids])
 
     return encode, found.get_vocab_size()
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The text in parts whose tokens, by byte-level BPE, are those of the whole."""
+    first = 0
+    while (seam := _SEAM.search(text, first + _BLOCK)) is not None:
+        yield text[first : seam.start()]
+        first = seam.start()
+    yield text[first:]
