@@ -12,6 +12,7 @@ those that a state really meets: nothing overflows that does not in the recurren
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -47,17 +48,15 @@ class _DiagonalScan(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
         decay, states = ctx.saved_tensors
         constant = decay.dim() < states.dim()
-        carried = decay.conj() if constant else _next(decay.conj())
-        reached = scanned(carried if constant else carried.flip(1), grad.flip(1)).flip(1)
+        back = decay.conj().resolve_conj()
+        reached = scanned(back if constant else _next(back), grad, reverse=True)
         to_decay = None
         if ctx.needs_input_grad[0]:
-            moved = (reached[:, 1:] * states[:, :-1].conj()) * (
-                decay.conj() if constant else decay[:, 1:].conj()
-            )
+            moved = reached[:, 1:] * states[:, :-1].conj()
             if constant:
-                to_decay = moved.sum((0, 1))
+                to_decay = moved.sum((0, 1)) * back
             else:
-                to_decay = torch.cat([torch.zeros_like(reached[:, :1]), moved], 1)
+                to_decay = torch.cat([torch.zeros_like(reached[:, :1]), moved.mul_(back[:, 1:])], 1)
             to_decay = to_decay.real if ctx.decay_is_real and to_decay.is_complex() else to_decay
         return to_decay, reached.real if ctx.driven_is_real and reached.is_complex() else reached
 
@@ -67,48 +66,52 @@ def _next(decay: Tensor) -> Tensor:
     return torch.cat([decay[:, 1:], torch.zeros_like(decay[:, :1])], 1)
 
 
-def scanned(decay: Tensor, driven: Tensor) -> Tensor:
-    """As `diagonal_scan`, of decays themselves and without a gradient."""
+def scanned(decay: Tensor, driven: Tensor, *, reverse: bool = False) -> Tensor:
+    """As `diagonal_scan`, of decays themselves and without a gradient.
+
+    reverse: from the last token to the first, h_t = decay_t h_{t+1} + driven_t.
+    """
     tokens = driven.shape[1]
     chunk = max(1, math.isqrt(tokens))
     chunks = -(-tokens // chunk)
     dtype = torch.promote_types(decay.dtype, driven.dtype)
-    varying = decay.dim() == driven.dim()
-    # Time first: what is taken step by step lies together.
-    states = _chunked(driven.to(dtype), chunks, chunk)
-    decays = _chunked(decay.to(dtype), chunks, chunk) if varying else None
-    fixed = decay.to(dtype)
-    for j in range(1, chunk):
-        states[j] += (fixed if decays is None else decays[j]) * states[j - 1]
-    if chunks > 1:
-        _carry(states, fixed, decays)
-    whole = states.movedim(0, 2).flatten(1, 2)
-    return whole[:, :tokens]
-
-
-def _chunked(x: Tensor, chunks: int, chunk: int) -> Tensor:
-    """(B, T, ...) -> (chunk, B, chunks, ...), a copy padded with zeros."""
-    padded = x.new_zeros(x.shape[0], chunks * chunk, *x.shape[2:])
-    padded[:, : x.shape[1]] = x
-    chunked: Tensor = padded.unflatten(1, (chunks, chunk)).movedim(2, 0).contiguous()
-    return chunked
-
-
-def _carry(states: Tensor, fixed: Tensor, decays: Tensor | None) -> None:
-    """Add to the states of every chunk (chunk, B, chunks, ...) what the one before it left."""
-    chunk, _, chunks = states.shape[:3]
-    if decays is None:
-        powers = [fixed]
-        for _ in range(1, chunk):
-            powers.append(powers[-1] * fixed)
-        passed: Any = powers
-        whole = [powers[-1]] * chunks
+    # A copy, in which the states take the place of what drives them.
+    states = _padded(driven.to(dtype, copy=tokens == chunks * chunk), chunks * chunk)
+    rows = list(states.unflatten(1, (chunks, chunk)).unbind(2))  # (B, chunks, ...) each
+    if decay.dim() == driven.dim():
+        padded = _padded(decay.to(dtype), chunks * chunk)
+        decays = list(padded.unflatten(1, (chunks, chunk)).unbind(2))
     else:
-        passed = decays.cumprod(0)
-        whole = list(passed[-1].unbind(1))
-    carried = torch.zeros_like(states[0])
-    last = states[-1].unbind(1)
-    for k in range(1, chunks):
-        carried[:, k] = whole[k - 1] * carried[:, k - 1] + last[k - 1]
-    for j in range(chunk):
-        states[j] += passed[j] * carried
+        decays = [decay.to(dtype)] * chunk
+    if reverse:
+        rows.reverse()
+        decays.reverse()
+    for row, before, factor in zip(rows[1:], rows, decays[1:], strict=False):
+        row.addcmul_(factor, before)
+    if chunks > 1:
+        _carry(rows, decays, range(chunks)[:: -1 if reverse else 1])
+    return states[:, :tokens]
+
+
+def _padded(x: Tensor, tokens: int) -> Tensor:
+    """Zeros after it, up to `tokens`; itself where it is as long."""
+    if x.shape[1] == tokens:
+        return x.contiguous()
+    padded = x.new_zeros(x.shape[0], tokens, *x.shape[2:])
+    padded[:, : x.shape[1]] = x
+    return padded
+
+
+def _carry(rows: list[Tensor], decays: list[Tensor], order: range) -> None:
+    """Add to the states of every chunk what the one before it left.
+
+    rows and decays: of each place in a chunk, (B, chunks, ...); order: of the chunks.
+    """
+    passed = list(itertools.accumulate(decays, torch.mul))
+    varying = decays[0].dim() == rows[0].dim()
+    carried = torch.zeros_like(rows[0])
+    for before, now in itertools.pairwise(order):
+        whole = passed[-1][:, before] if varying else passed[-1]
+        carried[:, now] = rows[-1][:, before] + whole * carried[:, before]
+    for row, factor in zip(rows, passed, strict=True):
+        row.addcmul_(factor, carried)
