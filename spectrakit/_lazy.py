@@ -13,6 +13,7 @@ and reads `torch.exp(...)` like any other module.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 
@@ -23,7 +24,9 @@ class _LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401  (a module's attribute is anything)
-        value = getattr(importlib.import_module(self._name), attribute)
+        # Looked up where it is there already: torch.compile does not trace an import.
+        module = sys.modules.get(self._name) or importlib.import_module(self._name)
+        value = getattr(module, attribute)
         # Found here without this detour from now on: it is asked thousands of times.
         setattr(self, attribute, value)
         return value

@@ -9,6 +9,7 @@ The mixer and its equations are those it was trained with, so nothing is named h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,8 +36,11 @@ _BLOCKS = "model.blocks."
 
 def read_module(mixer: Mixer, seen: Seen) -> Observation:  # noqa: ARG001  (the module has its own)
     """From a call of the mixer's module: its equations on its input, and its own output."""
+    from spectrakit.training.models.mixer_module import MixerModule
+
     module: Any = seen.module
-    observed: Observation = module.observe(seen.arguments["hidden"])
+    see = module.observed if isinstance(module, MixerModule) else module.observe
+    observed: Observation = see(seen.arguments["hidden"])
     return replace(observed, outputs=_compared(observed, seen.output))
 
 
@@ -72,7 +76,10 @@ class TrainedModel(TransformersModel):
         if valid is not None and not bool((valid[:, :-1] >= valid[:, 1:]).all()):
             message = "this model takes no padding before the text"
             raise UnsupportedError(message, hint="pad after the text, or run texts one by one")
-        super().run(tokens, on_layer, valid, on_states)
+        from spectrakit.training.models.mixer_module import keeping
+
+        with nullcontext() if on_layer is None else keeping(self.model):
+            super().run(tokens, on_layer, valid, on_states)
 
 
 class TrainedHere(TransformersArchitecture):

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def diagonal_kernel(log_decay: Tensor, weight: Tensor, length: int) -> Tensor:
@@ -52,13 +51,12 @@ class _Convolution(torch.autograd.Function):
         return _signal(spectra[0] * spectra[1], tokens).transpose(1, 2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
         of_u, of_kernel = ctx.saved_tensors
         tokens = grad.shape[1]
         of_grad = _spectrum(grad.transpose(1, 2))
         to_kernel = _signal((of_grad * of_u.conj()).sum(0), tokens)
-        to_u = _signal(of_grad.mul_(of_kernel.conj()), tokens).transpose(1, 2)
+        to_u = _signal(of_grad * of_kernel.conj(), tokens).transpose(1, 2)
         return to_u, to_kernel
 
 

@@ -56,11 +56,11 @@ def chunked_delta_rule(
     kept = from_start[..., -1:, :]
     state = u.new_zeros(*u.shape[:1], u.shape[2], k.shape[-1], u.shape[-1])
     entering, written = [], []
-    for part in range(parts):
+    # Unbound, not indexed: the gradient of an index is as large as all chunks.
+    for o, e, keep, end in zip(*(x.unbind(1) for x in (own, erased, kept, to_end)), strict=True):
         entering.append(state)
-        written.append(own[:, part] - erased[:, part] @ state)
-        if part < parts - 1:
-            state = kept[:, part] * state + to_end[:, part].mT @ written[-1]
+        written.append(o - e @ state)
+        state = keep * state + end.mT @ written[-1]
     y = from_start * (q @ torch.stack(entering, 1)) + (within * (q @ k.mT)) @ torch.stack(
         written, 1
     )

@@ -32,8 +32,9 @@ def dense_scan(matrix: Tensor, driven: Tensor, chunk: int = CHUNK) -> Tensor:
     within = padded.view(batch, parts, chunk * size) @ torch.cat(rows, 0).mT
     onward = torch.cat(powers[1:], 0).mT  # (N, chunk N)
     states, state = [], torch.zeros_like(driven[:, 0])
-    for k in range(parts):
-        whole = within[:, k] + state @ onward
+    # Unbound, not indexed: the gradient of an index is as large as all chunks.
+    for own in within.unbind(1):
+        whole = own + state @ onward
         states.append(whole)
         state = whole[:, -size:]
     return torch.stack(states, 1).view(batch, parts * chunk, size)[:, :tokens]

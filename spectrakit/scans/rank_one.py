@@ -11,9 +11,12 @@ With w_t = h_{t-1}^T r_t, what is stored along r_t, the chunk that the state h e
     L_ts = sum_n r_tn l_sn e^{G_{t-1,n} - G_{s,n}}, M_ts alike with k, both for s < t
 
 so that one triangular system of a chunk's size stands for its tokens. Decays differ between the N
-states: factors e^{G_t} and e^{-G_s} of their own would overflow where a state decays fast, so the
-exponentials are those of the differences, and chunks are short. Kimi Team 2025 (arXiv 2510.26692),
-section 3; Peng et al. 2025 (arXiv 2503.14456). Everything is differentiated by torch.
+states: factors e^{G_t} and e^{-G_s} of their own would overflow where a state decays fast. With a
+token m between s and t, though, e^{G_t - G_m} and e^{G_m - G_s} are both at most one. A chunk is
+halved again and again, and what the second half reads of the first is one product of matrices, m
+being where they meet. Kimi Team 2025 (arXiv 2510.26692), section 3; Peng et al. 2025 (arXiv
+2503.14456); halves instead of blocks of a fixed size are ours. Everything is differentiated by
+torch.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Tokens of a chunk: arrays of tokens x chunk x states are made.
-CHUNK = 16
+#: Tokens of a chunk, a power of two.
+CHUNK = 64
 
 
 def chunked_rank_one(
@@ -39,10 +42,10 @@ def chunked_rank_one(
 ) -> Tensor:
     """y (B, T, H, P) from g, l, r, k and q (B, T, H, N), and u (B, T, H, P), all of one dtype.
 
-    Gains are multiplied into k. g may be -inf.
+    Gains are multiplied into k. g may be -inf. chunk: a power of two.
     """
     tokens = value.shape[1]
-    chunk = min(chunk, tokens)
+    chunk = min(chunk, 1 << (tokens - 1).bit_length())
     parts = -(-tokens // chunk)
     # Below it e^g is zero in this dtype, or all but; differences of -inf would be NaN.
     floor = math.log(torch.finfo(log_decay.dtype).tiny) - 16
@@ -70,11 +73,12 @@ def chunked_rank_one(
     kept = from_start[..., -1, :].unsqueeze(-1)
     state = torch.zeros_like(written[:, 0])
     entering, found = [], []
-    for part in range(parts):
+    # Unbound, not indexed: the gradient of an index is as large as all chunks.
+    for of_chunk in zip(*(x.unbind(1) for x in (own, entered, kept, written, erased)), strict=True):
+        o, e, keep, write, erase = of_chunk
         entering.append(state)
-        found.append(own[:, part] + entered[:, part] @ state)
-        if part < parts - 1:
-            state = kept[:, part] * state + written[:, part] - erased[:, part] @ found[-1]
+        found.append(o + e @ state)
+        state = keep * state + write - erase @ found[-1]
     y = (q * from_start) @ torch.stack(entering, 1) + read_keys @ u
     y = y - read_left @ torch.stack(found, 1)
     return y.transpose(2, 3).flatten(1, 2)[:, :tokens]
@@ -86,13 +90,32 @@ def _weights(total: Tensor, reads: Tensor, writes: Tensor) -> Tensor:
     total: G (..., t, N). reads, writes: (..., t, 2, N).
     """
     chunk = total.shape[-2]
-    later = torch.ones(chunk, chunk, dtype=torch.bool, device=total.device).triu(1).unsqueeze(-1)
-    # Masked before the exponential: what comes later would overflow in it.
-    difference = (total.unsqueeze(-2) - total.unsqueeze(-3)).to(reads.dtype)
-    decay = difference.masked_fill(later, -torch.inf).exp()
-    decayed = decay.unsqueeze(-2) * writes.unsqueeze(-4)  # (..., t, s, 2, N)
-    weights: Tensor = (reads @ decayed.flatten(-3, -2).mT).unflatten(-1, (chunk, 2))
-    return weights
+    weights = (reads.unsqueeze(-2) * writes.unsqueeze(-3)).sum(-1)  # s = t: (..., t, 2, 2)
+    half = 1
+    while half < chunk:
+        # Rows and columns are tokens, each with its two vectors: (..., pairs, 2 half, N)
+        first, second = (x.flatten(-3, -2) for x in _weighted(total, reads, writes, half))
+        later = second @ first.mT
+        above, below = weights.unflatten(-3, (-1, 2)).unbind(-3)  # (..., pairs, 2 half, 2 half)
+        upper = torch.cat([above, torch.zeros_like(later)], -1)
+        weights = torch.cat([upper, torch.cat([later, below], -1)], -2)
+        half *= 2
+    whole: Tensor = weights.squeeze(-3).unflatten(-1, (chunk, 2)).unflatten(-3, (chunk, 2))
+    return whole
+
+
+def _weighted(total: Tensor, reads: Tensor, writes: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    """Of every pair of halves, the first's writes and the second's reads, decayed to between them.
+
+    (..., pairs, half, 2, N) each.
+    """
+    first, second = total.unflatten(-2, (-1, 2, half)).unbind(-3)
+    between = first[..., -1:, :]
+    to_it = (between - first).to(writes.dtype).exp().unsqueeze(-2)
+    from_it = (second - between).to(reads.dtype).exp().unsqueeze(-2)
+    early, _ = writes.unflatten(-3, (-1, 2, half)).unbind(-4)
+    _, late = reads.unflatten(-3, (-1, 2, half)).unbind(-4)
+    return early * to_it, late * from_it
 
 
 def _one_later(x: Tensor) -> Tensor:

@@ -74,8 +74,9 @@ def _from_before(total: Tensor, segments: Tensor | None, v: Tensor, b: Tensor, c
     kept = from_start[..., -1]
     state = torch.zeros_like(written[:, 0])
     before = [state]
-    for k in range(written.shape[1] - 1):
-        state = kept[:, k, :, None, None] * state + written[:, k]
+    # Unbound, not indexed: the gradient of an index is as large as all chunks.
+    for keep, new in list(zip(kept.unbind(1), written.unbind(1), strict=True))[:-1]:
+        state = keep[..., None, None] * state + new
         before.append(state)
     entering = torch.stack(before, 1).unflatten(2, (b.shape[3], shared))
     read = torch.einsum("bktgn,bkginp->bktgip", c, entering).flatten(3, 4)

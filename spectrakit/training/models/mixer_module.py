@@ -40,6 +40,7 @@ class MixerModule(nn.Module):
     def __init__(self, mixer: Mixer) -> None:
         super().__init__()
         self.mixer = mixer
+        self._latest: dict[MixerModule, Observation] | None = None
         for role, shape in mixer.shapes().items():
             self.register_parameter(role, nn.Parameter(torch.empty(shape)))
         mark_recurrence(self, self.recurrence_roles)
@@ -65,11 +66,33 @@ class MixerModule(nn.Module):
         seen: Observation = mixer.from_input(hidden, self.roles())
         return seen
 
+    def observed(self, hidden: Tensor) -> Observation:
+        """As `observe`; what the call just made saw where that is `keeping`, once."""
+        kept = None if self._latest is None else self._latest.pop(self, None)
+        return self.observe(hidden) if kept is None else kept
+
     def forward(self, hidden: Tensor) -> Tensor:
         """The layer's output (B, T, E) on `hidden` (B, T, E), in parallel over tokens."""
         seen = self.observe(hidden)
+        if self._latest is not None:
+            self._latest.clear()
+            self._latest[self] = seen
         y = parallel_form(seen.recurrence, seen.inputs)
         return y.to(hidden.dtype) if seen.finish is None else seen.finish(y.to(hidden.dtype))
+
+
+@contextmanager
+def keeping(model: nn.Module) -> Iterator[None]:
+    """What the mixer of `model` called last saw is kept, until `observed` asks for it."""
+    mixers = [module for module in model.modules() if isinstance(module, MixerModule)]
+    try:
+        latest: dict[MixerModule, Observation] = {}
+        for module in mixers:
+            module._latest = latest
+        yield
+    finally:
+        for module in mixers:
+            module._latest = None
 
 
 @contextmanager

@@ -197,6 +197,8 @@ def test_without_lightning_the_callback_says_what_to_install(monkeypatch):
         lightning_callback()
 
 
+# torch.compile (2.13) makes an instance of every autograd function it traces.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 def test_a_model_in_torch_compile_is_watched():
     model = built("s4d", torch.float32)
     compiled = torch.compile(model, backend="eager")
