@@ -17,7 +17,7 @@ from spectrakit.training.batches import (
     targets_in,
     tensors_of,
 )
-from spectrakit.training.data.order import examples_of_step
+from spectrakit.training.data.order import examples_of_step, spread
 from spectrakit.training.optimiser import RECURRENCE, set_rates, share_of_rate
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Trainer:
     def evaluate(self, split: Split, step: int, examples: int | None = None) -> dict[str, Any]:
         """Evaluate after `step` updates; the row of `training`."""
         size = self.data.size(split)
-        numbers = range(size if examples is None else min(examples, size))
+        numbers = spread(size if examples is None else examples, size)
         with self.accelerator.autocast():
             found: Evaluation = evaluate(
                 self.own, self.data, split, numbers, _EVALUATED, self.accelerator.device

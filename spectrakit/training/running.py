@@ -19,6 +19,7 @@ from spectrakit.training.checkpoints import (
     save_checkpoint,
 )
 from spectrakit.training.configured import total_steps
+from spectrakit.training.data.order import spread
 from spectrakit.training.divergence import Divergence, diverged
 from spectrakit.training.fingerprint import differing, fingerprint
 from spectrakit.training.interrupts import Interrupts
@@ -176,8 +177,9 @@ class TrainingRun:
             return None
         probe = None
         if self.recipe.tracking.probe:
-            count = min(self.recipe.tracking.probe_examples, self.data.size("validation"))
-            drawn = self.data.batch("validation", range(count))
+            size = self.data.size("validation")
+            chosen = spread(self.recipe.tracking.probe_examples, size)
+            drawn = self.data.batch("validation", chosen)
             probe = torch.from_numpy(drawn.inputs)[:, : int(drawn.lengths.min())]
         try:
             return SpectralTracker(self.model, identity, probe=probe, log=self._log)

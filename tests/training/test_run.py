@@ -16,7 +16,8 @@ import torch
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, MalformedError, OutputError, UsageError
 from spectrakit.tables.folders import FolderLock
-from spectrakit.training import running
+from spectrakit.training import loop, running
+from spectrakit.training.data.order import spread
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.run import Where, train
 from tests.training.tiny import Until, losses, recipe, tables, trained
@@ -286,3 +287,18 @@ def test_what_does_not_fit_into_memory_is_refused_first(tmp_path, monkeypatch):
 def test_an_unknown_tracker_of_losses(tmp_path):
     with pytest.raises(UsageError, match="unknown tracker 'tensorbord'"):
         trained(tmp_path / "run", trackers=("tensorbord",))
+
+
+def test_an_evaluation_on_some_examples_is_spread_over_the_split(tmp_path, monkeypatch):
+    """Images of a data set often lie class by class: the first ones are all of one kind."""
+    evaluate, seen = loop.evaluate, []
+
+    def noting(model, data, split, numbers, *rest):
+        seen.append((split, list(numbers)))
+        return evaluate(model, data, split, numbers, *rest)
+
+    monkeypatch.setattr(loop, "evaluate", noting)
+    trained(tmp_path / "run", budget={"steps": 2})
+    of_validation = next(numbers for split, numbers in seen if split == "validation")
+    assert of_validation == spread(20, 180)
+    assert of_validation[-1] == 171

@@ -44,3 +44,9 @@ def examples_of_step(seed: int, step: int, batch: int, size: int) -> np.ndarray:
         here = epochs == epoch
         found[here] = order(seed, int(epoch), size)[places[here] - epoch * size]
     return found
+
+
+def spread(count: int, size: int) -> list[int]:
+    """Numbers of at most `count` of `size` examples, evenly apart: some data lie class by class."""
+    count = min(count, size)
+    return [place * size // count for place in range(count)]

@@ -22,6 +22,8 @@ else:
 _WIDTH, _HEIGHT = 420, 130
 #: Most snapshots, and points of a curve, that a picture of this width tells apart.
 _MOST = 140
+#: The least loss of an axis of powers.
+_LEAST = 1e-4
 
 
 def training_chart(
@@ -56,7 +58,9 @@ def _curve(training: pa.Table, column: str, title: str, last: int) -> alt.LayerC
     rows = training.select(["step", "split", column]).to_pylist()
     smooth = _thinned([row for row in rows if row["split"] == "train"], column)
     checked = [row for row in rows if row["split"] == "validation"]
-    y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="symlog", constant=0.01))
+    for row in (*smooth, *checked):
+        row[column] = max(row[column], _LEAST)
+    y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(type="log"))
     lines = alt.Chart(data(smooth)).mark_line(color=BAR, strokeWidth=1.2)
     points = alt.Chart(data(checked)).mark_line(color=ACCENT, strokeWidth=1.5)
     encoded = [each.encode(x=_steps(last), y=y) for each in (lines, points)]

@@ -12,7 +12,7 @@ from spectrakit.errors import UsageError
 from spectrakit.training.data import tasks
 from spectrakit.training.data.base import IGNORED
 from spectrakit.training.data.listops import SYMBOLS
-from spectrakit.training.data.order import examples_of_step, order
+from spectrakit.training.data.order import examples_of_step, order, spread
 
 #: Small sizes of every task.
 SMALL = {
@@ -240,3 +240,11 @@ def test_epochs_follow_each_other_without_a_gap(size, batch, seed):
 def test_orders_of_epochs_and_seeds_differ():
     orders = [order(seed, epoch, 50).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert len({tuple(each) for each in orders}) == 4
+
+
+@given(count=st.integers(1, 40), size=st.integers(1, 40))
+def test_some_of_a_split_are_from_all_over_it(count, size):
+    chosen = spread(count, size)
+    assert len(set(chosen)) == min(count, size)
+    gaps = np.diff([*chosen, chosen[0] + size])
+    assert gaps.max() - gaps.min() <= 1
