@@ -82,9 +82,11 @@ class _SelectiveScan(torch.autograd.Function):
             wanted = grad[:, block].unsqueeze(2)
             to_query[:, block] = (states * wanted).sum(-1)
             flow = query[:, block].unsqueeze(-1) * wanted  # becomes g_t
-            for t in range(flow.shape[1] - 1, -1, -1):
-                flow[:, t] += reached
-                reached = decays[:, t] * flow[:, t]
+            rows, kept = flow.unbind(1), decays.unbind(1)
+            rows[-1].add_(reached)
+            for t in range(len(rows) - 2, -1, -1):
+                rows[t].addcmul_(kept[t + 1], rows[t + 1])
+            reached = kept[0] * rows[0]
             to_driven[:, block] = (key[:, block].unsqueeze(-1) * flow).sum(2)
             to_key[:, block] = (flow * driven[:, block].unsqueeze(2)).sum(-1)
             decays *= flow
