@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.checkpoints import Checkpoints
-from benchmarks.measure import Finished, Row, in_turns, ratio, timed
+from benchmarks.measure import Finished, Row, in_turns, python, ratio, run_process, timed
 from spectrakit._threads import one_thread
 from spectrakit.scans.diagonal import diagonal_scan
 from spectrakit.scans.selective import selective_scan
@@ -39,6 +39,7 @@ Scan = Callable[..., Tensor]
 
 def rows(_: Checkpoints) -> Iterator[Row]:
     yield from mamba_scan()
+    yield mamba_memory()
     yield transformers_mixer()
     yield lru_scan()
     yield s4d_kernel()
@@ -202,6 +203,19 @@ def mamba_scan() -> Iterator[Row]:
         yield Row(what, "not measured: mambapy is not installed", ">= 1.3x", met=False)
     else:
         yield against(what, own_scan, pscan_scan, arguments, 1.3)
+
+
+def mamba_memory() -> Row:
+    """What a training step of the scan takes at most, over what the loop takes."""
+    begin = "import torch; from benchmarks import training as t; a = t.mamba_arguments(); "
+    begin += f"w = torch.ones(1, {TOKENS}, {CHANNELS}); "
+    idle, own, loop = (
+        run_process(python(begin + work), OMP_NUM_THREADS="1").peak_bytes
+        for work in ("", "t.step_of(t.own_scan, a, w)", "t.step_of(t.loop_scan, a, w)")
+    )
+    share = (own - idle) / (loop - idle)
+    what = "Mamba's scan, a training step, peak memory over the loop's"
+    return Row(what, f"{share:.2f}x", "<= 0.25x", share <= 0.25)
 
 
 def transformers_mixer() -> Row:
