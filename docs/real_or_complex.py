@@ -26,11 +26,29 @@ from spectrakit.display.chart_style import ACCENT, BAR, data, figure_style  # no
 
 PAGE, FOLDER = HERE / "real-or-complex.md", HERE / "real-or-complex"
 BEGIN, END = "<!-- begin: real_or_complex.py -->", "<!-- end -->"
-TASKS = {"digits": "sequential digits", "cifar16": "CIFAR-10, 16 x 16, gray"}
 MIXERS = {"s4d": "S4D", "s4d-real": "S4D-Real"}
 SEEDS = range(5)
 COLUMNS = ("step", "split", "loss", "metric")
 _PER_DECADE = 5
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained with both mixers.
+
+    task: begins the recipe's name. frozen: whether eigenvalues stay where they started.
+    """
+
+    name: str
+    task: str
+    frozen: bool = False
+
+
+DIGITS, CIFAR = (
+    Setting("sequential digits", "digits"),
+    Setting("CIFAR-10, 16 x 16, gray", "cifar16"),
+)
+CONTROL = Setting("sequential digits, eigenvalues frozen", "digits", frozen=True)
 
 Measure = Callable[[np.ndarray], np.ndarray]
 
@@ -46,13 +64,19 @@ class Trained:
     eigenvalues: dict[int, np.ndarray]
 
 
-def trained(task: str, mixer: str, seed: int, runs: Path, cifar: str) -> Trained:
+Runs = dict[tuple[Setting, str], list[Trained]]
+
+
+def trained(setting: Setting, mixer: str, seed: int, runs: Path, cifar: str) -> Trained:
     """The run into RUNS, or as it is there; its log into the folder of the page."""
-    name = f"{task}-{mixer}-{seed}"
+    recipe = f"{setting.task}-{mixer}"
+    name = f"{recipe}-frozen-{seed}" if setting.frozen else f"{recipe}-{seed}"
     changes: dict[str, object] = {"seed": seed}
-    if task == "cifar16":
+    if setting is CIFAR:
         changes["task"] = {"path": cifar}
-    result = sk.train(f"tiny/{task}-{mixer}", runs / name, changes=changes, threads=1)
+    if setting.frozen:
+        changes["model"] = {"frozen": ["eigenvalues"]}
+    result = sk.train(f"tiny/{recipe}", runs / name, changes=changes, threads=1)
     rows = sk.read_training(runs / name).table("training").select(COLUMNS).to_pylist()
     with (FOLDER / f"{name}.csv").open("w", newline="") as log:
         written = csv.writer(log, lineterminator="\n")
@@ -86,13 +110,14 @@ def _eigenvalues(run: Path, step: int) -> dict[int, np.ndarray]:
 # ---- tables --------------------------------------------------------------------------------------
 
 
-def accuracies(runs: dict[tuple[str, str], list[Trained]]) -> Iterator[str]:
+def accuracies(runs: Runs) -> Iterator[str]:
     """Means over the seeds, and the difference seed by seed with its interval."""
     yield "| task | S4D | S4D-Real | difference (95 % interval) |"
     yield "| --- | --- | --- | --- |"
-    for task, what in TASKS.items():
+    for setting in (DIGITS, CIFAR, CONTROL):
         found = {
-            mixer: np.array([100 * run.accuracy for run in runs[task, mixer]]) for mixer in MIXERS
+            mixer: np.array([100 * run.accuracy for run in runs[setting, mixer]])
+            for mixer in MIXERS
         }
         means = [f"{x.mean():.1f} % ({x.min():.1f} to {x.max():.1f})" for x in found.values()]
         difference = found["s4d"] - found["s4d-real"]
@@ -100,17 +125,19 @@ def accuracies(runs: dict[tuple[str, str], list[Trained]]) -> Iterator[str]:
         half /= len(difference) ** 0.5
         low, high = difference.mean() - half, difference.mean() + half
         told = f"{difference.mean():.1f} points ({low:.1f} to {high:.1f})"
-        yield f"| {what} | {' | '.join(means)} | {told} |"
+        yield f"| {setting.name} | {' | '.join(means)} | {told} |"
 
 
-def movements(runs: dict[tuple[str, str], list[Trained]]) -> Iterator[str]:
+def movements(runs: Runs) -> Iterator[str]:
     """Medians over all eigenvalues of a layer and all seeds."""
     yield (
         "| task | mixer | layer | timescale at first: quartiles (tokens) | at last "
         "| half moved by a factor of more than | period at first: quartiles (tokens) | at last |"
     )
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for (task, mixer), of_seeds in runs.items():
+    for (setting, mixer), of_seeds in runs.items():
+        if setting.frozen:
+            continue
         for layer in of_seeds[0].eigenvalues:
             both = np.concatenate([run.eigenvalues[layer] for run in of_seeds], 1)
             scales = timescales(both)
@@ -119,11 +146,10 @@ def movements(runs: dict[tuple[str, str], list[Trained]]) -> Iterator[str]:
             told.append(f"{np.exp(moved):.2f}")
             complex_ones = mixer == "s4d"
             told += [_quartiles(x) if complex_ones else "" for x in periods(both)]
-            yield f"| {task} | {MIXERS[mixer]} | {layer} | {' | '.join(told)} |"
+            yield f"| {setting.name} | {MIXERS[mixer]} | {layer} | {' | '.join(told)} |"
 
 
 def _quartiles(x: np.ndarray) -> str:
-    # Infinite where an eigenvalue does not turn: below every finite quantile of interest or above.
     return ", ".join(f"{value:.3g}" for value in np.quantile(x, [0.25, 0.5, 0.75], method="lower"))
 
 
@@ -141,13 +167,13 @@ def periods(eigenvalues: np.ndarray) -> np.ndarray:
 # ---- pictures ------------------------------------------------------------------------------------
 
 
-def picture(task: str, runs: dict[tuple[str, str], list[Trained]]) -> alt.VConcatChart:
+def picture(setting: Setting, runs: Runs) -> alt.VConcatChart:
     """Where eigenvalues were and are: timescales of both mixers, and periods, layer by layer."""
     rows = [
         alt.HConcatChart(hconcat=[
-            _distribution(measure, [run.eigenvalues[layer] for run in runs[task, mixer]],
+            _distribution(measure, [run.eigenvalues[layer] for run in runs[setting, mixer]],
                           f"{MIXERS[mixer]}, layer {layer}", unit)
-            for layer in runs[task, mixer][0].eigenvalues
+            for layer in runs[setting, mixer][0].eigenvalues
         ])
         for mixer, measure, unit in (
             ("s4d", timescales, "timescale (tokens)"),
@@ -158,7 +184,7 @@ def picture(task: str, runs: dict[tuple[str, str], list[Trained]]) -> alt.VConca
     notes = [
         "shares of eigenvalues in fifths of a decade: before training (blue) and after (orange)"
     ]
-    return alt.VConcatChart(vconcat=rows, **figure_style(TASKS[task], notes))
+    return alt.VConcatChart(vconcat=rows, **figure_style(setting.name, notes))
 
 
 def _distribution(
@@ -167,7 +193,7 @@ def _distribution(
     values = measure(np.concatenate(eigenvalues, 1))
     edges = np.arange(-1, 4 + 1 / _PER_DECADE, 1 / _PER_DECADE)
     axis = alt.X(
-        "x:Q", title=unit, scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5)
+        "x:Q", title=unit, scale=alt.Scale(type="log"), axis=alt.Axis(format=",~g", tickCount=5)
     )
     lines = []
     for which, colour in ((0, BAR), (1, ACCENT)):
@@ -192,13 +218,12 @@ def main() -> None:
     runs_folder, cifar = Path(sys.argv[1]), sys.argv[2]
     FOLDER.mkdir(exist_ok=True)
     runs = {
-        (task, mixer): [trained(task, mixer, seed, runs_folder, cifar) for seed in SEEDS]
-        for task in TASKS
+        (setting, mixer): [trained(setting, mixer, seed, runs_folder, cifar) for seed in SEEDS]
+        for setting in (DIGITS, CONTROL, CIFAR)
         for mixer in MIXERS
     }
-    for task in TASKS:
-        chart = picture(task, runs)
-        chart.save(str(FOLDER / f"{task}.svg"))
+    for setting in (DIGITS, CIFAR):
+        picture(setting, runs).save(str(FOLDER / f"{setting.task}.svg"))
     tables = [*accuracies(runs), "", *movements(runs)]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
