@@ -42,3 +42,26 @@ def unit_length(x: Tensor, epsilon: float = 1e-6) -> Tensor:
 def token_before(x: Tensor, first: float = 0.0) -> Tensor:
     """x_{t-1} of (B, T, ...), and `first` at the first token."""
     return torch.cat([torch.full_like(x[:, :1], first), x[:, :-1]], dim=1)
+
+
+#: Of the norm of each head's output in RWKV: 1e-5 of outputs that are divided by 8.
+_HEAD_EPSILON = 64e-5
+
+
+def widened(x: Tensor) -> Tensor:
+    """`x` in float32 at least, in which the state is kept."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def in_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, A) -> (B, T, H, A / H), in float32 at least."""
+    return widened(x.unflatten(-1, (heads, -1)))
+
+
+def head_norm(y: Tensor, p: Parameters) -> Tensor:
+    """RWKV's layer norm of every head of y (B, T, H, P), with scales and shifts: (B, T, A).
+
+    Roles `norm` and `norm_bias`, (A,) each, A = H P.
+    """
+    normed = functional.layer_norm(y, y.shape[-1:], eps=_HEAD_EPSILON).flatten(-2)
+    return normed * p["norm"] + p["norm_bias"]

@@ -36,7 +36,7 @@ else:
     torch = lazy_import("torch")
 
 #: -log w_t is below it.
-_FASTEST = math.exp(-0.5)
+FASTEST = math.exp(-0.5)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RWKV7:
     @staticmethod
     def log_decay(raw: Tensor) -> Tensor:
         """Log w from decay_bias + tanh(x W_1) W_2, of any shape."""
-        return -_FASTEST * torch.sigmoid(raw)
+        return -FASTEST * torch.sigmoid(raw)
 
     def from_weights(self, p: Parameters) -> Recurrence:
         """Nominal: the decay at its bias, in float64, and nothing removed."""

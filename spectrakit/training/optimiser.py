@@ -33,7 +33,7 @@ def parameter_groups(model: nn.Module, recipe: OptimiserRecipe) -> list[dict[str
             continue
         if is_recurrence(parameter):
             groups[RECURRENCE].append(parameter)
-        elif parameter.dim() < 2 or id(parameter) in embeddings:
+        elif _is_vector(parameter) or id(parameter) in embeddings:
             groups[PLAIN].append(parameter)
         else:
             groups[DECAYED].append(parameter)
@@ -50,6 +50,11 @@ def parameter_groups(model: nn.Module, recipe: OptimiserRecipe) -> list[dict[str
         for name, parameters in groups.items()
         if parameters
     ]
+
+
+def _is_vector(parameter: nn.Parameter) -> bool:
+    """Also with axes of size one around, as RWKV has them."""
+    return sum(size > 1 for size in parameter.shape) < 2
 
 
 def optimiser_of(model: nn.Module, recipe: OptimiserRecipe) -> torch.optim.AdamW:

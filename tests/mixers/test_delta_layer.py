@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spectrakit.errors import UnsupportedError
-from spectrakit.mixers.delta_layer import DeltaNet, GatedDeltaLayer
+from spectrakit.mixers.delta_layer import DeltaNet, GatedDeltaLayer, KimiDeltaLayer
 from tests.mixers.test_mamba import assert_within
 
 
@@ -34,15 +34,19 @@ def products(mixer, hidden, p):
 
     q, k, u = unit(heads("query")), unit(heads("key")), heads("value")
     beta = torch.sigmoid(heads("beta"))[..., 0] * (2 if mixer.negative else 1)
-    decay = torch.ones_like(beta)
-    if "A_log" in p:
+    decay = torch.ones_like(beta)[..., None]  # of every state, or of a head
+    if "decay_projection" in p:
         raised = heads("decay")[..., 0] + p["step_bias"]
-        decay = torch.exp(-p["A_log"].exp() * torch.log1p(raised.exp()))
+        decay = torch.exp(-p["A_log"].exp() * torch.log1p(raised.exp()))[..., None]
+    elif "A_log" in p:
+        raised = hidden @ (p["decay_up_projection"] @ p["decay_down_projection"]).T
+        raised = (raised + p["step_bias"]).reshape(B, T, H, N)
+        decay = torch.exp(-p["A_log"].exp()[:, None] * torch.log1p(raised.exp()))
     state = torch.zeros(B, H, N, mixer.head_width, dtype=hidden.dtype)
     rows = []
     for t in range(T):
         erased = torch.eye(N) - beta[:, t, :, None, None] * k[:, t, :, :, None] * k[:, t, :, None]
-        state = decay[:, t, :, None, None] * erased @ state
+        state = erased @ (decay[:, t, :, :, None] * state)
         state = state + beta[:, t, :, None, None] * k[:, t, :, :, None] * u[:, t, :, None]
         rows.append((q[:, t, :, None] @ state)[:, :, 0] / N**0.5)
     y = torch.stack(rows, 1)
@@ -50,7 +54,11 @@ def products(mixer, hidden, p):
     return y.flatten(-2) @ p["output_projection"].T
 
 
-@pytest.mark.parametrize("kind", [DeltaNet, GatedDeltaLayer])
+def kimi(heads, groups, **sizes):
+    return KimiDeltaLayer(heads=heads, rate_shape=(heads,), decay_rank=2, **sizes)
+
+
+@pytest.mark.parametrize("kind", [DeltaNet, GatedDeltaLayer, kimi])
 @given(heads=st.integers(1, 3), states=st.integers(1, 4), tokens=st.integers(1, 12),
        negative=st.booleans(), seed=st.integers(0, 2**16))  # fmt: skip
 def test_recurrence_is_the_products(kind, heads, states, tokens, negative, seed):

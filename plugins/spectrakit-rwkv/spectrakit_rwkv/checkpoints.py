@@ -14,12 +14,12 @@ from spectrakit.architectures.base import check_parameters
 from spectrakit.architectures.rwkv_files import RWKVFiles, shape_of
 from spectrakit.errors import UnsupportedError
 from spectrakit.mixers import RWKV4, RWKV5, RWKV6, RWKV7
+from spectrakit.mixers.rwkv7_layer import RWKV7Layer
 from spectrakit.wording import given
 from spectrakit_rwkv import names
 from spectrakit_rwkv.time_mixing4 import TimeMixing4
 from spectrakit_rwkv.time_mixing5 import TimeMixing5
 from spectrakit_rwkv.time_mixing6 import TimeMixing6
-from spectrakit_rwkv.time_mixing7 import TimeMixing7
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import Layer, RunnableModel
@@ -146,7 +146,7 @@ def _rwkv6(found: _TimeMixing, mixer: Mixer) -> Mixer:
 
 def _rwkv7(found: _TimeMixing, mixer: Mixer) -> Mixer:
     assert isinstance(mixer, RWKV7)  # noqa: S101  (of its kind)
-    return TimeMixing7(
+    return RWKV7Layer(
         mixer.heads,
         mixer.state_size,
         model_width=found.size("output.weight", 0),

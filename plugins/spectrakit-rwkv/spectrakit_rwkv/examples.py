@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from spectrakit.mixers.rwkv7_layer import RWKV7Layer
 from spectrakit.testing import CheckpointExample, MixerExample, random_parameters
 from spectrakit_rwkv import names, references
 from spectrakit_rwkv.channel_mixing import CHANNEL_MIXINGS
 from spectrakit_rwkv.time_mixing4 import TimeMixing4
 from spectrakit_rwkv.time_mixing5 import TimeMixing5
 from spectrakit_rwkv.time_mixing6 import TimeMixing6
-from spectrakit_rwkv.time_mixing7 import TimeMixing7
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,13 +36,13 @@ RWKV5_0 = TimeMixing5(3, 4, shared=True, model_width=WIDTH, gated=False, log_bon
 RWKV5_1 = TimeMixing5(3, 4, shared=True, model_width=WIDTH)
 RWKV5_2 = TimeMixing5(3, 4, model_width=WIDTH)
 RWKV6 = TimeMixing6(3, 4, model_width=WIDTH, shift_rank=2, decay_rank=5)
-RWKV7_FIRST = TimeMixing7(
+RWKV7_FIRST = RWKV7Layer(
     3, 4, model_width=WIDTH, decay_rank=5, rate_rank=2, gate_rank=6, value_rank=None
 )
-RWKV7 = TimeMixing7(3, 4, model_width=WIDTH, decay_rank=5, rate_rank=2, gate_rank=6, value_rank=7)
+RWKV7 = RWKV7Layer(3, 4, model_width=WIDTH, decay_rank=5, rate_rank=2, gate_rank=6, value_rank=7)
 
 _Names: TypeAlias = Mapping[str, str]
-_TimeMixing: TypeAlias = TimeMixing4 | TimeMixing5 | TimeMixing6 | TimeMixing7
+_TimeMixing: TypeAlias = TimeMixing4 | TimeMixing5 | TimeMixing6 | RWKV7Layer
 _RWKV5: _Names = {**names.RWKV5_NAMES, **names.GATE_NAMES, "bonus": "time_faaaa"}
 _RWKV7: _Names = {**names.RWKV7_NAMES, **names.RESIDUAL_NAMES}
 
@@ -92,7 +92,7 @@ def write(version: str, folder: Path) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenFirstValue(TimeMixing7):
+class GivenFirstValue(RWKV7Layer):
     """A later layer whose input has the first layer's values beside it, (B, T, E + A)."""
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.errors import UnsupportedError
+from spectrakit.mixers.rwkv7_layer import RWKV7Layer
 from spectrakit.wording import named
 from spectrakit_rwkv.names import RESIDUAL_NAMES, RWKV7_NAMES
 from spectrakit_rwkv.time_mixing5 import TimeMixing5
 from spectrakit_rwkv.time_mixing6 import TimeMixing6
-from spectrakit_rwkv.time_mixing7 import TimeMixing7
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ def initial(layers: Sequence[Layer]) -> Initial:
         if found is None:  # a norm
             return draw.constant(1 if name.endswith(".weight") else 0)
         layer = layers[int(found[1])]
-        if isinstance(layer.mixer, TimeMixing7):
+        if isinstance(layer.mixer, RWKV7Layer):
             return _version7(layer.mixer, layer.index, len(layers), found[2], draw)
         return _Version5And6(layer.index, len(layers)).weight(found[2], draw)
 
@@ -80,10 +80,10 @@ def _is_told(layer: Layer) -> bool:
     mixer = layer.mixer
     if isinstance(mixer, TimeMixing5):
         return not mixer.shared and mixer.gated and not mixer.log_bonus
-    return isinstance(mixer, TimeMixing6 | TimeMixing7)
+    return isinstance(mixer, TimeMixing6 | RWKV7Layer)
 
 
-def _version7(mixer: TimeMixing7, layer: int, layers: int, name: str, draw: Draw) -> Tensor:
+def _version7(mixer: RWKV7Layer, layer: int, layers: int, name: str, draw: Draw) -> Tensor:
     scheme = InitialRWKV7(layer, layers, mixer.state_size, rank_axis=0)
     part, _, inside = name.partition(".")
     if part == "ffn":

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.rwkv_files import shape_of
 from spectrakit.architectures.written_out import ForwardPass, WrittenOutModel, read_written_out
+from spectrakit.mixers.rwkv7_layer import RWKV7Layer
 from spectrakit_rwkv.channel_mixing import CHANNEL_MIXINGS
 from spectrakit_rwkv.initial import initial
-from spectrakit_rwkv.time_mixing7 import TimeMixing7
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class RWKVModel(WrittenOutModel):
         for layer in self.layers:
             block = _block(layer)
             hidden = self._norm(residual, f"{block}.ln1")
-            if isinstance(layer.mixer, TimeMixing7) and not given:
+            if isinstance(layer.mixer, RWKV7Layer) and not given:
                 p = {role: self.weights[name] for role, name in layer.parameters.items()}
                 given = {"first_value": layer.mixer.first_value(hidden, p)}
             residual = residual + passing.mixed(layer, hidden, given)

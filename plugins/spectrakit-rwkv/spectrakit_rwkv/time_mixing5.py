@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.mixers import RWKV5
-from spectrakit.mixers.layers import token_before
-from spectrakit_rwkv.pieces import head_norm, in_heads
+from spectrakit.mixers.layers import head_norm, in_heads, token_before
 
 if TYPE_CHECKING:
     import torch

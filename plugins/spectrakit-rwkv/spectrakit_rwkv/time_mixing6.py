@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.mixers import RWKV6
-from spectrakit.mixers.layers import token_before
-from spectrakit_rwkv.pieces import head_norm, in_heads, widened
+from spectrakit.mixers.layers import head_norm, in_heads, token_before, widened
 
 if TYPE_CHECKING:
     import torch

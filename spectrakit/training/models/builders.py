@@ -104,6 +104,14 @@ _BUILDERS: dict[str, MixerBuilder] = {
             f"{_MODELS}.kinds.delta:gated_mixer_of",
             "real",
         ),
+        MixerBuilder(
+            "kda",
+            f"{_MODELS}.layers.delta:KimiDeltaModule",
+            f"{_MODELS}.kinds.delta:KimiDeltaOptions",
+            f"{_MODELS}.kinds.delta:kimi_mixer_of",
+            "real",
+        ),
+        _own("rwkv7", "rwkv7", "RWKV7", "real"),
     )
 }
 

@@ -34,6 +34,8 @@ SMALL = {
     "dense": ("dense", {"state_size": 6}),
     "deltanet": ("deltanet", {"heads": 2, "key_width": 3, "negative": True}),
     "gated-deltanet": ("gated_deltanet", {"heads": 2, "key_width": 3}),
+    "kda": ("kda", {"heads": 2, "key_width": 4, "decay_rank": 3, "negative": True}),
+    "rwkv7": ("rwkv7", {"heads": 2, "rank": 3}),
 }
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
@@ -127,6 +129,8 @@ STARTED = [
     *[("mamba", one) for one in ("lin", "step", "s4d-real")],
     *[("mamba2", one) for one in ("lin", "s4d-real")],
     ("gated-deltanet", "lin"),
+    *[("kda", one) for one in ("lin", "s4d-real")],
+    ("rwkv7", "s4d-real"),
     *[("pseudo-lti", one) for one in ("lin", "step")],
 ]
 _EVEN = {"s4d-real": {"state_size": 6}, "mamba": {"state_size": 4, "step_rank": 2},
@@ -147,9 +151,15 @@ def test_the_initial_eigenvalues_are_those_of_the_set(name, chosen):
         if chosen == "lru":
             assert (radii > 0.9 - 1e-6).all()
         return
-    states = {"mamba2": 2, "pseudo-lti": 2, "gated-deltanet": 2, "lru": 6, "dss": 6}.get(
-        name, options.get("state_size")
-    )
+    states = {
+        "mamba2": 2,
+        "pseudo-lti": 2,
+        "gated-deltanet": 2,
+        "kda": 4,
+        "rwkv7": 4,
+        "lru": 6,
+        "dss": 6,
+    }.get(name, options.get("state_size"))
     step = {"lru": 0.01, "dense": 0.01}.get(
         name, 0.05 if name in ("s4", "s4d", "s4d-real", "dss", "s5") else 0.01
     )
@@ -176,6 +186,8 @@ FOUR = {
     "mamba2": {"heads": 4},
     "pseudo-lti": {"heads": 4},
     "gated-deltanet": {"heads": 4},
+    "kda": {},
+    "rwkv7": {},
 }
 
 
@@ -197,12 +209,19 @@ def min_distance(one, other):
     return float(torch.maximum(apart.amin(0).max(), apart.amin(1).max()))
 
 
-@pytest.mark.parametrize("name", ["mamba", "mamba2", "pseudo-lti", "gated-deltanet"])
+@pytest.mark.parametrize(
+    "name", ["mamba", "mamba2", "pseudo-lti", "gated-deltanet", "kda", "rwkv7"]
+)
 def test_complex_eigenvalues_are_refused_by_mixers_of_real_ones(name):
     with pytest.raises(UsageError, match="has real eigenvalues") as error:
         built(name, initial_eigenvalues="s4d-lin",
               mixer_options={**SMALL[name][1], **FOUR[name]})  # fmt: skip
     assert "lin" in error.value.hint
+
+
+def test_rwkv7_says_which_eigenvalues_it_cannot_have():
+    with pytest.raises(UsageError, match=r"are above 0\.545, and 'lin' has 0\.2"):
+        built("rwkv7", initial_eigenvalues="lin")
 
 
 @pytest.mark.parametrize(("name", "chosen"), [("s4d", "legs"), ("s4d-real", "s4d-lin")])

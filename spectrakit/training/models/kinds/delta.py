@@ -1,4 +1,4 @@
-"""DeltaNet and Gated DeltaNet as a recipe asks for them: options, and the mixers they make."""
+"""Layers of the delta rule as a recipe asks for them: options, and the mixers they make."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
 
-from spectrakit.mixers.delta_layer import DeltaNet, GatedDeltaLayer
+from spectrakit.mixers.delta_layer import DeltaNet, GatedDeltaLayer, KimiDeltaLayer
 from spectrakit.training.models.kinds.sizes import head_width
 from spectrakit.training.models.options import MixerOptions, Size, SteppedOptions
 
@@ -28,6 +28,14 @@ class DeltaNetOptions(MixerOptions):
 
 class GatedDeltaNetOptions(DeltaNetOptions, SteppedOptions):
     """Options of Gated DeltaNet."""
+
+
+class KimiDeltaOptions(GatedDeltaNetOptions):
+    """Options of Kimi delta attention."""
+
+    decay_rank: Size | None = Field(
+        None, description="Rank of the decays' projection; a head's width where left out."
+    )
 
 
 _Layer = TypeVar("_Layer", bound=GatedDeltaLayer)
@@ -53,3 +61,18 @@ def mixer_of(config: SpectrakitConfig) -> DeltaNet:
 def gated_mixer_of(config: SpectrakitConfig) -> GatedDeltaLayer:
     """Gated DeltaNet's. Raises UsageError where sizes do not fit."""
     return _made(config, GatedDeltaNetOptions(**(config.mixer_options or {})), GatedDeltaLayer)
+
+
+def kimi_mixer_of(config: SpectrakitConfig) -> KimiDeltaLayer:
+    """Kimi delta attention's. Raises UsageError where sizes do not fit."""
+    options = KimiDeltaOptions(**(config.mixer_options or {}))
+    width = head_width(config.hidden_size, options.heads)
+    return KimiDeltaLayer(
+        heads=options.heads,
+        head_width=width,
+        state_size=options.key_width or width,
+        rate_shape=(options.heads,),
+        model_width=config.hidden_size,
+        decay_rank=options.decay_rank or width,
+        negative=options.negative,
+    )

@@ -1,4 +1,4 @@
-"""DeltaNet and Gated DeltaNet as modules: `spectrakit.mixers.delta_layer`, by the WY form."""
+"""Layers of the delta rule as modules: `spectrakit.mixers.delta_layer`, by the WY form."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from spectrakit.training.models.initial import (
     projection,
     real_eigenvalues_of,
 )
-from spectrakit.training.models.kinds.delta import GatedDeltaNetOptions, gated_mixer_of, mixer_of
+from spectrakit.training.models.kinds.delta import (
+    GatedDeltaNetOptions,
+    KimiDeltaOptions,
+    gated_mixer_of,
+    kimi_mixer_of,
+    mixer_of,
+)
 from spectrakit.training.models.mixer_module import MixerModule
 
 if TYPE_CHECKING:
     from spectrakit.mixers import Mixer
-    from spectrakit.mixers.delta_layer import GatedDeltaLayer
+    from spectrakit.mixers.delta_layer import GatedDeltaLayer, KimiDeltaLayer
     from spectrakit.training.models.config import SpectrakitConfig
 
 
@@ -69,3 +75,38 @@ class GatedDeltaNetModule(DeltaNetModule):
         middle = math.sqrt(self.options.dt_min * self.options.dt_max)
         log_decay = real_eigenvalues_of(self.initial, self.mixer.heads, middle, "Gated DeltaNet")
         rate.copy_((-log_decay / step.double()).log())
+
+
+class KimiDeltaModule(DeltaNetModule):
+    """Kimi delta attention: Kimi Team 2025 (arXiv 2510.26692).
+
+    Starts with exp(A_log) uniform in [1, 16], and steps log-uniform, as its code in fla.
+    """
+
+    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias"})
+    eigenvalue_roles: frozenset[str] = recurrence_roles
+    mixer: KimiDeltaLayer
+
+    def __init__(self, config: SpectrakitConfig) -> None:
+        self.options = KimiDeltaOptions(**(config.mixer_options or {}))
+        self.initial = config.initial_eigenvalues
+        super().__init__(config)
+
+    @staticmethod
+    def _mixer(config: SpectrakitConfig) -> Mixer:
+        return kimi_mixer_of(config)
+
+    def reset_parameters(self) -> None:
+        """See the class; the decays of every head at their bias may be those of a named set."""
+        super().reset_parameters()
+        rate, bias = self.get_parameter("A_log").data, self.get_parameter("step_bias").data
+        states = self.mixer.state_size
+        if self.initial is None:
+            rate.uniform_(1, 16).log_()
+            step = log_steps((self.mixer.heads * states,), self.options).exp()
+            bias.copy_(inverse_softplus(step.double()))
+            return
+        middle = math.sqrt(self.options.dt_min * self.options.dt_max)
+        log_decay = real_eigenvalues_of(self.initial, states, middle, "Kimi delta attention")
+        rate.zero_()
+        bias.copy_(inverse_softplus(-log_decay.double()).repeat(self.mixer.heads))

@@ -1,4 +1,4 @@
-"""The time mixing of RWKV-7 as a whole, around the recurrence of `spectrakit.mixers.rwkv7`.
+"""The time mixing of RWKV-7 written out, around the recurrence of `rwkv7`.
 
     x_t^i         = x_t + m_i (x_{t-1} - x_t)                             i of r, w, k, v, a, g
     r_t, K_t, V_t = W_r x_t^r, W_k x_t^k, W_v x_t^v
@@ -23,16 +23,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.mixers import RWKV7, Observation
-from spectrakit.mixers.layers import token_before
-from spectrakit_rwkv.pieces import head_norm, in_heads
+from spectrakit.mixers.base import Observation
+from spectrakit.mixers.layers import head_norm, in_heads, token_before
+from spectrakit.mixers.rwkv7 import RWKV7
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import functional
 
-    from spectrakit.mixers import Parameters
+    from spectrakit.mixers.base import Parameters
 else:
     torch = lazy_import("torch")
     functional = lazy_import("torch.nn.functional")
@@ -43,11 +43,11 @@ MIXED = (*_PROJECTED, "decay", "rate", "gate")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeMixing7(RWKV7):
+class RWKV7Layer(RWKV7):
     """H `heads` of width `state_size` N in a model of `model_width` E.
 
     decay_rank, rate_rank, gate_rank: of the products of two matrices. value_rank: the same; None in
-    the first layer.
+    the first layer, and in one that takes no value of the first.
     """
 
     model_width: int
