@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.base import config_value
-from spectrakit.architectures.initial_rwkv7 import InitialRWKV7
 from spectrakit.errors import MalformedError
 from spectrakit.mixers import (
     MLSTM,
@@ -47,6 +46,7 @@ from spectrakit.mixers import (
     Mamba,
     Mamba2,
 )
+from spectrakit.mixers.initial_rwkv7 import InitialRWKV7
 
 if TYPE_CHECKING:
     import torch

@@ -82,6 +82,8 @@ class MLSTM:
         self, key: Tensor, query: Tensor, value: Tensor, enter: Tensor, forget: Tensor
     ) -> Observation:
         """From k and q (B, T, H, N), u (B, T, H, P), i and f (B, T, H), the soft cap applied."""
+        from spectrakit.scans.parallel import parallel_form
+
         log_decay = functional.logsigmoid(forget)
         query = query * self.state_size**-0.5
         unread = Recurrence(
@@ -94,7 +96,7 @@ class MLSTM:
             output_map=Contraction(query),
         )
         ones = torch.ones_like(value[..., :1])
-        normaliser = unread.run(ones).squeeze(-1).abs().clamp(min=1)
+        normaliser = parallel_form(unread, ones).squeeze(-1).abs().clamp(min=1)
         decayed = log_decay.cumsum(1)
         largest = (enter - decayed).cummax(1).values.clamp(min=0) + decayed
         normaliser = normaliser + self.epsilon * largest.exp()

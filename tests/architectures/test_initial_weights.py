@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from spectrakit.architectures.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.architectures.initial_weights import Draw
+from spectrakit.mixers.initial_rwkv7 import InitialRWKV7, embedding
 
 ROWS, COLUMNS = 300, 500
 

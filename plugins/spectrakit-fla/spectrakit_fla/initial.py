@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spectrakit.architectures.base import config_value, positive
-from spectrakit.architectures.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.errors import UnsupportedError
+from spectrakit.mixers.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.wording import named
 
 if TYPE_CHECKING:

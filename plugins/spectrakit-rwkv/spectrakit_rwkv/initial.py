@@ -12,7 +12,7 @@ and t = n / (A - 1), in versions 5.2 and 6:
 
 Matrices are orthogonal, at a gain of 0.1 for keys and gates; the receptance of channel mixing is
 zero, and so is what leads into the residual stream: at first no layer changes it. The embedding is
-U(-1e-4, 1e-4). Version 7 is in `spectrakit.architectures.initial_rwkv7`.
+U(-1e-4, 1e-4). Version 7 is in `spectrakit.mixers.initial_rwkv7`.
 
 The code of versions 4, 5.0 and 5.1 takes from its environment and its learning rate what it starts
 from, and no file says which they were. (github.com/BlinkDL/RWKV-LM, RWKV-v5 and RWKV-v7.)
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.architectures.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.errors import UnsupportedError
+from spectrakit.mixers.initial_rwkv7 import InitialRWKV7, embedding
 from spectrakit.mixers.rwkv7_layer import RWKV7Layer
 from spectrakit.wording import named
 from spectrakit_rwkv.names import RESIDUAL_NAMES, RWKV7_NAMES

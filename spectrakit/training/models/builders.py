@@ -112,6 +112,7 @@ _BUILDERS: dict[str, MixerBuilder] = {
             "real",
         ),
         _own("rwkv7", "rwkv7", "RWKV7", "real"),
+        _own("mlstm", "mlstm", "MLSTM", "real"),
     )
 }
 

@@ -36,6 +36,7 @@ SMALL = {
     "gated-deltanet": ("gated_deltanet", {"heads": 2, "key_width": 3}),
     "kda": ("kda", {"heads": 2, "key_width": 4, "decay_rank": 3, "negative": True}),
     "rwkv7": ("rwkv7", {"heads": 2, "rank": 3}),
+    "mlstm": ("mlstm", {"heads": 2, "key_width": 3}),
 }
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
@@ -131,6 +132,7 @@ STARTED = [
     ("gated-deltanet", "lin"),
     *[("kda", one) for one in ("lin", "s4d-real")],
     ("rwkv7", "s4d-real"),
+    *[("mlstm", one) for one in ("lin", "s4d-real")],
     *[("pseudo-lti", one) for one in ("lin", "step")],
 ]
 _EVEN = {"s4d-real": {"state_size": 6}, "mamba": {"state_size": 4, "step_rank": 2},
@@ -157,6 +159,7 @@ def test_the_initial_eigenvalues_are_those_of_the_set(name, chosen):
         "gated-deltanet": 2,
         "kda": 4,
         "rwkv7": 4,
+        "mlstm": 2,
         "lru": 6,
         "dss": 6,
     }.get(name, options.get("state_size"))
@@ -188,6 +191,7 @@ FOUR = {
     "gated-deltanet": {"heads": 4},
     "kda": {},
     "rwkv7": {},
+    "mlstm": {"heads": 4},
 }
 
 
@@ -209,9 +213,7 @@ def min_distance(one, other):
     return float(torch.maximum(apart.amin(0).max(), apart.amin(1).max()))
 
 
-@pytest.mark.parametrize(
-    "name", ["mamba", "mamba2", "pseudo-lti", "gated-deltanet", "kda", "rwkv7"]
-)
+@pytest.mark.parametrize("name", sorted(FOUR))
 def test_complex_eigenvalues_are_refused_by_mixers_of_real_ones(name):
     with pytest.raises(UsageError, match="has real eigenvalues") as error:
         built(name, initial_eigenvalues="s4d-lin",

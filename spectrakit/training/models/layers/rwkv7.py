@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from spectrakit.architectures.initial_rwkv7 import InitialRWKV7
-from spectrakit.architectures.initial_weights import Draw
 from spectrakit.errors import UsageError
+from spectrakit.mixers.draw import Draw
+from spectrakit.mixers.initial_rwkv7 import InitialRWKV7
 from spectrakit.mixers.rwkv7 import FASTEST
 from spectrakit.training.models.initial import projection, real_eigenvalues_of
 from spectrakit.training.models.kinds.rwkv7 import mixer_of

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.architectures.initial_weights import Draw
+    from spectrakit.mixers.draw import Draw
 else:
     torch = lazy_import("torch")
 
