@@ -79,7 +79,11 @@ class Mixer(Protocol):
 
 
 class WrittenOutMixer(Mixer, Protocol):
-    """A mixer whose equations are written out from its input to its output."""
+    """A mixer whose equations are written out from its input to its output.
+
+    One that can be trained has a class method `build(config)` besides, which gives a `MixerModule`
+    of `spectrakit.training.models.mixer_module` for a `SpectrakitConfig`; docs/plugins.md.
+    """
 
     def from_input(self, hidden: Tensor, p: Parameters) -> Observation:
         """The recurrence on the mixer's input `hidden` (B, T, model width), from its equations.

@@ -3,7 +3,7 @@
 separable decay (Mamba)                 blocks whose states are computed anew in the backward
 scalar decay (Mamba-2, attention)       products of matrices, chunk by chunk
 diagonal, fixed, per channel (S4D)      FFT of the kernel
-diagonal otherwise (LRU, S5)            chunked scan, whose backward is the reversed scan
+diagonal otherwise (LRU, S5, GLA)       chunked scan, whose backward is the reversed scan
 dense, fixed                            several tokens in one product
 delta rule                              chunks by the WY form
 diagonal less rank one (KDA, RWKV-7)    chunks by the WY form
@@ -105,7 +105,7 @@ def _(operator: ScalarDecay, recurrence: Recurrence, inputs: Tensor) -> Tensor |
 def _(operator: DiagonalDecay, recurrence: Recurrence, inputs: Tensor) -> Tensor | None:
     write, read = recurrence.input_map, recurrence.output_map
     if not (isinstance(write, ConstantInput) and isinstance(read, ConstantOutput)):
-        return None
+        return _selected_diagonal(operator, recurrence, inputs)
     log_decay = operator.log_decay
     if operator.phase is not None:
         log_decay = torch.complex(log_decay, operator.phase)
@@ -119,6 +119,22 @@ def _(operator: DiagonalDecay, recurrence: Recurrence, inputs: Tensor) -> Tensor
     states = diagonal_scan(log_decay, driven)
     y = torch.einsum("hqn,bthn->bthq", read.weight.to(states.dtype), states)
     return y.real if y.is_complex() else y
+
+
+def _selected_diagonal(
+    operator: DiagonalDecay, recurrence: Recurrence, inputs: Tensor
+) -> Tensor | None:
+    """By the states of all tokens (B, T, H, N, P), where decays, keys and queries vary."""
+    maps = _written_and_read(recurrence)
+    if maps is None or operator.phase is not None or recurrence.starts is not None:
+        return None
+    key, gain, query = maps
+    key, query = (x.repeat_interleave(operator.heads // x.shape[2], dim=2) for x in (key, query))
+    dtype = torch.promote_types(_wide(operator.log_decay), inputs.dtype)
+    u = inputs.to(dtype) if gain is None else inputs.to(dtype) * gain.to(dtype).unsqueeze(-1)
+    driven = key.to(dtype).unsqueeze(-1) * u.unsqueeze(-2)
+    log_decay = operator.log_decay.to(dtype).unsqueeze(-1).expand_as(driven)
+    return torch.einsum("bthn,bthnp->bthp", query.to(dtype), diagonal_scan(log_decay, driven))
 
 
 @in_parallel.register(Dense)

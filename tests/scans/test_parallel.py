@@ -92,6 +92,17 @@ def shared(leaves, sizes):
     ), leaves("u", B, T, 1, P)  # fmt: skip
 
 
+def selected(leaves, sizes):
+    B, T, H, N, P = sizes
+    return Recurrence(
+        DiagonalDecay(leaves("log_decay", B, T, H, N, low=-3, scale=3)), "data", "unnormalised",
+        "head", P,
+        input_map=OuterProduct(leaves("key", B, T, 1, N), leaves("gain", B, T, H)),
+        output_map=Contraction(leaves("query", B, T, 1, N)),
+        feedthrough=leaves("D", H),
+    ), leaves("u", B, T, H, P)  # fmt: skip
+
+
 def dense(leaves, sizes):
     B, T, _, N, P = sizes
     return Recurrence(
@@ -114,7 +125,7 @@ def delta(leaves, sizes):
     ), leaves("u", B, T, H, P)  # fmt: skip
 
 
-FORMS = [scalar, separable, channels, shared, dense, delta]
+FORMS = [scalar, separable, channels, shared, selected, dense, delta]
 
 
 def gradients(leaves, y):

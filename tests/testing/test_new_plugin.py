@@ -58,6 +58,12 @@ def test_it_works_as_it_is(tmp_path):
         assert {layer["kind"] for layer in document["layers"]} == {"demo"}
     words = ["analyze", "./model", "--analyses", "demo_slow", "--demo-slow-steps", "2"]
     assert "timescale of 2 steps or more" in run(*SPECTRAKIT, *words, "--out", "run-slow")
+
+    assert "is_trained_as_it_is_read" in names
+    words = ["train", "digits", "--set", "mixer.name=demo", "--set", "budget.steps=4"]
+    run(*SPECTRAKIT, *words, "--set", "evaluation.every=4", "--out", "trained")
+    document = json.loads(run(*SPECTRAKIT, "analyze", "trained", "--no-figures", "--json"))
+    assert {layer["kind"] for layer in document["layers"]} == {"demo"}
     assert (tmp_path / "run-slow" / "demo_slow.svg").exists()
 
 
