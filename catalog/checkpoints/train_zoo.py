@@ -24,15 +24,16 @@ README = HERE / "README.md"
 ZOO = (
     "mqar-softmax", "digits-linear", "digits-norm", "digits-s4", "digits-s4d", "digits-s4d-real",
     "digits-dss", "digits-s5", "digits-lru", "digits-dense", "digits-mamba", "mqar-mamba2",
-    "digits-mamba2-pseudo-lti", "mqar-deltanet", "mqar-gated-deltanet",
+    "digits-mamba2-pseudo-lti", "mqar-deltanet", "mqar-gated-deltanet", "mqar-kda", "mqar-rwkv7",
+    "mqar-mlstm",
 )  # fmt: skip
 #: What is taken over of a run's table into the log.
 COLUMNS = ("step", "split", "loss", "metric")
 BEGIN, END = "<!-- begin: train_zoo.py -->", "<!-- end -->"
 
 
-def train(name: str, runs: Path) -> dict[str, object]:
-    """One checkpoint, into its folder; its row of the table."""
+def train(name: str, runs: Path) -> None:
+    """One checkpoint, into its folder."""
     result = sk.train(f"tiny/{name}", runs / name)
     final = runs / name / "checkpoints" / f"step-{result.step:08d}"
     folder = HERE / name
@@ -50,12 +51,13 @@ def train(name: str, runs: Path) -> dict[str, object]:
         parameters = sum(entry.elements for entry in model.checkpoint.tensors.values())
     told = {"accuracy": result.test, "steps": result.step, "parameters": parameters}
     (folder / "accuracy.json").write_text(json.dumps(told, indent=1) + "\n")
-    return {
-        "name": name,
-        "mixer": result.recipe.mixer.name,
-        "task": result.recipe.task.name,
-        **told,
-    }
+
+
+def row_of(name: str) -> dict[str, object]:
+    """Of the table, from what ships."""
+    recipe = sk.read_recipe(HERE / name / "recipe.toml")
+    told = json.loads((HERE / name / "accuracy.json").read_text())
+    return {"name": name, "mixer": recipe.mixer.name, "task": recipe.task.name, **told}
 
 
 def kept(rows: list[dict[str, object]]) -> list[list[object]]:
@@ -99,9 +101,9 @@ def write_table(rows: list[dict[str, object]]) -> None:
 def main() -> None:
     runs = Path(sys.argv[1])
     chosen = sys.argv[2:] or list(ZOO)
-    rows = [train(name, runs) for name in chosen]
-    if not sys.argv[2:]:
-        write_table(rows)
+    for name in chosen:
+        train(name, runs)
+    write_table([row_of(name) for name in ZOO])
 
 
 if __name__ == "__main__":

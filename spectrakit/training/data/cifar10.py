@@ -16,7 +16,8 @@ from pydantic import Field
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
-from spectrakit.training.data.images import read_images
+from spectrakit.training.data.hub import HubOptions
+from spectrakit.training.data.images import images_of_hub, read_images
 from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
 
 #: Of red, green and blue in what is gray (ITU-R BT.601, as image libraries have it).
@@ -24,7 +25,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _VALIDATION, _KEY, _CLASSES = 0.1, 0xC1FA, 10
 
 
-class Cifar10Options(TaskOptions):
+class Cifar10Options(HubOptions):
     """Where the images are, and how they are read."""
 
     path: Path | None = Field(
@@ -48,18 +49,19 @@ class Cifar10:
 
     def open(self, options: Cifar10Options, seed: int) -> ClassifiedData:
         """See `Task.open`."""
-        if options.path is None:
+        if options.path is None and options.hub is None:
             message = "the images of CIFAR-10 do not come with spectrakit"
             hint = (
-                "task.path=FOLDER of the binary version (cs.toronto.edu/~kriz/cifar.html) or of "
-                "images in train/CLASS and test/CLASS; digits, mqar, listops, copying, adding and "
-                "bytes need no download"
+                "task.hub=uoft-cs/cifar10, or task.path=FOLDER of the binary version "
+                "(cs.toronto.edu/~kriz/cifar.html) or of images in train/CLASS and test/CLASS; "
+                "digits, mqar, listops, copying, adding and bytes need no download"
             )
             raise UsageError(message, hint=hint)
-        read = read_images(options.path, 32)
+        read = images_of_hub(options, 32) if options.path is None else read_images(options.path, 32)
         kinds = 1 + max(int(classes.max()) for _, classes in read.values())
         if kinds > _CLASSES:
-            raise MalformedError(f"{options.path} has {kinds} classes, CIFAR-10 has {_CLASSES}")
+            place = options.path or options.hub
+            raise MalformedError(f"{place} has {kinds} classes, CIFAR-10 has {_CLASSES}")
         splits = {split: Examples(_sequences(x, options), y) for split, (x, y) in read.items()}
         train, validation = held_out(splits["train"], _VALIDATION, _KEY)
         of: dict[Split, Examples] = {

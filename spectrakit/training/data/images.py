@@ -1,7 +1,8 @@
-"""Images of classes, from folders, archives of folders, and CIFAR's binary files.
+"""Images of classes, from folders, archives of folders, CIFAR's binary files, and the Hub.
 
     PATH/train/CLASS/NAME.png    PATH/test/CLASS/NAME.jpg      a folder, or a tar archive of it
     PATH/data_batch_1.bin ...    PATH/test_batch.bin           CIFAR-10's binary version
+    HUB, such as uoft-cs/cifar10                               columns img or image, and label
 
 CIFAR's "python version" holds pickles, which are not opened here.
 """
@@ -18,6 +19,7 @@ import numpy as np
 
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.damage import DAMAGE
+from spectrakit.training.data.hub import HubOptions, hub_rows
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -46,6 +48,23 @@ def read_images(path: Path, side: int) -> dict[str, tuple[np.ndarray, np.ndarray
         if file.suffix.lower() in _IMAGES
     )
     return _sorted_out(((name, _content(file)) for name, file in files), path, side)
+
+
+def images_of_hub(options: HubOptions, side: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """As `read_images`, of a data set of the Hub."""
+    found = {}
+    for split in _SPLITS:
+        pixels, classes = [], []
+        for image, kind in hub_rows(options, split, (("img", "image"), ("label", "labels"))):
+            if image.size != (side, side):
+                message = f"{options.hub}, {split}: an image is {image.size[0]} x {image.size[1]}"
+                raise MalformedError(f"{message}, not {side} x {side}")
+            pixels.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
+            classes.append(int(kind))
+        if not pixels:
+            raise UsageError(f"{options.hub} has no images in {split}", hint="another task.hub=")
+        found[split] = np.stack(pixels), np.array(classes)
+    return found
 
 
 def _content(file: Path) -> bytes:
@@ -85,7 +104,7 @@ def _sorted_out(
         split, *folders, _ = name.split("/")
         if len(folders) != 1:
             raise MalformedError(f"{name} in {path} is not in a folder of its class")
-        found[split].append((folders[0], name, _pixels(content, f"{path}/{name}", side)))
+        found[split].append((folders[0], name, pixels_of(content, f"{path}/{name}", side)))
     missing = [split for split in _SPLITS if not found[split]]
     if missing:
         raise UsageError(
@@ -104,7 +123,8 @@ def _sorted_out(
     }
 
 
-def _pixels(content: bytes, where: str, side: int) -> np.ndarray:
+def pixels_of(content: bytes, where: str, side: int) -> np.ndarray:
+    """An image file's pixels (side, side, 3), uint8. Raises MalformedError, with `where`."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:

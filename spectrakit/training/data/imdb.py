@@ -2,6 +2,7 @@
 
     PATH/train/pos/*.txt, train/neg, test/pos, test/neg       aclImdb (Maas et al. 2011)
     PATH/imdb_train.jsonl, imdb_test.jsonl, also .xz or .gz    lines {"label": 0 or 1, "text": ...}
+    HUB, such as stanfordnlp/imdb                              columns text and label
 
 Ids are bytes plus one, 0 is padding, as in the Long Range Arena (arXiv 2011.04006); longer reviews
 are cut off.
@@ -9,12 +10,11 @@ are cut off.
 
 from __future__ import annotations
 
-import gzip
 import json
-import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -22,13 +22,14 @@ from pydantic import Field
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
 from spectrakit.training.data.damage import DAMAGE
+from spectrakit.training.data.hub import HubOptions, hub_rows
+from spectrakit.training.data.packed import first_of
 from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
 
 _VALIDATION, _KEY = 0.1, 0x1DB
-_OPEN: dict[str, Callable[..., Any]] = {"": open, ".xz": lzma.open, ".gz": gzip.open}
 
 
-class ImdbOptions(TaskOptions):
+class ImdbOptions(HubOptions):
     """Where the reviews are, and how much of one is read."""
 
     path: Path | None = Field(
@@ -46,16 +47,14 @@ class Imdb:
 
     def open(self, options: ImdbOptions, seed: int) -> ClassifiedData:
         """See `Task.open`; a tenth of the training reviews is for validation."""
-        if options.path is None:
+        if options.path is None and options.hub is None:
             message = "the reviews of IMDb do not come with spectrakit"
             hint = (
-                "task.path=FOLDER of aclImdb (ai.stanford.edu/~amaas/data/sentiment); bytes and "
-                "listops need no download"
+                "task.hub=stanfordnlp/imdb, or task.path=FOLDER of aclImdb "
+                "(ai.stanford.edu/~amaas/data/sentiment); bytes and listops need no download"
             )
             raise UsageError(message, hint=hint)
-        read = {
-            split: _examples(options.path, split, options.length) for split in ("train", "test")
-        }
+        read = {split: _examples(options, split) for split in ("train", "test")}
         train, validation = held_out(read["train"], _VALIDATION, _KEY)
         of: dict[Split, Examples] = {
             "train": train, "validation": validation, "test": read["test"]
@@ -64,13 +63,28 @@ class Imdb:
         return ClassifiedData(shape, of, seed)
 
 
-def _examples(path: Path, split: str, length: int) -> Examples:
-    reviews = list(_reviews(path, split))
+def _examples(options: ImdbOptions, split: str) -> Examples:
+    if options.path is None:
+        reviews = list(_of_hub(options, split))
+    else:
+        reviews = list(_reviews(options.path, split))
     if not reviews:
-        message = f"{path} has no reviews for {split}: neither {split}/pos/*.txt nor a .jsonl"
+        message = (
+            f"{options.path} has no reviews for {split}: neither {split}/pos/*.txt nor a .jsonl"
+        )
         raise UsageError(message, hint="task.path=FOLDER of aclImdb")
+    length = options.length
     ids = [np.frombuffer(text[:length], np.uint8).astype(np.int16) + 1 for text, _ in reviews]
     return Examples(ids, np.array([label for _, label in reviews], dtype=np.int64))
+
+
+def _of_hub(options: ImdbOptions, split: str) -> Iterator[tuple[bytes, int]]:
+    for text, label in hub_rows(options, split, (("text",), ("label",))):
+        if not isinstance(text, str) or label not in (0, 1):
+            message = f"{options.hub}, {split}: wanted a text and a label of 0 or 1"
+            raise MalformedError(message)
+        if text:
+            yield text.encode(), int(label)
 
 
 def _reviews(path: Path, split: str) -> Iterator[tuple[bytes, int]]:
@@ -79,12 +93,10 @@ def _reviews(path: Path, split: str) -> Iterator[tuple[bytes, int]]:
         for file in sorted((path / split / name).glob("*.txt")):
             if text := file.read_bytes():
                 yield text, label
-    for ending, opened in _OPEN.items():
-        file = path / f"imdb_{split}.jsonl{ending}"
-        if file.is_file():
-            with opened(file, "rt", encoding="utf-8") as lines:
-                yield from _lines(lines, file)
-            return
+    with suppress(UsageError):
+        file, opened = first_of(path, [f"imdb_{split}.jsonl"])
+        with opened() as lines:
+            yield from _lines(lines, file)
 
 
 def _lines(lines: IO[str], file: Path) -> Iterator[tuple[bytes, int]]:

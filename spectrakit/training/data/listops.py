@@ -6,20 +6,30 @@ The generator of the Long Range Arena (Tay et al. 2020, arXiv 2011.04006): a nod
 depth is an operator with probability 1/4, with 2 to `max_args` arguments, and a digit otherwise;
 trees whose length is not strictly between the bounds are drawn anew. A node's operator is drawn
 after its arguments. Its own files keep distinct trees only; here every example is drawn by itself.
+
+    PATH/basic_train.tsv, basic_val.tsv, basic_test.tsv      the release's files, also without
+                                                             basic_, also .xz or .gz
+
+have a line "Source TAB Target", and expressions with brackets around every pair, which are left
+out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from spectrakit.errors import UsageError
+from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
+from spectrakit.training.data.damage import DAMAGE
 from spectrakit.training.data.generated import Count, GeneratedData, GeneratedOptions
+from spectrakit.training.data.packed import first_of
+from spectrakit.training.data.sequences import ClassifiedData, Examples
 
 OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 #: Digits, then operators, then the end of a list; 0 is padding.
@@ -40,9 +50,15 @@ class ListOpsOptions(GeneratedOptions):
     max_args: int = Field(10, ge=2, le=100, description="Most arguments of an operator.")
     min_length: int = Field(500, ge=0, description="Lengths are greater than this.")
     max_length: int = Field(2000, ge=2, le=1 << 20, description="Lengths are smaller than this.")
+    path: Path | None = Field(
+        None, description="A folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> ListOpsOptions:
+        drawn = self.model_fields_set - {"path"}
+        if self.path is not None and drawn:
+            raise ValueError(f"{sorted(drawn)[0]} is of expressions that are drawn; path has files")
         if self.min_length + 1 >= self.max_length:
             raise ValueError(f"no length lies strictly between {self.min_length} and "
                              f"{self.max_length}")  # fmt: skip
@@ -122,6 +138,40 @@ def evaluated(operator: str, values: list[int]) -> int:
     return int(median(values)) if operator == "[MED" else sum(values) % 10
 
 
+def of_files(path: Path, seed: int) -> ClassifiedData:
+    """The release's files. Raises UsageError where one is missing, MalformedError in what line."""
+    splits: dict[Split, Examples] = {
+        "train": _of_file(path, "train"),
+        "validation": _of_file(path, "val"),
+        "test": _of_file(path, "test"),
+    }
+    longest = max(len(ids) for examples in splits.values() for ids in examples.inputs)
+    shape = TaskShape("classification", "tokens", len(SYMBOLS), longest, classes=10)
+    return ClassifiedData(shape, splits, seed)
+
+
+def _of_file(path: Path, split: str) -> Examples:
+    file, opened = first_of(path, [f"{prefix}{split}.tsv" for prefix in ("basic_", "")])
+    inputs, classes = [], []
+    try:
+        with opened() as lines:
+            for number, line in enumerate(lines, 1):
+                source, _, target = line.rstrip("\r\n").partition("\t")
+                if number == 1 and source == "Source":
+                    continue
+                ids = [_IDS.get(word) for word in source.split() if word not in ("(", ")")]
+                if not ids or None in ids or target not in _IDS or not target.isdigit():
+                    message = f"{file}, line {number}: wanted an expression, a tab and a digit"
+                    raise MalformedError(message)
+                inputs.append(np.array(ids, dtype=np.uint8))
+                classes.append(int(target))
+    except DAMAGE as error:
+        raise MalformedError(f"{file} cannot be read: {error}".splitlines()[0]) from error
+    if not inputs:
+        raise MalformedError(f"{file} has no expressions")
+    return Examples(inputs, np.array(classes, dtype=np.int64))
+
+
 class ListOps:
     """The task by name."""
 
@@ -129,6 +179,6 @@ class ListOps:
     summary: ClassVar[str] = "the value of a nested expression (Long Range Arena)"
     options: ClassVar[type[TaskOptions]] = ListOpsOptions
 
-    def open(self, options: ListOpsOptions, seed: int) -> ListOpsData:
+    def open(self, options: ListOpsOptions, seed: int) -> ListOpsData | ClassifiedData:
         """See `Task.open`."""
-        return ListOpsData(options, seed)
+        return ListOpsData(options, seed) if options.path is None else of_files(options.path, seed)

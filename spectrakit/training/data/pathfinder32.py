@@ -2,12 +2,16 @@
 1805.08315; in the Long Range Arena, arXiv 2011.04006).
 
     PATH.npz    x (n, 32, 32) uint8, y (n,) 0 or 1: `numpy.savez`, without pickled objects
+    PATH        the folder pathfinder32 of the Long Range Arena's release, or one of a difficulty in
+                it: metadata/N.npy, which are text, with a line "imgs/N NAME.png . LABEL ..." for
+                each image; one image of the release is an empty file, and left out
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,15 +19,28 @@ from pydantic import Field
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Split, TaskOptions, TaskShape
 from spectrakit.training.data.damage import DAMAGE
+from spectrakit.training.data.images import pixels_of
 from spectrakit.training.data.sequences import ClassifiedData, Examples, held_out
 
 _KEY = 0xFA7
+#: Folders of the release.
+_LEVELS = {
+    "easy": "curv_baseline", "intermediate": "curv_contour_length_9",
+    "hard": "curv_contour_length_14",
+}  # fmt: skip
 
 
 class PathfinderOptions(TaskOptions):
     """Where the images are."""
 
-    path: Path | None = Field(None, description="A file .npz with x (n, 32, 32) and y (n,).")
+    path: Path | None = Field(
+        None,
+        description="A file .npz with x (n, 32, 32) and y (n,), or the folder pathfinder32 of the "
+        "Long Range Arena.",
+    )
+    difficulty: Literal["easy", "intermediate", "hard"] = Field(
+        "hard", description="Which of that folder's: contours of 6, 9 or 14 dashes."
+    )
 
 
 class Pathfinder32:
@@ -38,10 +55,13 @@ class Pathfinder32:
         if options.path is None:
             message = "the images of Pathfinder do not come with spectrakit"
             hint = (
-                "task.path=FILE.npz with x (n, 32, 32) uint8 and y (n,); digits needs no download"
+                "task.path=FOLDER pathfinder32 of the Long Range Arena's release "
+                "(github.com/google-research/long-range-arena), or FILE.npz with x (n, 32, 32) "
+                "uint8 and y (n,); digits needs no download"
             )
             raise UsageError(message, hint=hint)
-        examples = _read(options.path)
+        whole = options.path.is_dir()
+        examples = of_release(options.path, options.difficulty) if whole else _read(options.path)
         rest, test = held_out(examples, 0.1, _KEY)
         train, validation = held_out(rest, 1 / 9, _KEY + 1)
         of: dict[Split, Examples] = {"train": train, "validation": validation, "test": test}
@@ -66,3 +86,40 @@ def _read(path: Path) -> Examples:
     if not np.isin(classes, (0, 1)).all():
         raise MalformedError(f"{path}: y is 0 or 1")
     return Examples(images.reshape(len(images), -1), classes.astype(np.int64))
+
+
+def of_release(path: Path, difficulty: str) -> Examples:
+    """The images of a difficulty, in the order of their numbers."""
+    level = path / _LEVELS[difficulty]
+    folder = level if level.is_dir() else path
+    lists = [file for file in (folder / "metadata").glob("*.npy") if file.stem.isdecimal()]
+    if not lists:
+        message = f"{folder} has no metadata/N.npy"
+        raise UsageError(message, hint="task.path=FOLDER pathfinder32 of the release")
+    images, classes = [], []
+    for file in sorted(lists, key=lambda file: int(file.stem)):
+        for image, label in _listed(file, folder):
+            if content := image.read_bytes():
+                images.append(pixels_of(content, str(image), 32)[..., 0].reshape(-1))
+                classes.append(label)
+    if len(images) < 20:
+        raise MalformedError(f"{folder} has {len(images)} images")
+    return Examples(np.stack(images), np.array(classes, dtype=np.int64))
+
+
+def _listed(file: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Images and labels; none lies outside the folder."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except DAMAGE as error:
+        raise MalformedError(
+            f"{file} is not the text that it is in the release: {error}"
+        ) from error
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) < 4 or words[3] not in ("0", "1"):
+            raise MalformedError(f"{file}, line {number}: wanted a folder, a name, ., and 0 or 1")
+        name = PurePosixPath(words[0], words[1])
+        if name.is_absolute() or ".." in name.parts or not (folder / name).is_file():
+            raise MalformedError(f"{file}, line {number}: there is no image {name}")
+        yield folder / name, int(words[3])

@@ -16,12 +16,13 @@ from pydantic import Field
 from spectrakit.catalog.places import folder
 from spectrakit.errors import UsageError
 from spectrakit.training.data.base import Batch, Split, TaskOptions, TaskShape
+from spectrakit.training.data.hub import HubOptions, hub_rows
 
 _BUNDLED = Path("tiny-shakespeare.txt")
 
 
-class BytesOptions(TaskOptions):
-    """What text, and how it is cut."""
+class BytesOptions(HubOptions):
+    """What text, and how it is cut. Of a data set of the Hub, the column text of `train`."""
 
     path: Path | None = Field(
         None, description="A text file; tiny Shakespeare, which ships with spectrakit, if left out."
@@ -76,6 +77,13 @@ def _mapped(path: Path) -> np.ndarray:
         raise UsageError(message, hint=hint) from error
 
 
+def _of_hub(options: BytesOptions) -> np.ndarray:
+    """The texts of the training split, each with a line's end."""
+    parts = [text if text.endswith("\n") else f"{text}\n"
+             for (text,) in hub_rows(options, "train", (("text",),))]  # fmt: skip
+    return np.frombuffer("".join(parts).encode(), dtype=np.uint8)
+
+
 @cache
 def _shipped() -> np.ndarray:
     packed = (folder() / "texts" / f"{_BUNDLED}.xz").read_bytes()
@@ -91,10 +99,14 @@ class Bytes:
 
     def open(self, options: BytesOptions, seed: int) -> BytesData:  # noqa: ARG002
         """See `Task.open`. Raises UsageError for a text that is missing or too short."""
-        path = options.path or _BUNDLED
-        text = _shipped() if options.path is None else _mapped(path)
+        path = options.path or options.hub or _BUNDLED
+        if options.path is not None:
+            text = _mapped(options.path)
+        else:
+            text = _shipped() if options.hub is None else _of_hub(options)
         digest = hashlib.sha256(text.data).hexdigest()
-        told = f"bytes {options.model_dump_json(exclude={'path'})} {digest}"
+        told = options.model_dump_json(exclude={"path", "hub", "hub_config"})
+        told = f"bytes {told} {digest}"
         data = BytesData(options, text, hashlib.sha256(told.encode()).hexdigest()[:16])
         for split in ("train", "validation", "test"):
             if data.size(split) < 1:

@@ -1,15 +1,16 @@
 """A language model over tokens of a BPE, as of WikiText with GPT-2's (Merity et al. 2016).
 
 PATH/train.txt, valid.txt, test.txt       also wiki.train.tokens, ..., also .xz
-TOKENIZER                                 a tokenizer.json
+HUB, such as Salesforce/wikitext          column text, by lines or documents
+TOKENIZER                                 a tokenizer.json, or a folder that holds one, or GPT-2's
+                                          vocab.json and merges.txt
 """
 
 from __future__ import annotations
 
 import hashlib
 import lzma
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -20,21 +21,25 @@ from pydantic import Field
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.training.data.base import Batch, Split, TaskOptions, TaskShape
 from spectrakit.training.data.damage import DAMAGE
+from spectrakit.training.data.hub import HubOptions, hub_rows
+from spectrakit.training.data.tokenizing import read_tokenizer
 
 _FILES: dict[Split, tuple[str, ...]] = {
     "train": ("train.txt", "wiki.train.tokens", "wiki.train.raw"),
     "validation": ("valid.txt", "wiki.valid.tokens", "wiki.valid.raw"),
     "test": ("test.txt", "wiki.test.tokens", "wiki.test.raw"),
 }
-#: Characters that are encoded at once, and where a block may end: before a space and a word.
-_BLOCK, _SEAM = 1 << 20, re.compile(r"(?<=\S)(?= [A-Za-z])")
 
 
-class WikitextOptions(TaskOptions):
+class WikitextOptions(HubOptions):
     """Where text and tokenizer are."""
 
     path: Path | None = Field(None, description="The folder with train.txt, valid.txt, test.txt.")
-    tokenizer: Path | None = Field(None, description="A tokenizer.json, such as GPT-2's.")
+    tokenizer: Path | None = Field(
+        None,
+        description="A tokenizer.json, or a folder that holds one, or GPT-2's vocab.json and "
+        "merges.txt.",
+    )
     length: int = Field(1024, ge=1, le=1 << 20, description="Tokens of a sequence.")
 
 
@@ -68,26 +73,33 @@ class Wikitext:
 
     def open(self, options: WikitextOptions, seed: int) -> TokenStream:  # noqa: ARG002
         """See `Task.open`."""
-        if options.path is None or options.tokenizer is None:
+        nowhere = options.path is None and options.hub is None
+        if nowhere or options.tokenizer is None:
             message = "WikiText and its tokenizer do not come with spectrakit"
             hint = (
-                "task.path=FOLDER with train.txt, valid.txt and test.txt, and "
-                "task.tokenizer=tokenizer.json; bytes needs no download"
+                "task.path=FOLDER with train.txt, valid.txt and test.txt, or "
+                "task.hub=Salesforce/wikitext task.hub_config=wikitext-2-raw-v1, and "
+                "task.tokenizer=tokenizer.json of GPT-2; bytes needs no download"
             )
             raise UsageError(message, hint=hint)
-        encode, vocabulary = _tokenizer(options.tokenizer)
-        tokens = {split: encode(_text(options.path, split)) for split in _FILES}
+        encode, vocabulary = read_tokenizer(options.tokenizer)
+        tokens = {split: encode(_text(options, split)) for split in _FILES}
         digest = hashlib.sha256(f"{options.length} {vocabulary}".encode())
         for split, own in tokens.items():
             if len(own) <= options.length:
-                message = f"{options.path}: {split} has {len(own)} tokens"
+                message = f"{options.path or options.hub}: {split} has {len(own)} tokens"
                 raise UsageError(message, hint="a smaller task.length")
             digest.update(own.data)
         shape = TaskShape("language", "tokens", vocabulary, options.length, metric="bits_per_token")
         return TokenStream(shape, digest.hexdigest()[:16], tokens)
 
 
-def _text(path: Path, split: Split) -> str:
+def _text(options: WikitextOptions, split: Split) -> str:
+    path = options.path
+    if path is None:
+        rows = hub_rows(options, split, (("text",),))
+        # Lines of WikiText have their ends, but for empty ones.
+        return "".join(text if text.endswith("\n") else f"{text}\n" for (text,) in rows)
     for name in _FILES[split]:
         for file in (path / name, path / f"{name}.xz"):
             if file.is_file():
@@ -99,30 +111,3 @@ def _text(path: Path, split: Split) -> str:
                     raise MalformedError(f"{file} is not UTF-8 text: {error}") from error
     message = f"{path} has no {_FILES[split][0]}"
     raise UsageError(message, hint="task.path=FOLDER with train.txt, valid.txt and test.txt")
-
-
-def _tokenizer(path: Path) -> tuple[Callable[[str], np.ndarray], int]:
-    """A function from text to ids, and how many there are."""
-    from tokenizers import Tokenizer
-
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", hint="task.tokenizer=tokenizer.json")
-    try:
-        found = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise MalformedError(f"{path} is no tokenizer: {error}".splitlines()[0]) from error
-
-    def encode(text: str) -> np.ndarray:
-        ids = [found.encode(part, add_special_tokens=False).ids for part in _blocks(text)]
-        return np.concatenate([np.array(own, dtype=np.int32) for own in ids])
-
-    return encode, found.get_vocab_size()
-
-
-def _blocks(text: str) -> Iterator[str]:
-    """The text in parts whose tokens, by byte-level BPE, are those of the whole."""
-    first = 0
-    while (seam := _SEAM.search(text, first + _BLOCK)) is not None:
-        yield text[first : seam.start()]
-        first = seam.start()
-    yield text[first:]

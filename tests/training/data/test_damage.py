@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from spectrakit.errors import MalformedError, UsageError
-from spectrakit.training.data import listops, tasks, wikitext
+from spectrakit.training.data import listops, tasks, tokenizing
 
 REVIEWS = b"".join(
     json.dumps({"label": i % 2, "text": f"film {i}"}).encode() + b"\n" for i in range(2000)
@@ -157,7 +157,7 @@ def test_a_text_without_tokens_and_a_tokenizer_that_is_missing(tmp_path, letters
 def test_tokens_do_not_depend_on_the_blocks_that_are_encoded_at_once(
     tmp_path, letters, monkeypatch, block
 ):
-    monkeypatch.setattr(wikitext, "_BLOCK", block)
+    monkeypatch.setattr(tokenizing, "_BLOCK", block)
     text = "a aa  a \n \n = a = \n a's , a  \n" * 5
     for name in ("train", "valid", "test"):
         (tmp_path / f"{name}.txt").write_text(text)
