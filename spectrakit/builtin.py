@@ -26,6 +26,7 @@ from spectrakit.registry import Deferred
 from spectrakit.tables.comparison_schemas import DECAY_DISTANCE, SUMMARY_DIFFERENCE
 from spectrakit.tables.schemas import LAYERS
 from spectrakit.tables.training_schemas import TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES
+from spectrakit.training.tracking.memory_table import TRAINING_MEMORY
 from spectrakit.zoo.schemas import LEADERBOARD, MODELS
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ TABLES = tuple(
             TRAINING,
             TRAINING_SPECTRUM,
             TRAINING_TIMESCALES,
+            TRAINING_MEMORY,
         ]
     )
 )

@@ -11,6 +11,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.errors import MalformedError, UsageError
 from spectrakit.tables.training_schemas import TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES
 from spectrakit.training.folder import TrainingFolder
+from spectrakit.training.tracking.memory_table import TRAINING_MEMORY
 from spectrakit.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ else:
     pa = lazy_import("pyarrow")
     pq = lazy_import("pyarrow.parquet")
 
-_SCHEMAS = {schema.name: schema for schema in (TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES)}
+_SCHEMAS = {
+    schema.name: schema
+    for schema in (TRAINING, TRAINING_SPECTRUM, TRAINING_TIMESCALES, TRAINING_MEMORY)
+}
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,7 @@ class TrainingRun:
             wrong = divergence.check(row["loss"], row.pop("norm"))
             if wrong is not None:
                 raise self._diverged(step, wrong)
-            if self.tracker is not None and step % (recipe.tracking.every or 1) == 0:
-                self.tracker.snapshot(step)
+            self._look(step)
             trainer.update()
             step += 1
             self.training.add(row)
@@ -137,11 +136,22 @@ class TrainingRun:
                 self._write_tables()
         return "finished", step
 
+    def _look(self, step: int) -> None:
+        """What the tracker has to see before this step's update."""
+        every, memory_every = self.recipe.tracking.every, self.recipe.tracking.memory_every
+        if self.tracker is None:
+            return
+        if step % (every or 1) == 0:
+            self.tracker.snapshot(step)
+        if step == 0 or (memory_every is not None and step % memory_every == 0):
+            self.tracker.remember(step)
+
     def _finish(self, trainer: Trainer, status: str, step: int) -> None:
         row = trainer.evaluate("test", step)
         self.training.add(row)
         if self.tracker is not None:
             self.tracker.snapshot(step, gradients=False)
+            self.tracker.remember(step)
         self._save(trainer, step, final=True)
         self._tell(status, step, test=row["metric"])
 

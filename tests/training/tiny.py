@@ -14,7 +14,7 @@ RECORD = {
     "optimiser": {"rate": 0.01, "recurrence_rate": 0.002, "warmup": 3},
     "budget": {"steps": 24, "batch": 12},
     "evaluation": {"every": 8, "examples": 20},
-    "tracking": {"every": 4},
+    "tracking": {"every": 4, "memory_every": 7},
     "checkpoints": {"every": 5},
 }
 
@@ -35,7 +35,7 @@ def trained(out, watcher=None, restart=False, **changes):
 def tables(folder):
     """Every table of a run without what tells runs apart, or time."""
     found = {}
-    for name in ("training", "training_spectrum", "training_timescales"):
+    for name in ("training", "training_spectrum", "training_timescales", "training_memory"):
         table = pq.read_table(folder / f"{name}.parquet", partitioning=None)
         found[name] = table.drop_columns([c for c in ("model_id", "seconds")
                                           if c in table.column_names])  # fmt: skip

@@ -128,6 +128,11 @@ class TrackingRecipe(Part):
     """When its eigenvalues are looked at."""
 
     every: Count | None = Field(50, description="Steps between snapshots; none if null.")
+    memory_every: Count | None = Field(
+        None,
+        description="Steps between looks at what layers remember, which take longer; at first and "
+        "at last alone if null.",
+    )
     probe: bool = Field(False, description="Whether spectra of validation examples are taken, too.")
     probe_examples: Size = Field(8, description="Examples of a probe.")
 

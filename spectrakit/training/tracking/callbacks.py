@@ -21,15 +21,26 @@ class SpectralCallback(TrainerCallback):
     """
 
     def __init__(
-        self, *, every: int = 100, out: Path | str | None = None, probe: Tensor | None = None
+        self,
+        *,
+        every: int = 100,
+        memory_every: int | None = None,
+        out: Path | str | None = None,
+        probe: Tensor | None = None,
     ) -> None:
-        self.every, self.out, self.probe = every, out, probe
+        self.every, self.memory_every, self.out, self.probe = every, memory_every, out, probe
         self.watch: Watch | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ANN401, ARG002
         """Begin to watch the model that is trained."""
         if state.is_world_process_zero:
-            self.watch = watch(given["model"], every=self.every, out=self.out, probe=self.probe)
+            self.watch = watch(
+                given["model"],
+                every=self.every,
+                memory_every=self.memory_every,
+                out=self.out,
+                probe=self.probe,
+            )
             self.watch.steps = state.global_step
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ANN401, ARG002
@@ -52,6 +63,7 @@ class SpectralCallback(TrainerCallback):
 def lightning_callback(
     *,
     every: int = 100,
+    memory_every: int | None = None,
     out: Path | str | None = None,
     probe: Tensor | None = None,
     inner: str = "model",
@@ -71,7 +83,9 @@ def lightning_callback(
             """Begin to watch."""
             if trainer.is_global_zero:
                 model = getattr(module, inner)
-                self.watch = watch(model, every=every, out=out, probe=probe)
+                self.watch = watch(
+                    model, every=every, memory_every=memory_every, out=out, probe=probe
+                )
                 self.watch.steps = trainer.global_step
 
         def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:  # noqa: ANN401, ARG002

@@ -18,6 +18,8 @@ from spectrakit.models_in_memory import from_model
 from spectrakit.tables.training_schemas import TRAINING_SPECTRUM, TRAINING_TIMESCALES
 from spectrakit.training.records import Record
 from spectrakit.training.tracking.gradients import EigenvalueGradients, NoGradients, gradients_of
+from spectrakit.training.tracking.memory import remembered
+from spectrakit.training.tracking.memory_table import TRAINING_MEMORY
 from spectrakit.training.tracking.probes import probed
 from spectrakit.training.tracking.timescales import histogram
 
@@ -64,11 +66,12 @@ class SpectralTracker:
             raise UsageError(message, hint="give token ids as probe=")
         self.spectrum = Record(TRAINING_SPECTRUM, identity)
         self.timescales = Record(TRAINING_TIMESCALES, identity)
+        self.memory = Record(TRAINING_MEMORY, identity)
 
     @property
-    def records(self) -> tuple[Record, Record]:
+    def records(self) -> tuple[Record, ...]:
         """Its tables."""
-        return self.spectrum, self.timescales
+        return self.spectrum, self.timescales, self.memory
 
     def snapshot(self, step: int, *, gradients: bool = True) -> None:
         """Look at the model after `step` updates.
@@ -88,12 +91,23 @@ class SpectralTracker:
         if self.log is not None:
             self.log(numbers, step)
 
-    def _see(self, layer: Layer, step: int, gradients: bool, numbers: dict[str, float]) -> None:
+    def remember(self, step: int) -> None:
+        """Look at what every layer remembers after `step` updates: more work than a snapshot."""
+        for layer in self._layers:
+            recurrence, _ = self._read(layer)
+            for row in remembered(layer, recurrence):
+                self.memory.add({**row, "step": step})
+
+    def _read(self, layer: Layer) -> tuple[Recurrence, dict[str, Tensor]]:
+        """A layer's recurrence as its weights are, and the parameters that it is made of."""
         assert layer.mixer is not None  # noqa: S101  (layers that weights mode reads have one)
         tensors = self.model.checkpoint.read(layer.weights_tensors)
         p = {role: tensors[layer.parameters[role]] for role in layer.mixer.weights_roles}
         with torch.no_grad():
-            recurrence = layer.mixer.from_weights({role: x.detach() for role, x in p.items()})
+            return layer.mixer.from_weights({role: x.detach() for role, x in p.items()}), p
+
+    def _see(self, layer: Layer, step: int, gradients: bool, numbers: dict[str, float]) -> None:
+        recurrence, p = self._read(layer)
         found = self._gradients(layer, p) if gradients else NoGradients("no gradient was computed")
         rows = _summaries(layer, recurrence, found)
         for row in rows:

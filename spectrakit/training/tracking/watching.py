@@ -36,9 +36,12 @@ class Watch:
     See `watch` for what it is made of.
     """
 
-    def __init__(self, tracker: SpectralTracker, every: int, out: Path | None) -> None:
+    def __init__(
+        self, tracker: SpectralTracker, every: int, memory_every: int | None, out: Path | None
+    ) -> None:
         self.tracker = tracker
         self.every = every
+        self.memory_every = memory_every
         self.out = out
         self.steps = 0
         self._training = Record(TRAINING, tracker.identity)
@@ -60,6 +63,8 @@ class Watch:
             self.record(self.steps, float(loss))
         if self.steps % self.every == 0:
             self.tracker.snapshot(self.steps)
+        if self.memory_every is not None and self.steps % self.memory_every == 0:
+            self.tracker.remember(self.steps)
         self.steps += 1
         if self.out is not None and time.monotonic() - self._written > _PERIOD:
             self.write()
@@ -76,7 +81,10 @@ class Watch:
         )
 
     def table(self, name: str) -> pa.Table:
-        """training, training_spectrum or training_timescales, so far. Raises UsageError."""
+        """training, training_spectrum, training_timescales or training_memory, so far.
+
+        Raises UsageError for another name.
+        """
         records = {record.schema.name: record for record in self._records}
         if name not in records:
             message = f"there is no table {name!r}; one of: {', '.join(records)}"
@@ -85,9 +93,13 @@ class Watch:
 
     def chart(self) -> alt.VConcatChart:
         """The picture of training so far. Raises AnalysisError where no loss was recorded."""
-        tables = [record.table for record in self._records]
-        training, spectrum, timescales = tables
-        return training_chart(training, timescales, spectrum, self.tracker.identity.model_id)
+        tracker = self.tracker
+        return training_chart(
+            self._training.table,
+            tracker.timescales.table,
+            tracker.spectrum.table,
+            tracker.identity.model_id,
+        )
 
     def write(self) -> None:
         """Bring the tables in the folder up to date. Raises OutputError."""
@@ -101,6 +113,8 @@ class Watch:
         """Look at the model a last time, and write the tables."""
         if self.steps and (self.steps - 1) % self.every:
             self.tracker.snapshot(self.steps, gradients=False)
+        if self.steps and self.memory_every is not None and (self.steps - 1) % self.memory_every:
+            self.tracker.remember(self.steps)
         self.write()
         if self._lock is not None:
             self._lock.release()
@@ -126,6 +140,7 @@ def watch(
     model: nn.Module,
     *,
     every: int = 100,
+    memory_every: int | None = None,
     out: Path | str | None = None,
     probe: Tensor | None = None,
     config: object = None,
@@ -141,7 +156,8 @@ def watch(
 
     model: of transformers, of spectrakit's trainer, or any that `from_model` reads; in wrappers
     (DistributedDataParallel, torch.compile, PEFT) or not. It is not changed. every: steps between
-    snapshots. out: a folder for the tables, readable while training goes on; None keeps them in
+    snapshots. memory_every: steps between looks at what layers remember, which take longer; None
+    for none. out: a folder for the tables, readable while training goes on; None keeps them in
     memory. probe: token ids (B, T) for spectra on tokens, which attention needs. config: of a
     module that has none. name: what tables call it. log: called with numbers and a step, for
     TensorBoard and the like.
@@ -149,8 +165,9 @@ def watch(
     Raises UnsupportedError where no architecture reads the model, UsageError where neither its
     weights nor a probe show any spectrum.
     """
-    if every < 1:
-        raise UsageError(f"every = {every} steps", hint="every=100")
+    for what, steps in (("every", every), ("memory_every", memory_every)):
+        if steps is not None and steps < 1:
+            raise UsageError(f"{what} = {steps} steps", hint=f"{what}=100")
     identity = Manifest(model_id=name or type(model).__name__, revision="live", mode="training")
     tracker = SpectralTracker(model, identity, config=config, probe=probe, log=log)
-    return Watch(tracker, every, None if out is None else Path(out))
+    return Watch(tracker, every, memory_every, None if out is None else Path(out))

@@ -18,6 +18,8 @@ from transformers import (
 )
 
 import spectrakit as sk
+from spectrakit.analyses.memory.options import MemoryOptions
+from spectrakit.analyses.memory.tables import MEMORY_SUMMARY
 from spectrakit.dynamics.eigenvalues import DiscreteEigenvalues
 from spectrakit.errors import UsageError
 from spectrakit.tables.schemas import SPECTRUM_SUMMARY
@@ -65,6 +67,32 @@ def test_a_snapshot_has_the_columns_of_analyze(name):
         for column in SPECTRUM_SUMMARY.columns:
             one, two = row[column.name], other[column.name]
             assert one == two or one == pytest.approx(two, rel=1e-12), column.name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_layers_remember_is_that_of_analyze(name):
+    model = MODELS[name]()
+    watch = sk.watch(model, every=9, memory_every=1)
+    watch.tracker.remember(3)
+    found = watch.table("training_memory").to_pylist()
+    options = MemoryOptions(per_octave=4, precisions=())
+    run = sk.analyze(sk.from_model(model), analyses=["memory"], options=[options])
+    wanted = run.table("memory_summary").to_pylist()
+    wanted = [row for row in wanted if row["channel"] is None]
+    names = [column.name for column in MEMORY_SUMMARY.columns]
+    assert [[row[n] for n in names] for row in found] == [[row[n] for n in names] for row in wanted]
+    assert {row["step"] for row in found} == {3}
+    told = [row["delay_50"] is not None or row["reason"] is not None for row in found]
+    assert all(told)
+
+
+def test_a_watch_looks_at_memory_when_it_is_asked():
+    watch = sk.watch(mamba(), every=1, memory_every=2)
+    stepped(mamba(), watch, steps=4)
+    watch.close()
+    assert sorted({row["step"] for row in watch.table("training_memory").to_pylist()}) == [0, 2, 4]
+    with pytest.raises(UsageError, match="memory_every = 0"):
+        sk.watch(mamba(), memory_every=0)
 
 
 def test_the_histogram_counts_every_eigenvalue_in_its_bin():
