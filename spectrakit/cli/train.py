@@ -10,7 +10,7 @@ import typer
 
 from spectrakit.cli.console import print_json, tell
 from spectrakit.cli.declared import Chosen
-from spectrakit.errors import INTERRUPTED, UsageError
+from spectrakit.errors import INTERRUPTED, SpectrakitError, UsageError
 from spectrakit.options import Help, Options, option, settings
 
 if TYPE_CHECKING:
@@ -106,7 +106,12 @@ def train(
     if asked.dry_run:
         _estimate(found, asked.device, as_json=asked.json)
         return
-    _show(_trained(found, asked.out or _default(recipe), asked), as_json=asked.json)
+    from spectrakit.training.processes import is_first
+
+    if is_first():
+        _show(_trained(found, asked.out or _default(recipe), asked), as_json=asked.json)
+    else:
+        _beside(found, asked.out or _default(recipe), asked)
 
 
 def _default(recipe: str) -> Path:
@@ -124,6 +129,18 @@ def _trained(recipe: Recipe, out: Path, asked: _How) -> TrainingResult:
         return train(recipe, where, progress())
     except KeyboardInterrupt:
         tell(f"interrupted: saved in {out}; the same command goes on from there")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _beside(recipe: Recipe, out: Path, asked: _How) -> None:
+    """One process of several: the first tells what there is to tell, errors too."""
+    from spectrakit.training.run import Where, train
+
+    try:
+        train(recipe, Where(out, asked.device, asked.threads, asked.restart))
+    except SpectrakitError as error:
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -60,8 +60,7 @@ def accelerator_for(device: str, recipe: Recipe) -> Iterator[Accelerator]:
     try:
         yield accelerator
     finally:
-        if recipe.trackers:
-            accelerator.end_training()
+        accelerator.end_training()
         AcceleratorState._reset_state(True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

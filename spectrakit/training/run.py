@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from spectrakit.training.configured import model_config, open_task
 from spectrakit.training.estimate import check_memory
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.prepared import accelerator_for, on_device
+from spectrakit.training.processes import by_first
 from spectrakit.training.report import Quiet
 from spectrakit.training.running import TrainingRun
 from spectrakit.wording import given, named, per_door
@@ -73,17 +75,15 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
         torch.set_num_threads(where.threads)
     folder = TrainingFolder(where.out)
     with ExitStack() as stack:
-        with plain_errors(folder.path):
-            make_folder(folder.path)
-            lock = FolderLock(folder.path)
-            lock.acquire()
-            stack.callback(lock.release)
-            sweep(folder.path)
-            folder.sweep()
-        earlier = _earlier(folder, recipe, where)
+        accelerator = stack.enter_context(accelerator_for(device, recipe))
+
+        def claimed() -> dict[str, Any] | None:
+            stack.enter_context(_own(folder))
+            return _earlier(folder, recipe, where)
+
+        earlier = by_first(accelerator, claimed)
         if earlier is not None and earlier["status"] in ("finished", "stopped"):
             return _result(folder, recipe, earlier, int(earlier["step"]))
-        accelerator = stack.enter_context(accelerator_for(device, recipe))
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
             model = model_of(config)
@@ -99,9 +99,25 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
             message = f"out of memory on {device} with {at_once} examples at once"
             hint = per_door("--set budget.micro_batch=1", 'changes={"budget.micro_batch": 1}')
             raise UsageError(message, hint=hint) from error
-        told = folder.read()
+        told = by_first(accelerator, folder.read)
         assert told is not None  # noqa: S101  (just written)
         return _result(folder, recipe, told, resumed)
+
+
+@contextmanager
+def _own(folder: TrainingFolder) -> Iterator[None]:
+    """The folder, made, locked, and without what was left half-written. Raises OutputError."""
+    lock = FolderLock(folder.path)
+    with plain_errors(folder.path):
+        make_folder(folder.path)
+        lock.acquire()
+    try:
+        with plain_errors(folder.path):
+            sweep(folder.path)
+            folder.sweep()
+        yield
+    finally:
+        lock.release()
 
 
 def _earlier(folder: TrainingFolder, recipe: Recipe, where: Where) -> dict[str, Any] | None:

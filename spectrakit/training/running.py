@@ -25,6 +25,7 @@ from spectrakit.training.fingerprint import differing, fingerprint
 from spectrakit.training.interrupts import Interrupts
 from spectrakit.training.loop import Trainer
 from spectrakit.training.optimiser import optimiser_of
+from spectrakit.training.processes import any_of
 from spectrakit.training.recipes.files import RECIPE
 from spectrakit.training.recipes.written import as_toml
 from spectrakit.training.records import Record
@@ -104,7 +105,8 @@ class TrainingRun:
 
     def _begin(self, trainer: Trainer) -> None:
         """What is kept of the model before any update."""
-        self.folder.write_text(RECIPE, as_toml(self.recipe))
+        if self.accelerator.is_main_process:
+            self.folder.write_text(RECIPE, as_toml(self.recipe))
         self._tell("running", 0)
         self.training.add(trainer.evaluate("validation", 0, self.recipe.evaluation.examples))
         self._save(trainer, 0)
@@ -127,11 +129,13 @@ class TrainingRun:
             self._report(trainer, step, row["loss"])
             if evaluated and self._good_enough():
                 return "stopped", step
-            if self._due(step) or interrupts.noted is not None:
+            ends = any_of(self.accelerator, interrupts.noted is not None)
+            if self._due(step) or ends:
                 self._save(trainer, step)
-                if interrupts.noted is not None:
+                if ends:
                     self._tell("interrupted", step)
-                interrupts.raise_noted()
+                    interrupts.raise_noted()
+                    raise KeyboardInterrupt  # it was noted in another process
             elif time.monotonic() - self._written_at > _TABLES:
                 self._write_tables()
         return "finished", step
@@ -183,7 +187,7 @@ class TrainingRun:
         return step, float(state["seconds"])
 
     def _tracker(self, identity: Manifest) -> SpectralTracker | None:
-        if self.recipe.tracking.every is None:
+        if self.recipe.tracking.every is None or not self.accelerator.is_main_process:
             return None
         probe = None
         if self.recipe.tracking.probe:
