@@ -36,19 +36,28 @@ _PER_DECADE = 5
 class Setting:
     """What is trained with both mixers.
 
-    task: begins the recipe's name. frozen: whether eigenvalues stay where they started.
+    task: begins the recipe's name. frozen: whether eigenvalues stay where they started. slow:
+    whether steps, and so timescales, start a tenth as large, and ten times as long.
     """
 
     name: str
     task: str
     frozen: bool = False
+    slow: bool = False
+
+    @property
+    def mixers(self) -> tuple[str, ...]:
+        """Of `MIXERS`, those that are trained."""
+        return ("s4d-real",) if self.slow else tuple(MIXERS)
 
 
 DIGITS, CIFAR = (
     Setting("sequential digits", "digits"),
     Setting("CIFAR-10, 16 x 16, gray", "cifar16"),
 )
-CONTROL = Setting("sequential digits, eigenvalues frozen", "digits", frozen=True)
+FROZEN = Setting("sequential digits, eigenvalues frozen", "digits", frozen=True)
+#: S4D-Real alone: it starts with shorter timescales than S4D does, and here with as long ones.
+SLOW = Setting("sequential digits, steps a tenth", "digits", slow=True)
 
 Measure = Callable[[np.ndarray], np.ndarray]
 
@@ -70,12 +79,15 @@ Runs = dict[tuple[Setting, str], list[Trained]]
 def trained(setting: Setting, mixer: str, seed: int, runs: Path, cifar: str) -> Trained:
     """The run into RUNS, or as it is there; its log into the folder of the page."""
     recipe = f"{setting.task}-{mixer}"
-    name = f"{recipe}-frozen-{seed}" if setting.frozen else f"{recipe}-{seed}"
+    told = "-frozen" if setting.frozen else "-slow" if setting.slow else ""
+    name = f"{recipe}{told}-{seed}"
     changes: dict[str, object] = {"seed": seed}
     if setting is CIFAR:
-        changes["task"] = {"path": cifar}
+        changes["task.path"] = cifar
     if setting.frozen:
-        changes["model"] = {"frozen": ["eigenvalues"]}
+        changes["model.frozen"] = ["eigenvalues"]
+    if setting.slow:
+        changes |= {"mixer.dt_min": 1e-4, "mixer.dt_max": 1e-2}
     result = sk.train(f"tiny/{recipe}", runs / name, changes=changes, threads=1)
     rows = sk.read_training(runs / name).table("training").select(COLUMNS).to_pylist()
     with (FOLDER / f"{name}.csv").open("w", newline="") as log:
@@ -114,10 +126,11 @@ def accuracies(runs: Runs) -> Iterator[str]:
     """Means over the seeds, and the difference seed by seed with its interval."""
     yield "| task | S4D | S4D-Real | difference (95 % interval) |"
     yield "| --- | --- | --- | --- |"
-    for setting in (DIGITS, CIFAR, CONTROL):
+    for setting in (DIGITS, CIFAR, FROZEN, SLOW):
+        complex_ones = DIGITS if setting.slow else setting
         found = {
-            mixer: np.array([100 * run.accuracy for run in runs[setting, mixer]])
-            for mixer in MIXERS
+            mixer: np.array([100 * run.accuracy for run in runs[of, mixer]])
+            for of, mixer in ((complex_ones, "s4d"), (setting, "s4d-real"))
         }
         means = [f"{x.mean():.1f} % ({x.min():.1f} to {x.max():.1f})" for x in found.values()]
         difference = found["s4d"] - found["s4d-real"]
@@ -136,7 +149,7 @@ def movements(runs: Runs) -> Iterator[str]:
     )
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for (setting, mixer), of_seeds in runs.items():
-        if setting.frozen:
+        if setting.frozen or setting.slow:
             continue
         for layer in of_seeds[0].eigenvalues:
             both = np.concatenate([run.eigenvalues[layer] for run in of_seeds], 1)
@@ -219,8 +232,8 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     runs = {
         (setting, mixer): [trained(setting, mixer, seed, runs_folder, cifar) for seed in SEEDS]
-        for setting in (DIGITS, CONTROL, CIFAR)
-        for mixer in MIXERS
+        for setting in (DIGITS, FROZEN, SLOW, CIFAR)
+        for mixer in setting.mixers
     }
     for setting in (DIGITS, CIFAR):
         picture(setting, runs).save(str(FOLDER / f"{setting.task}.svg"))
