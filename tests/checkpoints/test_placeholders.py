@@ -36,6 +36,10 @@ class Kind(enum.IntEnum):
     FIRST = 1
 
 
+class Mode(enum.Enum):
+    TRAIN = "train"
+
+
 class Config(dict):
     """A dict with a class of its own (OmegaConf, EasyDict, AttrDict)."""
 
@@ -69,6 +73,8 @@ BESIDE = {
     "dataclass": Settings(),
     "dict with a class": Config(a=1),
     "slots": Slots(),
+    "enum": Kind.FIRST,
+    "enum of names": Mode.TRAIN,
     "arguments by name": WithArguments("x"),
     "datetime": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
     "timedelta": dt.timedelta(1),
