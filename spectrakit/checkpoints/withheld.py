@@ -18,8 +18,8 @@ from spectrakit.errors import MalformedError
 if TYPE_CHECKING:
     from spectrakit.checkpoints.placeholders import Unpickled
 
-#: How far down, and among how many dicts, one is looked for.
-_DEEPEST, _WIDEST = 4, 100_000
+#: How far down a tensor is looked for, to say where it lies.
+_DEEPEST = 4
 _LONGEST_KEY = 100
 #: What makes a plain tensor of one that torch pickles by these names.
 _PLAIN = {
@@ -46,12 +46,17 @@ def check_no_object(read: Unpickled, file: str) -> None:
 
 
 def check_not_only_objects(read: Unpickled, kept: Mapping[str, object], file: str) -> None:
-    """Raise MalformedError where all tensors are inside of objects."""
-    objects = [value for value in kept.values() if isinstance(value, Placeholder)]
-    if objects and len(objects) == len(kept):
-        keys = read.value.items() if isinstance(read.value, Mapping) else ()
-        key = next((key for key, value in keys if value is objects[0]), None)
-        raise _whole(objects[0], "" if key is None else _step(key), file)
+    """Raise MalformedError where all tensors are inside of objects, a module under a key, say.
+
+    A state dict of tensors of a kind that is not loaded is none of these: its names have dots.
+    """
+    first = next(iter(kept.values()))
+    plain = any(isinstance(value, StoredTensor) for value in kept.values())
+    if plain or not isinstance(first, Placeholder) or first.type_name in _PLAIN:
+        return
+    path, key = _place_of(read.value, first)
+    if isinstance(key, str) and "." not in key:
+        raise _whole(first, path + _step(key), file)
 
 
 def withheld(kept: Mapping[str, object], read: Unpickled, file: str) -> dict[str, Withheld]:
@@ -89,17 +94,26 @@ def _whole(value: Placeholder, path: str, file: str) -> MalformedError:
 
 def _path_to(saved: object, tensor: object) -> str:
     """How the dict that holds `tensor` is got at from what was saved: `['model']`, say."""
+    return _place_of(saved, tensor)[0]
+
+
+def _place_of(saved: object, tensor: object) -> tuple[str, object]:
+    """That, and the key of `tensor` in it; nothing where it lies deeper than anyone keeps it."""
     level = [("", saved)]
+    seen: set[int] = set()  # dicts may hold each other many times over
     for _ in range(_DEEPEST):
         inner: list[tuple[str, object]] = []
         for path, value in level:
-            if not isinstance(value, Mapping):
+            if not isinstance(value, Mapping) or id(value) in seen:
                 continue
-            if any(item is tensor for item in value.values()):
-                return path
-            inner += [(path + _step(key), item) for key, item in value.items()]
-        level = inner[:_WIDEST]
-    return ""
+            seen.add(id(value))
+            for key, item in value.items():
+                if item is tensor:
+                    return path, key
+                if isinstance(item, Mapping):
+                    inner.append((path + _step(key), item))
+        level = inner
+    return "", None
 
 
 def _step(key: object) -> str:

@@ -108,6 +108,7 @@ def linear() -> torch.nn.Module:
 WHOLE = {
     "module": (linear(), "Sequential, not"),
     "module in a dict": ({"model": linear(), "epoch": 3}, "['model'] is a pickled"),
+    "module deeper": ({"a": {"b": linear()}}, "['a']['b'] is a pickled"),
     "module under its wrapper's name": ({"net": linear()}, "['net'] is a pickled"),
     "defaultdict": (
         collections.defaultdict(int, linear().state_dict()),
@@ -137,6 +138,16 @@ def test_a_whole_module_has_a_way_out_that_works_as_printed(
     assert {name: tensor.tolist() for name, tensor in found.items()} == {
         name: tensor.tolist() for name, tensor in linear().state_dict().items()
     }
+
+
+@pytest.mark.parametrize("key", [None, "model", "anything"])
+def test_a_state_dict_of_such_tensors_alone_is_listed(opened, key):
+    state = {"layer.weight": WEIGHT.as_subclass(Scaled), "layer.bias": BIAS.as_subclass(Scaled)}
+    with opened(state if key is None else {key: state}) as checkpoint:
+        for name, entry in checkpoint.tensors.items():
+            assert not entry.readable
+            with pytest.raises(MalformedError, match="is inside a pickled"):
+                checkpoint.read([name])
 
 
 class Mode(torch.nn.Linear):
