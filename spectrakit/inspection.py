@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spectrakit._lazy import lazy_import
-from spectrakit.checkpoints.entries import ITEM_BYTES
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,8 @@ else:
 
 #: Elements of a tensor that are checked at once.
 _CHECKED = 1 << 22
+
+logger = logging.getLogger("spectrakit")
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,17 @@ class BadTensor:
 
 
 def bad_tensors(checkpoint: TensorSource, progress: Progress) -> Iterator[BadTensor]:
-    """Every floating-point tensor that holds NaN or Inf; reads the whole checkpoint, piecewise."""
+    """Every floating-point tensor that holds NaN or Inf; reads the whole checkpoint, piecewise.
+
+    Tensors that cannot be read are left out, and named.
+    """
     local = checkpoint.localize()
-    entries = local.tensors.values()
-    total = sum(entry.elements * ITEM_BYTES[entry.dtype] for entry in entries)
+    entries = [entry for entry in local.tensors.values() if entry.readable]
+    unread = [entry.name for entry in local.tensors.values() if not entry.readable]
+    if unread:
+        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        logger.warning("values not checked: %s%s cannot be read", ", ".join(unread[:3]), more)
+    total = sum(entry.span for entry in entries)
     with progress.task("checking values", total=total, unit="B") as task:
         for entry in entries:
             tensor = local.read([entry.name])[entry.name]
@@ -101,7 +110,7 @@ def bad_tensors(checkpoint: TensorSource, progress: Progress) -> Iterator[BadTen
                 nans, infinities = _count_bad(tensor)
                 if nans or infinities:
                     yield BadTensor(entry.name, entry.file, entry.elements, nans, infinities)
-            task.advance(entry.elements * ITEM_BYTES[entry.dtype])
+            task.advance(entry.span)
 
 
 def _count_bad(tensor: Tensor) -> tuple[int, int]:

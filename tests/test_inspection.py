@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -40,6 +41,22 @@ def test_layers_without_a_mixer_cost_nothing_that_is_known(tiny_mamba2_folder, t
     hybrid = write_mamba_ssm(tiny_mamba2_folder, tmp_path / "h", attn_layer_idx=[1])
     cost = inspected(str(hybrid)).layers[1]
     assert (cost.weights_bytes, cost.data_bytes) == (None, None)
+
+
+def test_values_that_cannot_be_read_are_left_out_and_named(tmp_path, tiny_mamba_folder, caplog):
+    whole = (tiny_mamba_folder / "model.safetensors").read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + size])
+    header["backbone.norm_f.weight"]["dtype"] = "F32_TO_COME"
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + whole[8 + size :]
+    (tmp_path / "model.safetensors").write_bytes(content)
+    (tmp_path / "config.json").write_bytes((tiny_mamba_folder / "config.json").read_bytes())
+    caplog.set_level("INFO", "spectrakit")
+    with sk.open_checkpoint(str(tmp_path)) as model:
+        assert "F32_TO_COME" in inspect_model(model).dtypes
+        assert list(bad_tensors(model.checkpoint, Silent())) == []
+    assert "values not checked: backbone.norm_f.weight cannot be read" in caplog.messages
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -224,7 +224,7 @@ def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:
     """Raise unless the layer's parameters are there, of the shape its config says, and floating.
 
     Of a quantised checkpoint only those that weights mode reads are checked: the rest is packed,
-    under names and in shapes of the quantiser's own.
+    under names and in shapes of the quantiser's own. So of tensors that are withheld.
 
     Raises MalformedError (missing or misshapen) or UnsupportedError (quantised).
     """
@@ -233,8 +233,10 @@ def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:
     for role, shape in layer.mixer.shapes().items():
         name = layer.parameters[role]
         entry = checkpoint.tensors.get(name)
+        held = entry is not None and entry.withheld is not None
         fits = entry is not None and entry.shape == shape and entry.dtype in _FLOATING
-        if fits or (role not in layer.mixer.weights_roles and quantisation(checkpoint)):
+        of_weights = role in layer.mixer.weights_roles
+        if (fits and not held) or (not of_weights and (held or quantisation(checkpoint))):
             continue
         if entry is None:
             message = f"layer {layer.index}: {name} ({role}) is not in the weights"
@@ -243,6 +245,8 @@ def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:
 
 
 def _check_entry(entry: TensorEntry, layer: Layer, role: str, shape: tuple[int, ...]) -> None:
+    if entry.withheld is not None:
+        entry.check_readable()
     if entry.dtype not in _FLOATING:
         message = f"layer {layer.index}: {entry.name} is stored as {entry.dtype}, not as floats"
         raise UnsupportedError(message, hint="analyse the checkpoint before quantisation")

@@ -152,7 +152,8 @@ class Checkpoint(Described):
         stay valid after `close`; those that share bytes in the file share memory here.
 
         Raises `UsageError` for a name that is not in `tensors`, `MalformedError` for a damaged
-        file, `NetworkError` when the Hub cannot be read.
+        file and for a tensor that something pickled holds which is not loaded, `UnsupportedError`
+        for a dtype that is not read here, `NetworkError` when the Hub cannot be read.
         """
         from spectrakit.checkpoints.materialize import tensor_of
 
@@ -171,6 +172,8 @@ class Checkpoint(Described):
         self, file: str, entries: Sequence[TensorEntry], advance: Advance
     ) -> Iterator[tuple[TensorEntry, memoryview]]:
         """Tensors of one file, in one batch: each at its exact place, with its bytes."""
+        for entry in entries:
+            entry.check_readable()
         weight_file = self._weights[file]
         fetched = Fetched(weight_file.source, self._spans(file, entries), advance)
         for entry in entries:

@@ -30,7 +30,7 @@ def tensor_of(entry: TensorEntry, data: memoryview) -> torch.Tensor:
     """
     import torch
 
-    dtype = getattr(torch, _TORCH_NAMES[entry.dtype], None)
+    dtype = getattr(torch, _TORCH_NAMES.get(entry.dtype, ""), None)
     if dtype is None:
         raise UnsupportedError(f"{entry.name} is {entry.dtype}, which this torch does not have")
     if entry.elements == 0:

@@ -1,7 +1,8 @@
 """What the globals of a state dict's pickle stand for: small functions and constants, inert here.
 
-`resolve` knows what a state dict needs and nothing else. torch is not involved: a tensor comes out
-as a `StoredTensor`, which says where its elements lie.
+`resolve` knows what a state dict needs and nothing else; whatever else a pickle names is a
+`Placeholder`. torch is not involved: a tensor comes out as a `StoredTensor`, which says where its
+elements lie.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.entries import MAX_COUNT, MAX_DIMENSIONS
+from spectrakit.checkpoints.pickle_bytes import BadPickleError
+from spectrakit.checkpoints.placeholders import Placeholder
+from spectrakit.checkpoints.stored_tensors import Storage, StoredTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,23 +29,8 @@ _DTYPES = {
     "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
     "complex64": "C64", "complex128": "C128",
     "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3", "float8_e8m0fnu": "F8_E8M0",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e4m3fnuz": "F8_E4M3FNUZ",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A view of the storage `key`: `offset` and `strides` count elements of `dtype`.
-
-    `storage_dtype` is None for an untyped storage, whose `storage_elements` are bytes.
-    """
-
-    key: str
-    storage_dtype: str | None
-    storage_elements: int
-    dtype: str
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -49,15 +38,6 @@ class StorageType:
     """A storage class, `torch.FloatStorage` for instance; None for the untyped one."""
 
     dtype: str | None
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A storage that the pickle refers to by its key; without a dtype, elements are bytes."""
-
-    key: str
-    dtype: str | None
-    elements: int
 
 
 @dataclass(frozen=True)
@@ -74,8 +54,11 @@ class Builder:
     build: Callable[..., Any]
 
 
-class BadPickleError(Exception):
-    """A pickle that is damaged, or no state dict. Never leaves this room."""
+class NotPlainError(Exception):
+    """A tensor whose values are not simply the bytes of its storage; named by what they are.
+
+    Never leaves this room: the machine puts a placeholder in the tensor's place.
+    """
 
 
 def resolve(module: str, name: str) -> object | None:
@@ -105,6 +88,7 @@ def _tensor(
     metadata: object = None,
 ) -> StoredTensor:
     """`torch._utils._rebuild_tensor_v2`: the dtype is the storage's."""
+    _check_plain(storage)
     if not isinstance(storage, Storage) or storage.dtype is None:
         raise BadPickleError("a tensor without a typed storage")
     return _view(storage, storage.dtype, (offset, shape, strides, metadata))
@@ -121,6 +105,7 @@ def _tensor_with_dtype(
     metadata: object = None,
 ) -> StoredTensor:
     """`torch._utils._rebuild_tensor_v3`: dtypes newer than typed storages (uint16, float8)."""
+    _check_plain(storage, dtype)
     if not isinstance(storage, Storage) or not isinstance(dtype, Dtype):
         raise BadPickleError("a tensor without a storage or dtype")
     return _view(storage, dtype.name, (offset, shape, strides, metadata))
@@ -131,16 +116,23 @@ def _view(storage: Storage, dtype: str, layout: tuple[object, ...]) -> StoredTen
     start, sizes, steps = _counts((offset,)), _counts(shape), _counts(strides)
     if len(sizes) != len(steps):
         raise BadPickleError("a tensor with more sizes than strides")
-    if metadata:
-        raise BadPickleError("a lazily conjugated or negated tensor, whose bytes are not values")
+    if isinstance(metadata, Placeholder) or metadata:
+        raise NotPlainError("lazily conjugated or negated tensor")
     return StoredTensor(storage.key, storage.dtype, storage.elements, dtype, start[0], sizes, steps)
 
 
 def _parameter(data: object, *_: object) -> StoredTensor:
     """`torch._utils._rebuild_parameter`: the tensor, without gradient flag, hooks and state."""
+    _check_plain(data)
     if not isinstance(data, StoredTensor):
         raise BadPickleError("a parameter that is no tensor")
     return data
+
+
+def _check_plain(*parts: object) -> None:
+    for part in parts:
+        if isinstance(part, Placeholder):
+            raise NotPlainError(part.type_name)
 
 
 def _counts(values: object) -> tuple[int, ...]:
@@ -162,8 +154,19 @@ _FUNCTIONS = {
 }
 
 
-def dict_key(key: object) -> str | int | float | bool | None:
-    """A dict's key, of a plain type: hashing a deeply nested tuple overflows the C stack."""
-    if key is None or isinstance(key, str | int | float | bool):
-        return key
-    raise BadPickleError(f"a dict with a key that is a {type(key).__name__}")
+def described_storage(described: object) -> tuple[StorageType | Placeholder, Storage]:
+    """The class and the place of a storage, from the tuple that torch.save writes for it."""
+    if isinstance(described, tuple) and len(described) == 5:
+        tag, kind, key, _, elements = described
+        whole = isinstance(tag, str) and isinstance(key, str) and type(elements) is int
+        if whole and tag == "storage" and elements >= 0:
+            if isinstance(kind, StorageType):
+                return kind, Storage(key, kind.dtype, elements)
+            if isinstance(kind, Placeholder):
+                return kind, Storage(key, None, elements)
+    raise BadPickleError("a storage that is not described as torch.save does")
+
+
+def is_dict_key(key: object) -> bool:
+    """Whether `key` can be hashed without harm: a deeply nested tuple overflows the C stack."""
+    return key is None or isinstance(key, str | int | float | bool)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.entries import ITEM_BYTES, MAX_COUNT, MAX_DIMENSIONS, TensorEntry
-from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
     from spectrakit.checkpoints.byte_sources import ByteSource
@@ -25,15 +26,18 @@ MAX_HEADER_BYTES = 25_000_000
 #: What the first read brings. Most headers fit, so that opening costs one request.
 FIRST_READ_BYTES = 64 * 1024
 
-#: Known to the format, with less than a byte an element: no offset of one element can be given.
-_SUB_BYTE = {"F4", "F6_E2M3", "F6_E3M2"}
+#: Bits of an element of dtypes with less than a byte: no offset of one element can be given.
+_SUB_BYTE = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+#: What a dtype of the format is called, those to come included.
+_DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 
 
 def read_header(source: ByteSource, file: str) -> tuple[dict[str, TensorEntry], bytes]:
     """The tensors of the safetensors file behind `source`, and the header's bytes.
 
-    `file` is the file's name inside the checkpoint. Raises `MalformedError` for anything that is
-    not exactly a safetensors file, `UnsupportedError` for dtypes that have no whole byte.
+    `file` is the file's name inside the checkpoint. A tensor whose dtype has no whole byte, or is
+    not known here, is listed and not read. Raises `MalformedError` for anything that is not exactly
+    a safetensors file.
     """
     text = _header_bytes(source)
     data_start = 8 + len(text)
@@ -134,12 +138,23 @@ def _entry(
             f"lies at bytes {start}..{stop} of {source.size - data_start} bytes of data"
             " (is the file truncated?)",
         )
-    needed = math.prod(shape) * ITEM_BYTES[dtype]
-    if stop - start != needed:
-        raise _tensor(
-            source, name, f"{dtype} {list(shape)} needs {needed} bytes, has {stop - start}"
-        )
-    return TensorEntry(name, dtype, shape, row_major(shape), file, data_start + start)
+    _check_size(dtype, shape, stop - start, name, source)
+    stored = None if dtype in ITEM_BYTES else stop - start
+    return TensorEntry(name, dtype, shape, row_major(shape), file, data_start + start, stored)
+
+
+def _check_size(
+    dtype: str, shape: tuple[int, ...], size: int, name: str, source: ByteSource
+) -> None:
+    """Of a dtype that is not known, only whether there are bytes where there are elements."""
+    elements = math.prod(shape)
+    bits = 8 * ITEM_BYTES[dtype] if dtype in ITEM_BYTES else _SUB_BYTE.get(dtype)
+    if bits is None:
+        if bool(elements) != bool(size):
+            raise _tensor(source, name, f"{dtype} {list(shape)} has {size} bytes")
+    elif elements * bits != 8 * size:
+        needed = -(-elements * bits // 8)
+        raise _tensor(source, name, f"{dtype} {list(shape)} needs {needed} bytes, has {size}")
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -170,13 +185,8 @@ def _check_layout(entries: dict[str, TensorEntry], source: ByteSource, data_star
 
 
 def _dtype(value: object, name: str, source: ByteSource) -> str:
-    if isinstance(value, str) and value in ITEM_BYTES:
+    if isinstance(value, str) and _DTYPE.fullmatch(value):
         return value
-    if isinstance(value, str) and value in _SUB_BYTE:
-        raise UnsupportedError(
-            f"{source.name}: {name} is {value}, packed below a byte an element",
-            hint="use the unquantized checkpoint",
-        )
     raise _tensor(source, name, f"has the dtype {_brief(value)}, which no safetensors file has")
 
 

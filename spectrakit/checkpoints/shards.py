@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from spectrakit.checkpoints.content import SAFETENSORS, TORCH_ZIP, is_torch_zip
 from spectrakit.checkpoints.stores import Store, parse_json, plain_name
-from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SAFETENSORS = "safetensors"
-TORCH_ZIP = "torch-zip"
-FORMATS = {".safetensors": SAFETENSORS, ".bin": TORCH_ZIP, ".pt": TORCH_ZIP, ".pth": TORCH_ZIP}
+#: What names of weight files promise; their content decides.
+FORMATS = {
+    ".safetensors": SAFETENSORS,
+    ".bin": TORCH_ZIP,
+    ".pt": TORCH_ZIP,
+    ".pth": TORCH_ZIP,
+    ".ckpt": TORCH_ZIP,
+}
 
 _INDEX = ".index.json"
 _PREFERRED = (
@@ -37,10 +44,12 @@ _UNREAD = {
     ".gguf": "GGUF",
     ".h5": "TensorFlow",
     ".msgpack": "Flax",
-    ".ckpt": "TensorFlow or Lightning .ckpt",
     ".onnx": "ONNX",
     ".npz": "NumPy",
 }
+
+
+_MOST_LOOKED_INTO = 256
 
 
 class NoWeightsError(UnsupportedError):
@@ -60,10 +69,13 @@ class MissingShardError(MalformedError):
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """The weight files and, when an index names them, the file that each tensor is in."""
+    """The weight files and, when an index names them, the file that each tensor is in.
+
+    format: what their names promise; None where only their content can say.
+    """
 
     files: tuple[str, ...]
-    format: str
+    format: str | None
     index: str | None = None
     placed: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,7 +105,7 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
         return WeightFiles(tuple(consolidated), SAFETENSORS)
     if safetensors:
         raise _ambiguous(store, safetensors)
-    pickles = sorted(n for n in names if is_weights(n) and _format(n) == TORCH_ZIP)
+    pickles = _pickles(store, names)
     if len(pickles) == 1:
         return _single(pickles[0])
     if pickles:
@@ -102,11 +114,31 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
 
 
 def _single(name: str) -> WeightFiles:
-    file_format = _format(name)
-    if file_format is None:
-        known = ", ".join(FORMATS)
-        raise UnsupportedError(f"{name} is not a weight file that is read here ({known})")
-    return WeightFiles((name,), file_format)
+    return WeightFiles((name,), _format(name))
+
+
+def _pickles(store: Store, names: frozenset[str]) -> list[str]:
+    """The torch archives among `names`: by PyTorch's own endings, else .ckpt, else by content."""
+    named = sorted(name for name in names if is_weights(name) and _format(name) == TORCH_ZIP)
+    own = [name for name in named if not name.endswith(".ckpt")]
+    return own or named or _by_content(store, names)
+
+
+def _by_content(store: Store, names: frozenset[str]) -> list[str]:
+    """Those on this disk that begin as torch archives do, in a folder of ordinary size."""
+    candidates = sorted(names - _NOT_WEIGHTS)
+    if len(candidates) > _MOST_LOOKED_INTO:
+        return []
+    found = []
+    for name in candidates:
+        with suppress(
+            UsageError, MalformedError
+        ):  # what cannot be read, or leads out of the folder
+            source = store.source(name)
+            if not source.remote and is_torch_zip(source):
+                found.append(name)
+            source.close()
+    return found
 
 
 def _indexed(store: Store, index: str) -> WeightFiles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from spectrakit.checkpoints.pickle_globals import StoredTensor
+from spectrakit.checkpoints.stored_tensors import StoredTensor
 from spectrakit.errors import MalformedError, UnsupportedError
 
 #: Under what key training programs keep the model beside optimizer, step and the like.

@@ -14,14 +14,24 @@ indexing and verified when the bytes are read, in the same range as they are.
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
-from spectrakit.checkpoints.entries import ITEM_BYTES, CheckpointFile, TensorEntry
-from spectrakit.checkpoints.shards import TORCH_ZIP
+from spectrakit.checkpoints.content import TORCH_ZIP
+from spectrakit.checkpoints.entries import ITEM_BYTES, CheckpointFile, TensorEntry, Withheld
 from spectrakit.checkpoints.state_dict import flatten
+from spectrakit.checkpoints.stored_tensors import Storage, StoredTensor
 from spectrakit.checkpoints.unpickler import MAX_PICKLE_BYTES, load_state
+from spectrakit.checkpoints.withheld import (
+    check_no_object,
+    check_not_only_objects,
+    hidden_in,
+    is_kept,
+    withheld,
+)
 from spectrakit.checkpoints.zip_directory import (
     Record,
     data_start,
@@ -31,10 +41,12 @@ from spectrakit.checkpoints.zip_directory import (
 from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from spectrakit.checkpoints.pickle_globals import StoredTensor
+logger = logging.getLogger("spectrakit")
 
+#: Names of what was not loaded, in a note.
+_SHOWN = 8
 _MAX_EXTRA = 0xFFFF
 _DEFAULT_ALIGNMENT = 64
 #: A tensor may repeat its storage (`expand`), but not into more elements than this.
@@ -47,8 +59,9 @@ class TorchZip:
     def __init__(self, source: ByteSource, path: str) -> None:
         """Index the archive behind `source`, the file `path` of the checkpoint.
 
-        Raises `MalformedError` for a damaged or unsafe archive and for PyTorch's formats before
-        1.6, `UnsupportedError` for TorchScript, big-endian storages and files without tensors.
+        Raises `MalformedError` for a damaged or unsafe archive, for pickled modules and for
+        PyTorch's formats before 1.6, `UnsupportedError` for TorchScript, big-endian storages and
+        files without tensors.
         """
         self.source = source
         self.file = CheckpointFile(path, TORCH_ZIP, source.size)
@@ -56,15 +69,22 @@ class TorchZip:
         self._root = self._find_root()
         pickled = self._read_front()
         self.directory = directory + pickled
-        tensors = flatten(load_state(pickled, source.name), source.name)
+        saved = load_state(pickled, source.name)
+        _mention(saved.skipped, source.name)
+        check_no_object(saved, source.name)
+        kept = flatten(saved.value, source.name, is_kept)
+        check_not_only_objects(saved, kept, source.name)
+        reasons = withheld(kept, saved, source.name)
         self._record_of: dict[str, Record] = {}
         self.entries: Mapping[str, TensorEntry] = {
-            name: self._entry(name, tensor) for name, tensor in tensors.items()
+            name: self._entry(name, value, reasons.get(name)) for name, value in kept.items()
         }
 
     def needs(self, entry: TensorEntry) -> list[Span]:
         """The storage's local header and the tensor's own bytes."""
-        record = self._record_of[entry.name]
+        record = self._record_of.get(entry.name)
+        if record is None:
+            return []
         return [
             Span(record.header_offset, record.header_stop),
             Span(entry.offset, entry.offset + entry.span),
@@ -77,9 +97,7 @@ class TorchZip:
         shift = data_start(record, header, self.source.name) - self._predict(record)
         if shift == 0:
             return entry
-        return TensorEntry(
-            entry.name, entry.dtype, entry.shape, entry.strides, entry.file, entry.offset + shift
-        )
+        return replace(entry, offset=entry.offset + shift)
 
     def _find_root(self) -> str:
         """The folder that everything is in, with its slash."""
@@ -135,7 +153,12 @@ class TorchZip:
             start += 4 + 16 * wide_size + 8 * wide_offset
         return min(-(-start // self._alignment) * self._alignment, last)
 
-    def _entry(self, name: str, tensor: StoredTensor) -> TensorEntry:
+    def _entry(self, name: str, value: object, reason: Withheld | None) -> TensorEntry:
+        if isinstance(value, StoredTensor):
+            return replace(self._stored(name, value), withheld=reason)
+        return _hidden(name, hidden_in(value), self.file.path, reason)
+
+    def _stored(self, name: str, tensor: StoredTensor) -> TensorEntry:
         record = self._records.get(f"{self._root}data/{tensor.key}")
         if record is None:
             raise self._bad(name, f"refers to storage {tensor.key!r}, which is not there")
@@ -160,6 +183,29 @@ class TorchZip:
 
     def _bad(self, tensor: str, what: str) -> MalformedError:
         return malformed(self.source.name, f"tensor {tensor!r} {what}")
+
+
+def _mention(skipped: Sequence[str], name: str) -> None:
+    """Say what of the pickle in the file `name` was not loaded."""
+    if not skipped:
+        return
+    shown = ", ".join(skipped[:_SHOWN])
+    more = f" and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+    logger.info("%s: not loaded beside the tensors: %s%s", name, shown, more)
+
+
+def _hidden(
+    name: str, inside: StoredTensor | Storage | None, file: str, reason: Withheld | None
+) -> TensorEntry:
+    """An entry for something that hides a tensor: with that one's layout, and without bytes."""
+    dtype = "U8"
+    shape: tuple[int, ...] = (0,)
+    strides: tuple[int, ...] = (1,)
+    if isinstance(inside, StoredTensor):
+        dtype, shape, strides = inside.dtype, inside.shape, inside.strides
+    elif inside is not None:
+        dtype, shape = inside.dtype or dtype, (inside.elements,)
+    return TensorEntry(name, dtype, shape, strides, file, 0, stored=0, withheld=reason)
 
 
 def _alignment(stored: bytes) -> int:

@@ -2,9 +2,9 @@
 
 It is written here in full, instead of restricting `pickle.Unpickler`, because all that an opcode
 may do is then on this page: none imports, none sets an attribute, none makes much memory from a few
-bytes, and the only things that can be called are the stand-ins of `pickle_globals.py`. A global
-that is not among them ends the reading with an error that names it. torch is not needed: tensors
-come out as `StoredTensor`, a description.
+bytes, and the only things that can be called are the stand-ins of `pickle_globals.py`. Any other
+global, and all that is made with it, is a `Placeholder`: a name. torch is not needed: tensors come
+out as `StoredTensor`, a description.
 
 Opcodes are those of protocols 2 to 5 (https://peps.python.org/pep-3154/, pickletools.py).
 """
@@ -12,16 +12,18 @@ Opcodes are those of protocols 2 to 5 (https://peps.python.org/pep-3154/, pickle
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from spectrakit.checkpoints.pickle_alarms import alarm, runs_code
+from spectrakit.checkpoints.pickle_bytes import BadPickleError, PickleBytes
 from spectrakit.checkpoints.pickle_globals import (
-    BadPickleError,
     Builder,
-    Storage,
-    StorageType,
-    dict_key,
+    NotPlainError,
+    described_storage,
+    is_dict_key,
     resolve,
 )
+from spectrakit.checkpoints.placeholders import Absorbed, Placeholder, Unpickled, made, type_name
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
@@ -32,11 +34,15 @@ MAX_PICKLE_BYTES = 32_000_000
 MAX_OPCODES = 8_000_000
 
 
-def load_state(data: bytes, name: str) -> object:
-    """The object pickled in `data`: dicts, lists, tuples, strings, numbers and `StoredTensor`s.
+#: Longer integers are no numbers that anyone counts with; Python takes its time to print them.
+_LONGEST_INT = 255
 
-    `name` is the file, for errors. Raises `MalformedError` when the pickle names any global that a
-    state dict does not need (before anything of it is used), or is damaged.
+
+def load_state(data: bytes, name: str) -> Unpickled:
+    """The object pickled in `data`, as far as it is plain.
+
+    `name` is the file, for errors. Raises `MalformedError` when the pickle names something that
+    exists to run code, or is damaged.
     """
     if len(data) > MAX_PICKLE_BYTES:
         raise MalformedError(
@@ -44,17 +50,11 @@ def load_state(data: bytes, name: str) -> object:
         )
     machine = _Machine(data, name)
     try:
-        return machine.run()
+        value = machine.run()
+        return Unpickled(value, tuple(machine.skipped), machine.absorbed.settle())
     except BadPickleError as error:
         what = str(error)
-    except (
-        IndexError,
-        struct.error,
-        UnicodeDecodeError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:
+    except (IndexError, struct.error, TypeError, ValueError, RecursionError) as error:
         what = f"{error} at byte {machine.position}"
     raise MalformedError(
         f"{name}: its pickle is damaged or not a state dict: {what}",
@@ -68,13 +68,14 @@ _MARK = object()
 _STOP = ord(".")
 
 
-class _Machine:
+class _Machine(PickleBytes):
     def __init__(self, data: bytes, name: str) -> None:
-        self.data = data
+        super().__init__(data)
         self.name = name
-        self.position = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.skipped: dict[str, None] = {}
+        self.absorbed = Absorbed()
 
     def run(self) -> object:
         for _ in range(MAX_OPCODES):
@@ -89,25 +90,6 @@ class _Machine:
                 raise BadPickleError(f"opcode {bytes([opcode])!r} at byte {self.position - 1}")
             handler(self)
         raise BadPickleError(f"more than {MAX_OPCODES:,} steps")
-
-    # reading arguments
-
-    def take(self, count: int) -> bytes:
-        stop = self.position + count
-        if count < 0 or stop > len(self.data):
-            raise BadPickleError("it ends early")
-        taken = self.data[self.position : stop]
-        self.position = stop
-        return taken
-
-    def number(self, count: int, *, signed: bool = False) -> int:
-        return int.from_bytes(self.take(count), "little", signed=signed)
-
-    def line(self) -> str:
-        stop = self.data.find(b"\n", self.position, self.position + 1024)
-        if stop < 0:
-            raise BadPickleError("a name without an end")
-        return self.take(stop + 1 - self.position)[:-1].decode("utf-8")
 
     # stack
 
@@ -141,50 +123,81 @@ class _Machine:
         self.resolve(module, name)
 
     def resolve(self, module: str, name: str) -> None:
+        if runs_code(module, name):
+            bottom = next((item for item in self.stack if item is not _MARK), None)
+            raise alarm(self.name, module, name, whole=isinstance(bottom, Placeholder))
         found = resolve(module, name)
-        if found is None:
-            self.refuse(module, name)
-        self.push(found)
+        self.push(self.skip(type_name(module, name)) if found is None else found)
 
-    def refuse(self, module: str, name: str) -> NoReturn:
-        wanted = ascii(f"{module}.{name}"[:120])
-        raise MalformedError(
-            f"{self.name}: its pickle asks for {wanted}, which no state dict needs;"
-            " refused, and nothing of it was run",
-            hint="if its maker is trusted: load it with torch where it was made, and save its"
-            " state_dict() as safetensors",
-        )
+    def skip(self, what: str, *inside: object) -> Placeholder:
+        """A placeholder for `what`, into which `inside` was pickled."""
+        self.skipped[what] = None
+        placeholder = Placeholder(what)
+        for value in inside:
+            self.absorbed.add(placeholder, value)
+        return placeholder
 
     def reduce(self) -> None:
         arguments = self.stack.pop()
         builder = self.stack.pop()
-        if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
+        if not isinstance(arguments, tuple) or not isinstance(builder, Builder | Placeholder):
             raise BadPickleError(f"a call of a {type(builder).__name__}")
-        self.push(builder.build(*arguments))
+        if isinstance(builder, Placeholder):
+            self.push(self.skip(made(builder.type_name, arguments), builder, arguments))
+            return
+        try:
+            self.push(builder.build(*arguments))
+        except NotPlainError as error:
+            self.push(self.skip(str(error), arguments))
+
+    def new_object(self, parts: int) -> None:
+        """An object of a class, from `parts` of arguments: a placeholder, like its class."""
+        arguments = [self.stack.pop() for _ in range(parts)]
+        self.push(self.skip(self.top(Placeholder).type_name, self.stack.pop(), *arguments))
 
     def build(self) -> None:
-        """Attributes of a dict (a state dict's `_metadata`): dropped; of anything else: refused."""
-        self.stack.pop()
-        self.top(dict)
+        """State of a placeholder, attributes of a dict (`_metadata`): dropped; else: refused."""
+        state = self.stack.pop()
+        if not self.absorbs(state):
+            self.top(dict)
+
+    def absorbs(self, *values: object) -> bool:
+        """Whether there is a placeholder on top, which then has had `values` put into it."""
+        placeholder = self.stack[-1]
+        if not isinstance(placeholder, Placeholder):
+            return False
+        for value in values:
+            self.absorbed.add(placeholder, value)
+        return True
 
     def persistent(self) -> None:
-        match self.stack.pop():
-            case ("storage", StorageType(dtype), str(key), _, int(elements)) if elements >= 0:
-                self.push(Storage(key, dtype, elements))
-            case _:
-                raise BadPickleError("a storage that is not described as torch.save does")
+        kind, storage = described_storage(self.stack.pop())
+        if isinstance(kind, Placeholder):
+            self.push(self.skip(kind.type_name, storage))
+        else:
+            self.push(storage)
 
     def set_items(self, items: list[Any]) -> None:
-        target = self.top(dict)
         if len(items) % 2:
             raise BadPickleError("a dict with half an item")
+        if self.absorbs(*items):
+            return
+        target = self.top(dict)
         for i in range(0, len(items), 2):
-            target[dict_key(items[i])] = items[i + 1]
+            key, value = items[i], items[i + 1]
+            if is_dict_key(key):
+                target[key] = value
+            elif isinstance(key, Placeholder):
+                self.skip(key.type_name, key, value)
+            elif isinstance(key, tuple | bytes):
+                self.skip(f"items of a dict whose key is a {type(key).__name__}", key, value)
+            else:
+                raise BadPickleError(f"a dict with a key that is a {type(key).__name__}")
 
     def tuple_of(self, count: int) -> None:
-        if count > len(self.stack) or _MARK in self.stack[len(self.stack) - count :]:
+        items = tuple(self.stack[-count:])
+        if count > len(self.stack) or any(item is _MARK for item in items):
             raise BadPickleError("a tuple with too few items")
-        items = tuple(self.stack[len(self.stack) - count :])
         del self.stack[len(self.stack) - count :]
         self.push(items)
 
@@ -205,11 +218,28 @@ class _Machine:
 
     def append(self) -> None:
         value = self.stack.pop()
-        self.top(list).append(value)
+        if not self.absorbs(value):
+            self.top(list).append(value)
 
     def append_all(self) -> None:
         items = self.to_mark()
-        self.top(list).extend(items)
+        if not self.absorbs(*items):
+            self.top(list).extend(items)
+
+    def add_all(self) -> None:
+        if not self.absorbs(*self.to_mark()):
+            raise BadPickleError("items added to what is no set")
+
+    def integer(self, count: int) -> None:
+        taken = self.take(count)
+        if count > _LONGEST_INT:
+            self.push(self.skip("int of many digits"))
+        else:
+            self.push(int.from_bytes(taken, "little", signed=True))
+
+    def byte_array(self) -> None:
+        self.take(self.number(8))
+        self.push(self.skip("bytearray"))
 
     def set_all(self) -> None:
         items = self.to_mark()
@@ -238,13 +268,16 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"J": lambda m: m.push(m.number(4, signed=True)),
     b"K": lambda m: m.push(m.number(1)),
     b"M": lambda m: m.push(m.number(2)),
-    b"\x8a": lambda m: m.push(m.number(m.number(1), signed=True)),
+    b"\x8a": lambda m: m.integer(m.number(1)),
+    b"\x8b": lambda m: m.integer(m.number(4, signed=True)),
     b"G": lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
     b"X": lambda m: m.text(4),
     b"\x8c": lambda m: m.text(1),
     b"\x8d": lambda m: m.text(8),
     b"B": lambda m: m.push(m.take(m.number(4))),
     b"C": lambda m: m.push(m.take(m.number(1))),
+    b"\x8e": lambda m: m.push(m.take(m.number(8))),
+    b"\x96": _Machine.byte_array,
     b"]": lambda m: m.push([]),
     b"a": _Machine.append,
     b"e": _Machine.append_all,
@@ -262,10 +295,15 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"j": lambda m: m.recall(m.number(4)),
     b"q": lambda m: m.remember(m.number(1)),
     b"r": lambda m: m.remember(m.number(4)),
+    b"\x8f": lambda m: m.push(m.skip("set")),
+    b"\x90": _Machine.add_all,
+    b"\x91": lambda m: m.push(m.skip("frozenset", *m.to_mark())),
     b"\x94": lambda m: m.remember(len(m.memo)),
     b"c": _Machine.find_global,
     b"\x93": _Machine.find_stacked_global,
     b"R": _Machine.reduce,
+    b"\x81": lambda m: m.new_object(1),
+    b"\x92": lambda m: m.new_object(2),
     b"b": _Machine.build,
     b"Q": _Machine.persistent,
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
+from spectrakit.checkpoints.content import SAFETENSORS, kind_of
 from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
 from spectrakit.checkpoints.safetensors_header import read_header
-from spectrakit.checkpoints.shards import SAFETENSORS, WeightFiles
+from spectrakit.checkpoints.shards import FORMATS, WeightFiles
 from spectrakit.checkpoints.torch_zip import TorchZip
-from spectrakit.errors import MalformedError
+from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,16 +53,35 @@ class SafetensorsFile:
 
 
 def open_weights(store: Store, chosen: WeightFiles) -> list[WeightFile]:
-    """Open every file of `chosen`. Raises what the formats' readers raise."""
-    kind = SafetensorsFile if chosen.format == SAFETENSORS else TorchZip
+    """Open every file of `chosen` as what it is. Raises what the formats' readers raise.
+
+    Raises UnsupportedError for a file that neither its content nor its name says to be weights.
+    """
     opened: list[WeightFile] = []
     try:
-        opened.extend(kind(store.source(name), name) for name in chosen.files)
+        opened.extend(_open(store.source(name), name, chosen.format) for name in chosen.files)
     except BaseException:
         for weight_file in opened:
             weight_file.source.close()
         raise
     return opened
+
+
+def _open(source: ByteSource, name: str, promised: str | None) -> WeightFile:
+    try:
+        # On the Hub a look takes a request of its own, and endings are what publishers keep to.
+        known = promised if source.remote else None
+        kind = known or kind_of(source) or promised
+        if kind is None:
+            known_names = ", ".join(FORMATS)
+            raise UnsupportedError(
+                f"{name} is not a weight file that is read here ({known_names}, or what torch.save"
+                " writes under any name)"
+            )
+        return SafetensorsFile(source, name) if kind == SAFETENSORS else TorchZip(source, name)
+    except BaseException:
+        source.close()
+        raise
 
 
 def merge(opened: list[WeightFile], chosen: WeightFiles) -> dict[str, TensorEntry]:

@@ -154,8 +154,8 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
 
 
 def _is_torch(path: Path) -> bool:
-    """Whether a .bin file can be one of torch; other endings are trusted."""
-    if path.suffix != ".bin":
+    """Whether a .bin or .ckpt file can be one of torch; other endings are trusted."""
+    if path.suffix not in {".bin", ".ckpt"}:
         return path.suffix in FORMATS
     try:
         with path.open("rb") as file:

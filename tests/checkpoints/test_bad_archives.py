@@ -54,7 +54,6 @@ def legacy_tar() -> bytes:
         (saved(MODEL, _use_new_zipfile_serialization=False), "before PyTorch 1.6"),
         (legacy_tar(), "legacy tar"),
         (pickle.dumps({"w": 1}), "bare pickle"),
-        (struct.pack("<Q", 2) + b"{}", "looks like safetensors"),
         (b"<html>not found</html>", "not a PyTorch archive"),
         (SOUND[:-1], "truncated"),
         (SOUND[: len(SOUND) // 2], "truncated"),
@@ -64,6 +63,23 @@ def legacy_tar() -> bytes:
 )
 def test_other_kinds_of_files(refused, content, said):
     assert refused(content, said).hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [saved(MODEL, _use_new_zipfile_serialization=False), pickle.dumps(MODEL)],
+    ids=["before 1.6", "bare pickle"],
+)
+def test_the_line_that_saves_an_old_file_anew_works_as_printed(
+    refused, content, tmp_path, monkeypatch
+):
+    line = refused(content, "not read here").hint.removesuffix(
+        "; of a whole module its .state_dict()"
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(line.partition("is trusted: ")[2], {})
+    with open_checkpoint("new.pt") as checkpoint:
+        assert torch.equal(checkpoint.read(["w"])["w"], MODEL["w"])
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(refused):

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectrakit.checkpoints import open_checkpoint
 from spectrakit.checkpoints.byte_sources import LocalFile, Traffic
 from spectrakit.checkpoints.safetensors_header import MAX_HEADER_BYTES, read_header
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError
@@ -98,7 +99,26 @@ MALFORMED = {
     "metadata that is a list": (file_of({"__metadata__": [], "w": F32}), "__metadata__"),
     "a tensor that is a list": (file_of({"w": [1]}), "needs exactly"),
     "a key too many": (file_of({"w": F32 | {"strides": [1]}}), "needs exactly"),
-    "an unknown dtype": (file_of({"w": F32 | {"dtype": "F31"}}), "dtype 'F31'"),
+    "a dtype with a control character": (file_of({"w": F32 | {"dtype": "F\x1b"}}), "dtype 'F"),
+    "a dtype in small letters": (file_of({"w": F32 | {"dtype": "f32"}}), "dtype 'f32'"),
+    "a dtype of a page": (file_of({"w": F32 | {"dtype": "F" * 4000}}), "dtype 'FFF"),
+    "F4 of other bytes": (file_of({"w": F32 | {"dtype": "F4"}}), "F4 [2] needs 1 bytes, has 8"),
+    "F6 of other bytes": (
+        file_of({"w": {"dtype": "F6_E2M3", "shape": [3], "data_offsets": [0, 3]}}, b"\1" * 3),
+        "F6_E2M3 [3] needs 3 bytes, has 3",
+    ),
+    "an unknown dtype without bytes": (
+        file_of({"w": {"dtype": "F31", "shape": [3], "data_offsets": [0, 0]}}, b""),
+        "F31 [3] has 0 bytes",
+    ),
+    "an unknown dtype without elements": (
+        file_of({"w": F32 | {"dtype": "F31", "shape": [0]}}),
+        "F31 [0] has 8 bytes",
+    ),
+    "an unknown dtype that overlaps": (
+        file_of({"v": F32 | {"dtype": "F31"}, "w": F32 | {"data_offsets": [4, 12]}}, b"\1" * 12),
+        "overlaps v",
+    ),
     "a dtype that is a number": (file_of({"w": F32 | {"dtype": 32}}), "dtype 32"),
     "a negative size": (file_of({"w": F32 | {"shape": [-2]}}), "has the shape [-2]"),
     "a size that is true": (file_of({"w": F32 | {"shape": [True, 2]}}), "has the shape"),
@@ -145,9 +165,31 @@ def test_truncation_is_told(read):
         read(content[:-100])
 
 
-def test_a_sub_byte_dtype_is_unsupported_by_name(read):
-    with pytest.raises(UnsupportedError, match="F4"):
-        read(file_of({"w": {"dtype": "F4", "shape": [16], "data_offsets": [0, 8]}}))
+PACKED = {
+    "F4": 16,
+    "F6_E2M3": 32,
+    "F6_E3M2": 4,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
+    "F31_OF_2040": 5,
+}
+
+
+@pytest.mark.parametrize("dtype", PACKED)
+def test_a_file_with_a_dtype_that_is_not_read_opens(tmp_path, dtype):
+    """The other tensors are read; that one is refused by name."""
+    size = 24 if dtype == "F6_E2M3" else 3 if dtype == "F6_E3M2" else 8
+    packed = {"dtype": dtype, "shape": [PACKED[dtype]], "data_offsets": [0, size]}
+    after = {"dtype": "F32", "shape": [2], "data_offsets": [size, size + 8]}
+    values = struct.pack("<2f", 1.5, -2)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(file_of({"packed": packed, "w": after}, b"\1" * size + values))
+    with open_checkpoint(str(path)) as checkpoint:
+        assert checkpoint.tensors["packed"].span == size
+        assert checkpoint.read(["w"])["w"].tolist() == [1.5, -2]
+        with pytest.raises(UnsupportedError, match=f"packed is stored as {dtype}"):
+            checkpoint.read(["w", "packed"])
+        assert checkpoint.revision.startswith("local-")
 
 
 SOUND = safetensors.torch.save({"a": torch.randn(3, 2), "b": torch.arange(5), "c": torch.zeros(0)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -255,7 +256,23 @@ def evil_pickle(folder):
     import torch
 
     (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(1), "b": os.system}, folder / "pytorch_model.bin")
+
+
+def other_pickle(folder):
+    import torch
+
+    (folder / "model.safetensors").unlink()
     torch.save({"a": torch.zeros(1), "b": Path("x")}, folder / "pytorch_model.bin")
+
+
+def held_tensor(folder):
+    import torch
+
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    held = torch.nn.ParameterList([state["backbone.layers.1.mixer.A_log"]])
+    torch.save({"model": state, "ema": held}, folder / "pytorch_model.bin")
 
 
 def legacy_tar(folder):
@@ -276,7 +293,17 @@ def zip_bomb(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [truncated, empty, zeros, escaping_index, evil_pickle, legacy_tar, zip_bomb],
+    [
+        truncated,
+        empty,
+        zeros,
+        escaping_index,
+        evil_pickle,
+        other_pickle,
+        held_tensor,
+        legacy_tar,
+        zip_bomb,
+    ],
     ids=lambda damage: damage.__name__,
 )
 def test_unsafe_and_damaged_files_are_exit_4(command, tmp_path, damage):
@@ -285,7 +312,8 @@ def test_unsafe_and_damaged_files_are_exit_4(command, tmp_path, damage):
     for extra in ([], ["--mode", "data"]):
         done = command("analyze", "m", "--out", "run", *extra)
         assert done.code == 4, done.err
-        assert done.err.startswith("error: ")
+        said = [line for line in done.err.splitlines() if not line.startswith("note: ")]
+        assert said[0].startswith("error: ")
         assert "Traceback" not in done.err
         assert not (tmp_path / "run").exists()
 

@@ -76,7 +76,9 @@ def test_a_bin_file_that_is_not_of_torch(tmp_path):
     (tmp_path / "train.bin").write_bytes(bytes(range(64)))
     (tmp_path / "old.bin").write_bytes(b"\x80\x02\x8a")
     lay(tmp_path, "new.bin")
-    assert found(tmp_path) == ["new.bin", "old.bin"]
+    (tmp_path / "tensorflow.ckpt").write_bytes(b"\n\x1ftensorflow")
+    (tmp_path / "lightning.ckpt").write_bytes(ZIP)
+    assert found(tmp_path) == ["lightning.ckpt", "new.bin", "old.bin"]
 
 
 def test_what_is_found_can_be_opened(here):
