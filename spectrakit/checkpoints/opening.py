@@ -16,6 +16,7 @@ from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_opening import HUB_SCHEME, HubRequest, open_hub
 from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo, plain_name
+from spectrakit.checkpoints.trainer_layouts import find_model, writes_no_config
 from spectrakit.checkpoints.training_folders import at_step, of_training
 from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.plain import plain
@@ -99,8 +100,7 @@ def _open_path(
             name = _called(path.absolute().name, path.absolute().parent)
             identity = Identity(name, str(path), "local")
             path = at_step(path, step)
-        store = LocalFolder(path)
-        return assemble(store, identity or _identity_of_folder(path, store.folder), progress)
+        return _open_folder(path, progress, identity)
     if not path.is_file():
         raise UsageError(f"{path} is neither a folder nor a file")
     name = path.name
@@ -108,6 +108,19 @@ def _open_path(
         name = name.removesuffix(extension)
     identity = Identity(_called(name, path.absolute().parent), str(path), "local")
     return assemble(LocalFolder(path.parent, only=path.name), identity, progress, only=path.name)
+
+
+def _open_folder(path: Path, progress: Progress, identity: Identity | None) -> Checkpoint:
+    """The model in the folder `path`, its own or where a training program keeps it."""
+    place = find_model(path)
+    store = LocalFolder(place.folder, only=place.file, outer=place.outer)
+    if not place.outer:
+        identity = identity or _identity_of_folder(path, store.folder)
+        return assemble(store, identity, progress, bare=writes_no_config(path))
+    logger.info("reading %s", place.path)
+    name = _called(path.absolute().name, path.absolute().parent)
+    identity = identity or Identity(name, str(place.path), "local")
+    return assemble(store, identity, progress, only=place.file, bare=True)
 
 
 def _identity_of_folder(path: Path, folder: Path) -> Identity:

@@ -81,6 +81,11 @@ class TorchZip:
             entry.name, entry.dtype, entry.shape, entry.strides, entry.file, entry.offset + shift
         )
 
+    def content(self, entry: TensorEntry, fetched: Fetched) -> tuple[TensorEntry, memoryview]:
+        """`entry` at its exact place, and its bytes."""
+        exact = self.settle(entry, fetched)
+        return exact, fetched.view(exact.offset, exact.offset + exact.span)
+
     def _find_root(self) -> str:
         """The folder that everything is in, with its slash."""
         roots = [

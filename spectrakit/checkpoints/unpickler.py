@@ -162,6 +162,10 @@ class _Machine:
             raise BadPickleError(f"a call of a {type(builder).__name__}")
         self.push(builder.build(*arguments))
 
+    def new_object(self, parts: int) -> None:
+        """An object of a class: none is in a state dict."""
+        raise BadPickleError(f"an opcode that makes an object, of {parts} parts")
+
     def build(self) -> None:
         """Attributes of a dict (a state dict's `_metadata`): dropped; of anything else: refused."""
         self.stack.pop()
@@ -266,7 +270,8 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"c": _Machine.find_global,
     b"\x93": _Machine.find_stacked_global,
     b"R": _Machine.reduce,
-    b"b": _Machine.build,
+    b"\x81": lambda m: m.new_object(1),
+    b"b": lambda m: m.build(),
     b"Q": _Machine.persistent,
 }
 _BY_NUMBER = {ord(opcode): handler for opcode, handler in _HANDLERS.items()}
