@@ -10,25 +10,26 @@ from spectrakit.checkpoints.adapters import AdaptedCheckpoint
 from spectrakit.errors import SpectrakitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import Tensor
 
-    from spectrakit.architectures import Layer
-    from spectrakit.model import Model
+    from spectrakit.architectures.base import Layer
+    from spectrakit.checkpoints import TensorSource
 
 logger = logging.getLogger("spectrakit")
 
 
-def mention_effect(model: Model) -> None:
+def mention_effect(checkpoint: TensorSource, listed: Callable[[], Sequence[Layer]]) -> None:
     """Note which tensors of A and its step an adapter changes; nothing for any other checkpoint.
 
-    Reads those tensors, merged and not. The change is ||W' - W|| / ||W||, Frobenius.
+    listed: gives the layers. Reads those tensors, merged and not. The change is ||W' - W|| / ||W||, Frobenius.
     """
-    checkpoint = model.checkpoint
     if not isinstance(checkpoint, AdaptedCheckpoint):
         return
     layers: list[Layer] = []
     with suppress(SpectrakitError):  # whoever asks for the layers is told
-        layers = [layer for layer in model.layers if layer.in_weights]
+        layers = [layer for layer in listed() if layer.in_weights]
     if not layers:
         return
     changed = {
