@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from spectrakit._lazy import lazy_import
+from spectrakit.architectures.adapter_effect import mention_effect
 from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
 from spectrakit.architectures.equations import equations_notes
 from spectrakit.architectures.reading import check_finite, read_recurrence
@@ -206,6 +207,7 @@ def open_checkpoint(
     try:
         model = Model(checkpoint, HubAccess(cache_dir, token, offline))
         check_config(model)
+        mention_effect(checkpoint, lambda: model.layers)
     except SpectrakitError:
         checkpoint.close()
         raise

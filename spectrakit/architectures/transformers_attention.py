@@ -69,10 +69,13 @@ FAMILIES = (
 _BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
 
 #: Models of text and images around one of the families, which is in their `text_config`.
-_WRAPPERS = ("gemma3", "mistral3")
+_WRAPPERS = ("gemma3", "llava", "llava_next", "mistral3")
 
 #: Where a wrapper's files have the language model's body.
 _WRAPPED = ("language_model.model.", "model.language_model.")
+
+#: Its vision tower, and what joins the two.
+_OF_IMAGES = ("vision_tower.", "multi_modal_projector.", "image_newline")
 
 #: What families call the number of heads, and of blocks.
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
@@ -124,7 +127,7 @@ class TransformersAttention(TransformersArchitecture):
         for wrapped in _WRAPPED:
             if name.startswith(wrapped):
                 return "model." + name.removeprefix(wrapped)
-        if name.removeprefix("model.").startswith(("vision_tower.", "multi_modal_projector.")):
+        if name.removeprefix("model.").startswith(_OF_IMAGES):
             return None
         return name.removeprefix("language_model.")
 

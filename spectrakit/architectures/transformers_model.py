@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.driven_mixers import mixers_watched
 from spectrakit.architectures.layer_watch import LayerWatch
+from spectrakit.architectures.other_heads import settle_heads
 from spectrakit.architectures.quantisation import check_runnable
 from spectrakit.architectures.residual_stream import stream_watched
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
@@ -219,6 +220,8 @@ def load_transformers_model(
 ) -> nn.Module:
     """The causal language model that `config` (with its `model_type`) and the weights make.
 
+    Without its head where the weights have none, or another one (`other_heads`).
+
     The weights come through spectrakit's own readers, so nothing of transformers touches the
     files; `rename` maps a tensor name of the file to the model's, or to None where the model has no
     place for it. bare: the model without a language head or a pooler. kind: the class of the model;
@@ -280,7 +283,7 @@ def load_transformers_model(
     if bare:
         kept = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
         report = report | {"missing_keys": kept}
-    _check_loading(checkpoint, report)
+    _check_loading(checkpoint, settle_heads(model, report, checkpoint.model_id))
     if rescaled is not None:  # for whoever draws such weights from this config
         setattr(model.config, _RESCALED, rescaled)
     loaded: nn.Module = model.eval().requires_grad_(False).to(device)

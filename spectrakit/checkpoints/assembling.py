@@ -26,13 +26,16 @@ def assemble(
     progress: Progress,
     *,
     only: str | None = None,
+    bare: bool = False,
     localized: Callable[[], Checkpoint] | None = None,
 ) -> Checkpoint:
     """Open the weights of `store`, or the one weight file `only`, which needs no config beside it.
 
+    bare: nor do the others. Training programs write none into their own layouts.
+
     Raises `UnsupportedError` without config or weights, `MalformedError` for damaged files.
     """
-    config, config_bytes = _config(store, required=only is None)
+    config, config_bytes = _config(store, required=only is None and not bare)
     chosen = weight_files(store, only)
     weights = open_weights(store, chosen)
     try:

@@ -177,8 +177,7 @@ class Checkpoint(Described):
         weight_file = self._weights[file]
         fetched = Fetched(weight_file.source, self._spans(file, entries), advance)
         for entry in entries:
-            exact = weight_file.settle(entry, fetched)
-            yield exact, fetched.view(exact.offset, exact.offset + exact.span)
+            yield weight_file.content(entry, fetched)
 
     def _contents(self, names: Iterable[str]) -> Iterator[tuple[str, memoryview]]:
         """The bytes of the tensors `names`, one tensor in memory at a time."""

@@ -27,7 +27,7 @@ class CheckpointFile:
     """A weight file: its path inside the checkpoint, its format and its size in bytes."""
 
     path: str
-    format: str  # "safetensors" or "torch-zip"
+    format: str  # "safetensors", "torch-zip" or "dcp"
     size: int
 
 

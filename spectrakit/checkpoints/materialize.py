@@ -11,6 +11,8 @@ from spectrakit.checkpoints.entries import ITEM_BYTES, TensorEntry
 from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
 
 _TORCH_NAMES = {
@@ -40,6 +42,22 @@ def tensor_of(entry: TensorEntry, data: memoryview) -> torch.Tensor:
         # Formats do not promise alignment and vector instructions want it.
         flat = torch.frombuffer(bytearray(data), dtype=dtype)
     return flat.as_strided(entry.shape, entry.strides)
+
+
+def bytes_of_chunks(
+    entry: TensorEntry, chunks: Iterable[tuple[tuple[int, ...], TensorEntry, memoryview]]
+) -> memoryview:
+    """The bytes of the tensor `entry`, row-major, of which each of `chunks` is a block.
+
+    A chunk: where it begins in the tensor, what it is by itself, and its bytes.
+    """
+    import torch
+
+    whole = torch.zeros(entry.shape, dtype=getattr(torch, _TORCH_NAMES[entry.dtype]))
+    for offsets, chunk, data in chunks:
+        block = tuple(slice(o, o + n) for o, n in zip(offsets, chunk.shape, strict=True))
+        whole[block] = tensor_of(chunk, data)
+    return memoryview(whole.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -5,23 +5,28 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrakit import catalog
 from spectrakit.catalog.assignments import values_of
 from spectrakit.catalog.repo_ids import is_repo_id
+from spectrakit.checkpoints.adapters import is_adapter, open_adapter
 from spectrakit.checkpoints.assembling import assemble
 from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_opening import HUB_SCHEME, HubRequest, open_hub
 from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo, plain_name
+from spectrakit.checkpoints.trainer_layouts import find_model, writes_no_config
 from spectrakit.checkpoints.training_folders import at_step, of_training
 from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.plain import plain
 from spectrakit.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spectrakit.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger("spectrakit")
@@ -54,14 +59,22 @@ def open_checkpoint(
     cannot be reached, refuses, or the file is not in the cache while offline.
     """
     name, progress = os.fspath(name), progress or Silent()
+    base = partial(
+        open_checkpoint,
+        cache_dir=cache_dir,
+        token=token,
+        offline=offline,
+        full_download=full_download,
+        progress=progress,
+    )
     if not name.startswith(HUB_SCHEME) and _exists(name):
         _mention_shadowed(name)
         _only_on_the_hub(revision, name)
-        return _open_path(Path(name), progress)
+        return _open_path(Path(name), progress, base)
     stem, at = _split_revision(name)
     if at is not None and at.isdecimal() and Path(stem).is_dir():
         _only_on_the_hub(revision, stem)
-        return _open_path(Path(stem), progress, step=int(at))
+        return _open_path(Path(stem), progress, base, step=int(at))
     if revision is not None and at is not None and revision != at:
         raise UsageError(f"{name} asks for revision {at}, the option for {revision}")
     revision = revision or at
@@ -69,7 +82,7 @@ def open_checkpoint(
     if entry is not None and entry.folder is not None:
         _only_on_the_hub(revision, name)
         identity = Identity(entry.name, f"catalog {entry.name}", "catalog", None, entry.tokenizer)
-        return _open_path(entry.folder, progress, identity)
+        return _open_path(entry.folder, progress, base, identity)
     repo_id, file = repo_and_file(stem) if entry is None else (entry.source, entry.file)
     _check_repo_id(repo_id, name if file is None else repo_id)
     tokenizer = _tokenizer_of(repo_id)
@@ -92,15 +105,18 @@ def name_of(source: str) -> str:
 
 
 def _open_path(
-    path: Path, progress: Progress, identity: Identity | None = None, step: int | None = None
+    path: Path,
+    progress: Progress,
+    base: Callable[[str], Checkpoint],
+    identity: Identity | None = None,
+    step: int | None = None,
 ) -> Checkpoint:
     if path.is_dir():
         if step is not None or of_training(path):
             name = _called(path.absolute().name, path.absolute().parent)
             identity = Identity(name, str(path), "local")
             path = at_step(path, step)
-        store = LocalFolder(path)
-        return assemble(store, identity or _identity_of_folder(path, store.folder), progress)
+        return _open_folder(path, progress, identity, base)
     if not path.is_file():
         raise UsageError(f"{path} is neither a folder nor a file")
     name = path.name
@@ -108,6 +124,31 @@ def _open_path(
         name = name.removesuffix(extension)
     identity = Identity(_called(name, path.absolute().parent), str(path), "local")
     return assemble(LocalFolder(path.parent, only=path.name), identity, progress, only=path.name)
+
+
+def _open_folder(
+    path: Path,
+    progress: Progress,
+    identity: Identity | None,
+    base: Callable[[str], Checkpoint],
+) -> Checkpoint:
+    """The model in the folder `path`, its own or where a training program keeps it.
+
+    base: opens the base model of an adapter.
+    """
+    place = find_model(path)
+    if is_adapter(place.folder):
+        name = _called(path.absolute().name, path.absolute().parent)
+        identity = identity or Identity(name, str(place.folder), "local")
+        return open_adapter(place.folder, progress, identity, base)
+    store = LocalFolder(place.folder, only=place.file, outer=place.outer)
+    if not place.outer:
+        identity = identity or _identity_of_folder(path, store.folder)
+        return assemble(store, identity, progress, bare=writes_no_config(path))
+    logger.info("reading %s", place.path)
+    name = _called(path.absolute().name, path.absolute().parent)
+    identity = identity or Identity(name, str(place.path), "local")
+    return assemble(store, identity, progress, only=place.file, bare=True)
 
 
 def _identity_of_folder(path: Path, folder: Path) -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DCP = "dcp"
+DCP_METADATA = ".metadata"
+_DCP_FILE = ".distcp"
 #: What names of weight files promise; their content decides.
 FORMATS = {
     ".safetensors": SAFETENSORS,
@@ -29,17 +33,13 @@ _PREFERRED = (
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )
-#: Files of a Trainer's folder that end like weights and are none.
-_NOT_WEIGHTS = {
-    "training_args.bin",
-    "optimizer.bin",
-    "optimizer.pt",
-    "scheduler.bin",
-    "scheduler.pt",
-    "scaler.pt",
-    "random_states_0.pt",
-    "rng_state.pth",
-}
+#: Files of training programs that end like weights and are none: states of optimizers, schedulers,
+#: scalers, samplers and random generators, of one process or of each.
+_NOT_WEIGHTS = re.compile(
+    r"training_args\.bin|meta\.pt|common\.pt"
+    r"|(optimizer|scheduler|scaler|sampler|dl_state_dict|random_states|rng_state)(_\d+)*\.(bin|pt|pth)"
+    r"|.*_optim_states\.pt"
+)
 _UNREAD = {
     ".gguf": "GGUF",
     ".h5": "TensorFlow",
@@ -82,7 +82,7 @@ class WeightFiles:
 
 def is_weights(name: str) -> bool:
     """Whether a file of this name has weights, in a format that is read here."""
-    return _format(name) is not None and name not in _NOT_WEIGHTS
+    return _format(name) is not None and not _NOT_WEIGHTS.fullmatch(name)
 
 
 def weight_files(store: Store, only: str | None = None) -> WeightFiles:
@@ -92,11 +92,19 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
     `MalformedError` for an index that is unsafe or incomplete.
     """
     if only is not None:
-        return _single(only)
+        of_many = only == DCP_METADATA or only.endswith(_DCP_FILE)
+        return _distributed(store.names()) if of_many else _single(only)
     names = store.names()
     for name in _PREFERRED:
         if name in names:
             return _indexed(store, name) if name.endswith(_INDEX) else _single(name)
+    if DCP_METADATA in names:
+        return _distributed(names)
+    return _of_other_names(store, names)
+
+
+def _of_other_names(store: Store, names: frozenset[str]) -> WeightFiles:
+    """The one file that ends like weights, or Mistral's consolidated ones."""
     safetensors = sorted(name for name in names if name.endswith(".safetensors"))
     if len(safetensors) == 1:
         return _single(safetensors[0])
@@ -113,6 +121,14 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
     raise _no_weights(store, names)
 
 
+def _distributed(names: frozenset[str]) -> WeightFiles:
+    if DCP_METADATA not in names:
+        message = f"the .distcp files have no {DCP_METADATA} beside them, which says what they hold"
+        raise MalformedError(message, hint="copy the whole folder that was saved")
+    parts = sorted(name for name in names if name.endswith(_DCP_FILE))
+    return WeightFiles((DCP_METADATA, *parts), DCP)
+
+
 def _single(name: str) -> WeightFiles:
     return WeightFiles((name,), _format(name))
 
@@ -126,14 +142,13 @@ def _pickles(store: Store, names: frozenset[str]) -> list[str]:
 
 def _by_content(store: Store, names: frozenset[str]) -> list[str]:
     """Those on this disk that begin as torch archives do, in a folder of ordinary size."""
-    candidates = sorted(names - _NOT_WEIGHTS)
+    candidates = sorted(name for name in names if not _NOT_WEIGHTS.fullmatch(name))
     if len(candidates) > _MOST_LOOKED_INTO:
         return []
     found = []
     for name in candidates:
-        with suppress(
-            UsageError, MalformedError
-        ):  # what cannot be read, or leads out of the folder
+        # What cannot be read, or leads out of the folder, is passed over.
+        with suppress(UsageError, MalformedError):
             source = store.source(name)
             if not source.remote and is_torch_zip(source):
                 found.append(name)

@@ -10,7 +10,17 @@ from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile, Traffic
 from spectrakit.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+#: What describes a model beside its weights, and may lie in a folder around them.
+SIDE_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 
 #: More than any config, index or tokenizer list needs (a shard index of 10^5 tensors is 10 MB).
 MAX_JSON_BYTES = 64_000_000
@@ -79,10 +89,17 @@ def plain_name(name: str) -> str:
 class LocalFolder:
     """A folder on this disk, or one weight file in it."""
 
-    def __init__(self, folder: Path, *, only: str | None = None) -> None:
-        """The files of `folder`; with `only`, that weight file and the small files beside it."""
+    def __init__(
+        self, folder: Path, *, only: str | None = None, outer: Sequence[Path] = ()
+    ) -> None:
+        """The files of `folder`; with `only`, that weight file and the small files beside it.
+
+        outer: folders around it, the inner ones last, whose config and tokenizer stand in for those
+        that it does not have.
+        """
         self.folder = folder.resolve()
         self.only = only
+        self.outer = tuple(path.resolve() for path in outer)
         self.traffic = Traffic()
 
     @property
@@ -93,13 +110,14 @@ class LocalFolder:
     def names(self) -> frozenset[str]:
         """Names of the files in the folder. Raises `UsageError` when it cannot be listed."""
         try:
-            return frozenset(entry.name for entry in self.folder.iterdir() if entry.is_file())
+            own = frozenset(entry.name for entry in self.folder.iterdir() if entry.is_file())
+            return own | {name for name in SIDE_FILES if self._around(name) is not None}
         except OSError as error:
             raise UsageError(f"cannot list {self.folder}: {error.strerror}") from error
 
     def source(self, name: str) -> LocalFile:
         """The bytes of the file `name`."""
-        return LocalFile(self._inside(name), self.traffic)
+        return LocalFile(self._around(name) or self._inside(name), self.traffic)
 
     def read_small(self, name: str) -> bytes:
         """The whole of the file `name`; raises `MalformedError` beyond `MAX_JSON_BYTES`."""
@@ -115,8 +133,15 @@ class LocalFolder:
 
     def path(self, name: str) -> Path | None:
         """The file `name`, or None."""
-        path = self._inside(name)
+        path = self._around(name) or self._inside(name)
         return path if path.is_file() else None
+
+    def _around(self, name: str) -> Path | None:
+        """The side file `name` of the innermost folder around that has it, where this has none."""
+        if name not in SIDE_FILES or (self.folder / name).is_file():
+            return None
+        around = (LocalFolder(folder).path(name) for folder in reversed(self.outer))
+        return next((path for path in around if path is not None), None)
 
     def _inside(self, name: str) -> Path:
         """`folder / name`, unless a link leads out of the folder.

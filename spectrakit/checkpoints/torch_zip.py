@@ -99,6 +99,11 @@ class TorchZip:
             return entry
         return replace(entry, offset=entry.offset + shift)
 
+    def content(self, entry: TensorEntry, fetched: Fetched) -> tuple[TensorEntry, memoryview]:
+        """`entry` at its exact place, and its bytes."""
+        exact = self.settle(entry, fetched)
+        return exact, fetched.view(exact.offset, exact.offset + exact.span)
+
     def _find_root(self) -> str:
         """The folder that everything is in, with its slash."""
         roots = [

@@ -22,8 +22,8 @@ def kept_steps(folder: Path) -> dict[int, Path]:
     """The folder of the model at each step that is kept, ascending; none of any other folder."""
     own = folder / "checkpoints"
     if (folder / _MARKER).is_file():
-        return _numbered(own, _OF_SPECTRAKIT)
-    return _numbered(folder, _OF_TRANSFORMERS)
+        return numbered(own, _OF_SPECTRAKIT)
+    return numbered(folder, _OF_TRANSFORMERS)
 
 
 def of_training(path: Path) -> bool:
@@ -50,7 +50,8 @@ def at_step(path: Path, step: int | None) -> Path:
     return steps[step]
 
 
-def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
+def numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
+    """The folders in `folder` whose whole name fits `pattern`, by its number, ascending."""
     if not folder.is_dir():
         return {}
     matches = ((pattern.fullmatch(path.name), path) for path in folder.iterdir())

@@ -304,7 +304,7 @@ _HANDLERS: dict[bytes, Callable[[_Machine], Any]] = {
     b"R": _Machine.reduce,
     b"\x81": lambda m: m.new_object(1),
     b"\x92": lambda m: m.new_object(2),
-    b"b": _Machine.build,
+    b"b": lambda m: m.build(),
     b"Q": _Machine.persistent,
 }
 _BY_NUMBER = {ord(opcode): handler for opcode, handler in _HANDLERS.items()}

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
 from spectrakit.checkpoints.content import SAFETENSORS, kind_of
+from spectrakit.checkpoints.dcp import DistributedCheckpoint
 from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
 from spectrakit.checkpoints.safetensors_header import read_header
-from spectrakit.checkpoints.shards import FORMATS, WeightFiles
+from spectrakit.checkpoints.shards import DCP, FORMATS, WeightFiles
 from spectrakit.checkpoints.torch_zip import TorchZip
 from spectrakit.errors import MalformedError, UnsupportedError
 
@@ -29,12 +30,12 @@ class WeightFile(Protocol):
     def needs(self, entry: TensorEntry) -> list[Span]:
         """The bytes that reading `entry` takes."""
 
-    def settle(self, entry: TensorEntry, fetched: Fetched) -> TensorEntry:
-        """`entry` with its exact offset, checked against the bytes that were fetched."""
+    def content(self, entry: TensorEntry, fetched: Fetched) -> tuple[TensorEntry, memoryview]:
+        """`entry` as it lies in its bytes, which are of those that were fetched, and these."""
 
 
 class SafetensorsFile:
-    """A safetensors file: its header is exact, so there is nothing to settle."""
+    """A safetensors file: its header is exact, so nothing is to be found out later."""
 
     def __init__(self, source: ByteSource, path: str) -> None:
         """Read the header. Raises `MalformedError` and `UnsupportedError` (see `read_header`)."""
@@ -47,9 +48,9 @@ class SafetensorsFile:
         """The tensor's own bytes."""
         return [Span(entry.offset, entry.offset + entry.span)]
 
-    def settle(self, entry: TensorEntry, fetched: Fetched) -> TensorEntry:  # noqa: ARG002
-        """`entry` as it is."""
-        return entry
+    def content(self, entry: TensorEntry, fetched: Fetched) -> tuple[TensorEntry, memoryview]:
+        """`entry` as it is, and its bytes."""
+        return entry, fetched.view(entry.offset, entry.offset + entry.span)
 
 
 def open_weights(store: Store, chosen: WeightFiles) -> list[WeightFile]:
@@ -57,6 +58,8 @@ def open_weights(store: Store, chosen: WeightFiles) -> list[WeightFile]:
 
     Raises UnsupportedError for a file that neither its content nor its name says to be weights.
     """
+    if chosen.format == DCP:
+        return [DistributedCheckpoint(store)]
     opened: list[WeightFile] = []
     try:
         opened.extend(_open(store.source(name), name, chosen.format) for name in chosen.files)

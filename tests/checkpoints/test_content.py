@@ -106,9 +106,9 @@ def test_pytorch_s_own_endings_come_first(folder):
 
 
 def test_two_that_may_be_meant_are_named(folder):
-    for name in ("last.ckpt", "best.ckpt"):
+    for name in ("second.ckpt", "best.ckpt"):
         (folder / name).write_bytes(saved(MODEL))
-    with pytest.raises(UnsupportedError, match=r"2 weight files \(best\.ckpt, last\.ckpt\)"):
+    with pytest.raises(UnsupportedError, match=r"2 weight files \(best\.ckpt, second\.ckpt\)"):
         open_checkpoint(str(folder))
 
 

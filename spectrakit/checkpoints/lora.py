@@ -1,0 +1,176 @@
+"""What a PEFT adapter makes of a weight: LoRA and DoRA, merged.
+
+    LoRA    W' = W + s B A                                    Hu et al. 2021, eq. 3
+    DoRA    W' = m (W + s B A) / ||W + s B A||                Liu et al. 2024, eq. 5
+
+W (out, in), A (r, in), B (out, r), m (out); the norm is that of each row. s = alpha / r, or
+alpha / sqrt(r) (rank-stabilised, Kalajdzievski 2023).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spectrakit.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spectrakit.checkpoints.entries import TensorEntry
+
+#: In front of every name: PEFT's model, and the one that it wraps.
+_PREFIX = "base_model.model."
+_ROLES = {
+    "lora_A.weight": "a",
+    "lora_B.weight": "b",
+    "lora_embedding_A": "a",
+    "lora_embedding_B": "b",
+    "lora_magnitude_vector": "magnitude",
+    "lora_magnitude_vector.weight": "magnitude",
+}
+#: Keys of the config that change the formula in ways not computed here.
+_OTHER_FORMULAS = (
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "alora_invocation_tokens",
+    "layer_replication",
+)
+
+
+@dataclass
+class Change:
+    """What the adapter does to one tensor of the base.
+
+    whole: the tensor of the adapter that takes its place. Else a and b, and for DoRA magnitude.
+    scale: s. transposed: the base has (in, out), as GPT-2 does.
+    """
+
+    scale: float = 1.0
+    transposed: bool = False
+    embedding: bool = False
+    whole: str | None = None
+    a: str | None = None
+    b: str | None = None
+    magnitude: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its tensors in the adapter."""
+        return tuple(name for name in (self.whole, self.a, self.b, self.magnitude) if name)
+
+    def merged(self, weight: Tensor, adapter: Mapping[str, Tensor]) -> Tensor:
+        """The tensor in place of `weight`, in its dtype; computed in float32 or better."""
+        if self.whole is not None:
+            return adapter[self.whole].to(weight.dtype)
+        import torch
+
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        a, b = (adapter[str(name)].to(wide) for name in (self.a, self.b))
+        base = weight.to(wide)
+        turned = self.transposed != self.embedding  # an embedding's product is (width, tokens)
+        base = base.T if turned else base
+        merged = base + self.scale * (b @ a)
+        if self.magnitude is not None:
+            norm = torch.linalg.vector_norm(merged, dim=1)
+            merged = (adapter[self.magnitude].to(wide).flatten() / norm)[:, None] * merged
+        return (merged.T if turned else merged).to(weight.dtype).contiguous()
+
+
+def changes(
+    config: Mapping[str, Any],
+    adapter: Mapping[str, TensorEntry],
+    base: Mapping[str, TensorEntry],
+    label: str,
+) -> dict[str, Change]:
+    """What the adapter does, by the base's tensor. label: the adapter, for errors.
+
+    Raises `UnsupportedError` for adapters other than LoRA and DoRA, and where a tensor of it fits
+    none of the base.
+    """
+    _check_formula(config, label)
+    found: dict[str, Change] = {}
+    for name in adapter:
+        module, role = _module_and_role(name.removeprefix(_PREFIX))
+        target = _target(module, role, base)
+        if target is None:
+            message = f"{label}: {name} changes nothing that the base model has"
+            raise UnsupportedError(
+                message, hint="is base_model_name_or_path the model it was trained on?"
+            )
+        change = found.setdefault(target, Change())
+        if role is None:
+            change.whole = name
+            continue
+        setattr(change, role, name)
+        change.embedding = change.embedding or "lora_embedding" in name
+        change.transposed = bool(config.get("fan_in_fan_out"))
+        if role == "a":
+            change.scale = _scale(config, module, adapter[name].shape[0])
+    for target, change in found.items():
+        _check_shapes(change, adapter, base[target], label)
+    return found
+
+
+def _check_formula(config: Mapping[str, Any], label: str) -> None:
+    kind = str(config.get("peft_type"))
+    others = [key for key in _OTHER_FORMULAS if config.get(key)]
+    if kind.upper() != "LORA" or others:
+        what = ", ".join(others) or kind
+        raise UnsupportedError(
+            f"{label} is a PEFT adapter of a kind that is not merged here ({what}), only LoRA and"
+            " DoRA are",
+            hint="in Python: model.merge_and_unload().save_pretrained('merged')",
+        )
+
+
+def _module_and_role(name: str) -> tuple[str, str | None]:
+    for end, role in _ROLES.items():
+        if name.endswith("." + end):
+            return name.removesuffix("." + end), role
+    return name, None
+
+
+def _target(module: str, role: str | None, base: Mapping[str, TensorEntry]) -> str | None:
+    """The base's tensor, whose name may have further words in front, or fewer."""
+    name = module if role is None else f"{module}.weight"
+    if name in base:
+        return name
+    near = [own for own in base if own.endswith(f".{name}") or name.endswith(f".{own}")]
+    return near[0] if len(near) == 1 else None
+
+
+def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+    alpha = float(_of_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", rank)))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _of_pattern(patterns: object, module: str, default: Any) -> Any:  # noqa: ANN401
+    """The value for `module`, by the first pattern that its name ends with; PEFT's own rule."""
+    for pattern, value in patterns.items() if isinstance(patterns, Mapping) else ():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return default
+
+
+def _check_shapes(
+    change: Change, adapter: Mapping[str, TensorEntry], base: TensorEntry, label: str
+) -> None:
+    shapes = {name: adapter[name].shape for name in change.names}
+    if change.whole is not None:
+        fits = shapes[change.whole] == base.shape
+    elif change.a is None or change.b is None or len(base.shape) != 2:
+        fits = False
+    else:
+        (r, width), (out, r_too) = shapes[change.a], shapes[change.b]
+        turned = change.transposed != change.embedding
+        fits = r == r_too and base.shape == ((width, out) if turned else (out, width))
+    if not fits:
+        message = f"{label}: {', '.join(change.names)} do not fit {base.name} {list(base.shape)}"
+        raise UnsupportedError(
+            message, hint="in Python: model.merge_and_unload().save_pretrained('merged')"
+        )
