@@ -144,18 +144,23 @@ def _of_lightning(folder: Path) -> Place | None:
     versions = numbered(folder / "lightning_logs", _VERSION) or numbered(folder, _VERSION)
     for inner in (folder, folder / "checkpoints", *list(versions.values())[::-1]):
         for place in (inner, inner / "checkpoints"):
-            found = sorted(place.glob("*.ckpt"), key=_age) if place.is_dir() else []
-            if found:
-                newest = found[-1]
+            found = list(place.glob("*.ckpt")) if place.is_dir() else []
+            # Files that Lightning named; of others, which is meant is not guessed.
+            named = [path for path in found if _STEP.search(path.name) or _is_last(path)]
+            if named or len(found) == 1:
+                newest = max(named or found, key=_age)
                 return Place(newest) if newest.is_dir() else Place(place, newest.name)
     return None
+
+
+def _is_last(path: Path) -> bool:
+    return path.name.startswith("last")
 
 
 def _age(path: Path) -> tuple[bool, int, float, str]:
     """Later for the newer: `last.ckpt`, then by the step in the name, then by the file's time."""
     step = _STEP.search(path.name)
-    last = path.name.startswith("last")
-    return last, int(step[1]) if step else -1, path.stat().st_mtime, path.name
+    return _is_last(path), int(step[1]) if step else -1, path.stat().st_mtime, path.name
 
 
 def _of_megatron(folder: Path) -> Place | None:
