@@ -27,15 +27,14 @@ def inspect(
     json: options.JsonOutput = False,
     config: options.Config = None,
     *,
-    revision: Chosen,
+    which: Chosen,
     access: Chosen,
 ) -> None:
     """Show what is in a checkpoint and what can be analysed, from its headers alone."""
     from spectrakit.inspection import bad_tensors, inspect_model
 
-    with options.open_model(
-        model, revision.values["revision"], options.config_values(config), access
-    ) as opened:
+    revision, key = which.values["revision"], which.values["key"]
+    with options.open_model(model, revision, options.config_values(config), access, key) as opened:
         inspection = inspect_model(opened)
         bad: list[BadTensor] | None = None
         if check_values:

@@ -77,7 +77,13 @@ ACCESS, OUTPUT = settings(Access), settings(Output)
 RUNS = Path("spectrakit-runs")
 
 
-def open_model(name: str, revision: str | None, config: Mapping[str, Any], access: Chosen) -> Model:
+def open_model(
+    name: str,
+    revision: str | None,
+    config: Mapping[str, Any],
+    access: Chosen,
+    key: str | None = None,
+) -> Model:
     """Open the model these options name, with a progress bar."""
     from spectrakit.cli.console import terminal_progress
     from spectrakit.model import open_checkpoint
@@ -85,7 +91,7 @@ def open_model(name: str, revision: str | None, config: Mapping[str, Any], acces
     # Offline is what the environment says, unless it is asked for.
     asked = access.values | {"offline": access.values["offline"] or None}
     return open_checkpoint(
-        name, revision=revision, config=config, progress=terminal_progress(), **asked
+        name, revision=revision, config=config, key=key, progress=terminal_progress(), **asked
     )
 
 
