@@ -261,7 +261,7 @@ def _claim(checkpoint: TensorSource) -> Registered[Architecture]:
         message = f"{checkpoint.model_id} is claimed by {names}"
         raise UsageError(message, hint="set SPECTRAKIT_LOAD_PLUGINS to load only one of them")
     message = f"no architecture here reads {checkpoint.model_id} ({_kind(checkpoint.config)})"
-    raise UnsupportedError(message, hint="spectrakit plugins list shows those there are")
+    raise UnsupportedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
 
 
 def _is_last(entry: Registered[Architecture]) -> bool:
@@ -277,7 +277,7 @@ def _kind(config: Mapping[str, Any]) -> str:
     options = config.get("ssm_cfg")  # of the mamba_ssm library, whose configs have no model_type
     if isinstance(options, Mapping) and "layer" in options:
         return f"ssm_cfg.layer {options['layer']!r}"
-    return "its config has no model_type"
+    return "its config has no model_type" if config else "no config.json says what it is"
 
 
 def _claims(entry: Registered[Architecture], checkpoint: TensorSource) -> bool:

@@ -223,8 +223,11 @@ def check_layer_count(
     """
     found = numbered_layers(checkpoint, prefix)
     if found not in (expected, expected + extra):
+        config = checkpoint.config.get("text_config", {}), checkpoint.config
+        said = any(each.get(key) is not None for each in config if isinstance(each, Mapping))
+        says = "says" if said else "has no number of layers; the usual one is"
         message = (
-            f"the config of {checkpoint.model_id} says {key} = {expected}, "
+            f"the config of {checkpoint.model_id} {says} {key} = {expected}, "
             f"its weights hold {found} layers ({prefix}*)"
         )
         raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")

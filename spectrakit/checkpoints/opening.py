@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spectrakit")
 
+#: What a run's own folder has.
+_RUN = "run.json"
+
 
 def open_checkpoint(
     name: str | os.PathLike[str],
@@ -41,7 +44,8 @@ def open_checkpoint(
 
     `name` is, in this order, a folder or a weight file that exists, a name from the catalog, or a
     Hub repository (`org/name`, `hf://org/name`, `org/name@revision`), or one weight file of it
-    (`hf://org/name/folder/file.pth`). The folder of a training run is its newest model, and
+    (`hf://org/name/folder/file.pth`). A folder that is empty, or holds the results of a run, leaves
+    its name to the catalog. The folder of a training run is its newest model, and
     `FOLDER@STEP` the one that it kept of a step.
 
     `revision` is a branch, tag or commit of a Hub repository. `cache_dir` and `token` default to
@@ -54,7 +58,7 @@ def open_checkpoint(
     cannot be reached, refuses, or the file is not in the cache while offline.
     """
     name, progress = os.fspath(name), progress or Silent()
-    if not name.startswith(HUB_SCHEME) and _exists(name):
+    if not name.startswith(HUB_SCHEME) and _exists(name) and not _steps_aside(name):
         _mention_shadowed(name)
         _only_on_the_hub(revision, name)
         return _open_path(Path(name), progress)
@@ -135,6 +139,23 @@ def _exists(name: str) -> bool:
         return bool(name) and Path(name).exists()
     except (OSError, ValueError):  # a name too long, or with a null byte
         return False
+
+
+def _steps_aside(name: str) -> bool:
+    """Whether a folder of this name that holds no model leaves the name to the catalog, and say so.
+
+    A run's own folder is often called as the model is, or one is made and left empty.
+    """
+    path = Path(name)
+    if not path.is_dir() or of_training(path) or catalog.find(name) is None:
+        return False
+    inside = [entry.name for entry in path.iterdir()]
+    results = not inside or _RUN in inside
+    if not results or any(file.endswith(tuple(FORMATS)) for file in inside):
+        return False
+    what = "a run's results" if inside else "nothing"
+    logger.info("the folder %s holds %s: using the catalog entry of this name", name, what)
+    return True
 
 
 def _mention_shadowed(name: str) -> None:

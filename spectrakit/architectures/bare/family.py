@@ -9,6 +9,7 @@ a language model of Mamba is run, where all of it is there and nothing else.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -85,6 +86,19 @@ class BareModules:
         taps = {layer.index: tap for layer in layers}
         config = PartConfig(checkpoint.model_id, whole.config)
         return TransformersModel(model, tuple(map(_running, layers)), taps, config)
+
+
+def looks_like(checkpoint: TensorSource) -> str | None:
+    """What is recognised by names and shapes, in words: "mamba, 3 layers, width 96"; or None."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for _, found in _recognised(checkpoint):
+        if found.mixer is not None:
+            counts[found.kind, getattr(found.mixer, "model_width", 0)] += 1
+    described = [
+        f"{kind}, {count} layer{'s' * (count > 1)}" + (f", width {width}" if width else "")
+        for (kind, width), count in counts.items()
+    ]
+    return "; ".join(described) or None
 
 
 def _not_run(checkpoint: TensorSource, why: str) -> UnsupportedError:
