@@ -78,9 +78,9 @@ def _listing_on_error(
             error.hint = None
         if printed or isinstance(error, UsageError):  # which says all there is to say
             raise
-        from spectrakit.architectures.bare.family import looks_like
         from spectrakit.checkpoints import open_checkpoint
         from spectrakit.cli.tensor_listing import show_tensors
+        from spectrakit.inspection import looks_like
 
         asked = access.values | {"offline": access.values["offline"] or None}
         try:
@@ -113,11 +113,11 @@ def _print(model: Model, inspection: Inspection) -> None:
 
 def _print_recognised(model: Model, line: str) -> None:
     """Of a bare state dict: the tensors, what they look like, and the command that reads them."""
-    from spectrakit.architectures.bare.family import BareModules, looks_like
     from spectrakit.checkpoints.listing import grouped
     from spectrakit.cli.tensor_listing import print_tensors
+    from spectrakit.inspection import is_bare, looks_like
 
-    if isinstance(model.architecture, BareModules):
+    if is_bare(model):
         tensors = model.checkpoint.tensors.values()
         print_data(f"looks like {looks_like(model.checkpoint)}; its {len(tensors):,} tensors:")
         print_tensors(grouped(tensors))

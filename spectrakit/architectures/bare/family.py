@@ -88,17 +88,17 @@ class BareModules:
         return TransformersModel(model, tuple(map(_running, layers)), taps, config)
 
 
-def looks_like(checkpoint: TensorSource) -> str | None:
+def described(checkpoint: TensorSource) -> str | None:
     """What is recognised by names and shapes, in words: "mamba, 3 layers, width 96"; or None."""
     counts: Counter[tuple[str, int]] = Counter()
     for _, found in _recognised(checkpoint):
         if found.mixer is not None:
             counts[found.kind, getattr(found.mixer, "model_width", 0)] += 1
-    described = [
+    words_of = [
         f"{kind}, {count} layer{'s' * (count > 1)}" + (f", width {width}" if width else "")
         for (kind, width), count in counts.items()
     ]
-    return "; ".join(described) or None
+    return "; ".join(words_of) or None
 
 
 def _not_run(checkpoint: TensorSource, why: str) -> UnsupportedError:
