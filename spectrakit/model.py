@@ -9,16 +9,15 @@ import logging
 import sys
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
 from spectrakit.architectures.equations import equations_notes
 from spectrakit.architectures.reading import check_finite, read_recurrence
 from spectrakit.architectures.taken_out import choose_model, take_out
-from spectrakit.checkpoints.access import HubAccess
+from spectrakit.checkpoints.access import HubAccess, HubSettings
 from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
@@ -189,13 +188,10 @@ def open_checkpoint(
     name: str,
     *,
     revision: str | None = None,
-    cache_dir: Path | None = None,
-    token: str | None = None,
-    offline: bool | None = None,
-    full_download: bool = False,
     config: Mapping[str, Any] | None = None,
     key: str | None = None,
     progress: Progress | None = None,
+    **hub: Unpack[HubSettings],
 ) -> Model:
     """Open the checkpoint `name` and find the architecture that reads it; headers only.
 
@@ -209,22 +205,20 @@ def open_checkpoint(
     in `config` that nothing reads.
     """
     checkpoint = checkpoints.open_checkpoint(
-        name,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        offline=offline,
-        full_download=full_download,
-        progress=progress or Silent(),
+        name, revision=revision, progress=progress or Silent(), **hub
     )
     checkpoint.configure(config or {})
     try:
-        model = Model(checkpoint, HubAccess(cache_dir, token, offline), key)
+        model = Model(checkpoint, _access(hub), key)
         check_config(model)
     except SpectrakitError:
         checkpoint.close()
         raise
     return model
+
+
+def _access(hub: HubSettings) -> HubAccess:
+    return HubAccess(hub.get("cache_dir"), hub.get("token"), hub.get("offline"))
 
 
 def check_config(model: Model) -> None:
