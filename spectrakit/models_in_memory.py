@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures import live_module, module_tensors
+from spectrakit.architectures.bare.family import BareModules
 from spectrakit.checkpoints.access import HubAccess
 from spectrakit.checkpoints.in_memory import HeldTensor, TensorsInMemory, as_tensor, is_array
 from spectrakit.checkpoints.state_dict import flatten
@@ -125,17 +126,27 @@ def from_model(
     except UnsupportedError as error:
         error.hint = _what_to_give(module) or error.hint
         raise
+    if isinstance(model.architecture, BareModules) and (inner := _model_inside(module)):
+        message = f"{source.model_id} holds a model of transformers, whose config says more of it"
+        raise UnsupportedError(message, hint=inner)
     check_config(model)
     return model
 
 
-def _what_to_give(module: nn.Module) -> str | None:
-    """What to try with a module that no architecture claims; None where nothing comes to mind."""
+def _model_inside(module: nn.Module) -> str | None:
+    """How to give the model of transformers that `module` has inside; None where there is none."""
     from transformers import PreTrainedModel
 
     for path, inner in module.named_modules():
         if path and isinstance(inner, PreTrainedModel):
             return f"sk.from_model(module.{path})"
+    return None
+
+
+def _what_to_give(module: nn.Module) -> str | None:
+    """What to try with a module that no architecture claims; None where nothing comes to mind."""
+    if inside := _model_inside(module):
+        return inside
     if getattr(module, "config", None) is None:
         return "sk.from_model(module, config={'model_type': ..., ...}), as in a config.json"
     return None
