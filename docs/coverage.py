@@ -29,6 +29,7 @@ from spectrakit.plugins import plugins  # noqa: E402
 from spectrakit.testing.forward_checks import FORWARD_CHECKS  # noqa: E402
 from spectrakit.testing.header_checks import HEADER_CHECKS  # noqa: E402
 from tests.families import FAMILIES  # noqa: E402
+from tests.support.bare import LAYERS  # noqa: E402
 
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer
@@ -60,6 +61,8 @@ def render() -> str:
                 *_kinds(shown),
                 "",
                 *_model_types(seen),
+                "",
+                *_bare_layers(),
                 "",
                 *_equations(),
                 "",
@@ -157,6 +160,19 @@ def _promises() -> Iterable[str]:
     for check in (*HEADER_CHECKS, *FORWARD_CHECKS):
         yield f"`{check.__name__}`: {inspect.getdoc(check)}"
     yield "`watching_changes_nothing`: Watched, the model computes what it does alone."
+
+
+def _bare_layers() -> Iterator[str]:
+    yield "## Layers in bare state dicts\n"
+    yield "Recognised by names and shapes under any prefix, without a config ([bare](bare.md)).\n"
+    yield "| form | layers | weights mode | data mode | what is said |"
+    yield "|---|---|---|---|---|"
+    for form, layer in LAYERS.items():
+        with sk.from_state_dict(layer.tensors) as model:
+            modes = {each.mixer.weights_mode or "" for each in model.layers if each.mixer}
+            notes = "; ".join(each.reason for each in model.layers if each.reason)
+            runs = "yes" if all(each.runs for each in model.layers) else "no: not a whole model"
+        yield f"| {form} | `{layer.kind}` | {', '.join(modes)} | {runs} | {notes} |"
 
 
 _WHOSE = """\

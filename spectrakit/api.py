@@ -74,7 +74,9 @@ def analyze(
             opened = model
         else:
             opened = stack.enter_context(
-                open_checkpoint(spec.opened, revision=spec.revision, config=spec.config)
+                open_checkpoint(
+                    spec.opened, revision=spec.revision, config=spec.config, key=spec.key
+                )
             )
         to = Destination(
             None if out is None else Path(out),

@@ -71,7 +71,8 @@ TABLES = tuple(
 
 @hookimpl
 def register_architectures(register: Callable[[Architecture], None]) -> None:
-    """Families of transformers; Mamba in the format of mamba_ssm; the S4 line, bare."""
+    """Families of transformers; Mamba in the format of mamba_ssm; the S4 line and others, bare."""
+    from spectrakit.architectures.bare.family import BareModules
     from spectrakit.architectures.dss import DiagonalStateSpaces
     from spectrakit.architectures.fla_linear_attention import FlaLinearAttention
     from spectrakit.architectures.mamba_ssm import MambaSSM
@@ -118,6 +119,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     register(DiagonalStateSpaces())
     register(SimplifiedS5())
     register(MinimalLRU())
+    register(BareModules())
 
 
 @hookimpl

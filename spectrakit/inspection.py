@@ -80,6 +80,20 @@ def _size(checkpoint: TensorSource, names: Iterable[str]) -> int:
     return sum(checkpoint.tensors[name].span for name in names)
 
 
+def looks_like(checkpoint: TensorSource) -> str | None:
+    """What is recognised by names and shapes alone: "mamba, 3 layers, width 96"; or None."""
+    from spectrakit.architectures.bare.family import described
+
+    return described(checkpoint)
+
+
+def is_bare(model: Model) -> bool:
+    """Whether names and shapes alone say what the model is, and no config."""
+    from spectrakit.architectures.bare.family import BareModules
+
+    return isinstance(model.architecture, BareModules)
+
+
 @dataclass(frozen=True)
 class BadTensor:
     """A tensor that holds NaN or Inf."""

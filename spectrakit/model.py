@@ -9,16 +9,16 @@ import logging
 import sys
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.adapter_effect import mention_effect
 from spectrakit.architectures.config_keys import check_given, config_keys, unknown_keys
 from spectrakit.architectures.equations import equations_notes
 from spectrakit.architectures.reading import check_finite, read_recurrence
-from spectrakit.checkpoints.access import HubAccess
+from spectrakit.architectures.taken_out import choose_model, take_out
+from spectrakit.checkpoints.access import HubAccess, HubSettings
 from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
@@ -45,12 +45,21 @@ class Model:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint | TensorsInMemory, hub: HubAccess | None = None
+        self,
+        checkpoint: Checkpoint | TensorsInMemory,
+        hub: HubAccess | None = None,
+        key: str | None = None,
     ) -> None:
-        """Raises UnsupportedError where no architecture claims `checkpoint`."""
+        """key: under which the model's tensors stand, where there are several models.
+
+        Raises UnsupportedError where no architecture claims `checkpoint`, UsageError where it holds
+        several models and none is chosen.
+        """
         self.checkpoint = checkpoint
         self.hub = hub or HubAccess()
+        choose_model(checkpoint, key)
         self.claimed_by = _claim(checkpoint)
+        take_out(checkpoint, self.architecture)
 
     @property
     def architecture(self) -> Architecture:
@@ -75,7 +84,8 @@ class Model:
 
         Data mode reads the whole checkpoint, weights mode the `weights_tensors` (and D) of its
         layers: see `Checkpoint.revision_of`. Values put over the files' config change the numbers
-        as other weights would: `config-<8 hex>-` of them goes in front.
+        as other weights would: `config-<8 hex>-` of them goes in front, and `key-<8 hex>-` of the
+        key of one of several models.
 
         Raises what `layers` and `Checkpoint.read` do.
         """
@@ -86,6 +96,8 @@ class Model:
         if changed := self.checkpoint.overridden:
             told = json.dumps(changed, sort_keys=True, default=str)
             revision = f"config-{hashlib.sha256(told.encode()).hexdigest()[:8]}-{revision}"
+        if key := self.checkpoint.key:
+            revision = f"key-{hashlib.sha256(key.encode()).hexdigest()[:8]}-{revision}"
         return revision
 
     @cached_property
@@ -177,17 +189,16 @@ def open_checkpoint(
     name: str,
     *,
     revision: str | None = None,
-    cache_dir: Path | None = None,
-    token: str | None = None,
-    offline: bool | None = None,
-    full_download: bool = False,
     config: Mapping[str, Any] | None = None,
+    key: str | None = None,
     progress: Progress | None = None,
+    **hub: Unpack[HubSettings],
 ) -> Model:
     """Open the checkpoint `name` and find the architecture that reads it; headers only.
 
     config: what the checkpoint's own config does not say; wins where the two differ. A key of a
-    section is SECTION.KEY. Warns, by the logger `spectrakit`, of keys of the config that nothing
+    section is SECTION.KEY. key: which model, where there are several ("ema"): what stands before
+    its tensors' names. Warns, by the logger `spectrakit`, of keys of the config that nothing
     knows.
 
     See `spectrakit.checkpoints.open_checkpoint` for the arguments and the errors of names and
@@ -195,23 +206,21 @@ def open_checkpoint(
     in `config` that nothing reads.
     """
     checkpoint = checkpoints.open_checkpoint(
-        name,
-        revision=revision,
-        cache_dir=cache_dir,
-        token=token,
-        offline=offline,
-        full_download=full_download,
-        progress=progress or Silent(),
+        name, revision=revision, progress=progress or Silent(), **hub
     )
     checkpoint.configure(config or {})
     try:
-        model = Model(checkpoint, HubAccess(cache_dir, token, offline))
+        model = Model(checkpoint, _access(hub), key)
         check_config(model)
         mention_effect(checkpoint, lambda: model.layers)
     except SpectrakitError:
         checkpoint.close()
         raise
     return model
+
+
+def _access(hub: HubSettings) -> HubAccess:
+    return HubAccess(hub.get("cache_dir"), hub.get("token"), hub.get("offline"))
 
 
 def check_config(model: Model) -> None:
@@ -240,6 +249,7 @@ def _read_of(layer: Layer) -> tuple[str, ...]:
 def _claim(checkpoint: TensorSource) -> Registered[Architecture]:
     registry = plugins().register().architectures
     claims = [entry for entry in registry.things.values() if _claims(entry, checkpoint)]
+    claims = [entry for entry in claims if not _is_last(entry)] or claims
     if len(claims) == 1:
         return claims[0]
     if claims:
@@ -247,7 +257,12 @@ def _claim(checkpoint: TensorSource) -> Registered[Architecture]:
         message = f"{checkpoint.model_id} is claimed by {names}"
         raise UsageError(message, hint="set SPECTRAKIT_LOAD_PLUGINS to load only one of them")
     message = f"no architecture here reads {checkpoint.model_id} ({_kind(checkpoint.config)})"
-    raise UnsupportedError(message, hint="spectrakit plugins list shows those there are")
+    raise UnsupportedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+
+
+def _is_last(entry: Registered[Architecture]) -> bool:
+    """Whether the architecture reads what nothing else does."""
+    return bool(getattr(entry.thing, "last", False))
 
 
 def _kind(config: Mapping[str, Any]) -> str:
@@ -258,7 +273,7 @@ def _kind(config: Mapping[str, Any]) -> str:
     options = config.get("ssm_cfg")  # of the mamba_ssm library, whose configs have no model_type
     if isinstance(options, Mapping) and "layer" in options:
         return f"ssm_cfg.layer {options['layer']!r}"
-    return "its config has no model_type"
+    return "its config has no model_type" if config else "no config.json says what it is"
 
 
 def _claims(entry: Registered[Architecture], checkpoint: TensorSource) -> bool:

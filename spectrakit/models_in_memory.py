@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures import live_module, module_tensors
+from spectrakit.architectures.bare.family import BareModules
 from spectrakit.checkpoints.access import HubAccess
 from spectrakit.checkpoints.in_memory import HeldTensor, TensorsInMemory, as_tensor, is_array
 from spectrakit.checkpoints.state_dict import flatten
@@ -33,13 +34,17 @@ class ModelInMemory(Model):
     checkpoint: TensorsInMemory
 
     def __init__(
-        self, tensors: TensorsInMemory, hub: HubAccess, why_not_run: str | None = None
+        self,
+        tensors: TensorsInMemory,
+        hub: HubAccess,
+        why_not_run: str | None = None,
+        key: str | None = None,
     ) -> None:
         """why_not_run: of a module whose forward pass cannot be had.
 
         Raises UnsupportedError where no architecture claims it.
         """
-        super().__init__(tensors, hub)
+        super().__init__(tensors, hub, key)
         self._why_not_run = why_not_run
 
     @cached_property
@@ -121,17 +126,27 @@ def from_model(
     except UnsupportedError as error:
         error.hint = _what_to_give(module) or error.hint
         raise
+    if isinstance(model.architecture, BareModules) and (inner := _model_inside(module)):
+        message = f"{source.model_id} holds a model of transformers, whose config says more of it"
+        raise UnsupportedError(message, hint=inner)
     check_config(model)
     return model
 
 
-def _what_to_give(module: nn.Module) -> str | None:
-    """What to try with a module that no architecture claims; None where nothing comes to mind."""
+def _model_inside(module: nn.Module) -> str | None:
+    """How to give the model of transformers that `module` has inside; None where there is none."""
     from transformers import PreTrainedModel
 
     for path, inner in module.named_modules():
         if path and isinstance(inner, PreTrainedModel):
             return f"sk.from_model(module.{path})"
+    return None
+
+
+def _what_to_give(module: nn.Module) -> str | None:
+    """What to try with a module that no architecture claims; None where nothing comes to mind."""
+    if inside := _model_inside(module):
+        return inside
     if getattr(module, "config", None) is None:
         return "sk.from_model(module, config={'model_type': ..., ...}), as in a config.json"
     return None
@@ -142,6 +157,7 @@ def from_state_dict(
     *,
     config: object = None,
     name: str = "state-dict",
+    key: str | None = None,
     tokenizer: object = None,
 ) -> Model:
     """Tensors by name, as `open_checkpoint` would give them from files; none is copied.
@@ -149,8 +165,8 @@ def from_state_dict(
     tensors: of torch or NumPy, or what `numpy.asarray` takes; under the names that files of the
     family have, or that the module has. Nested dicts, and what training programs put around a state
     dict, are looked through. config: a mapping, a dataclass or a config of transformers; needed but
-    for families that tensors' names and shapes alone say. name: what tables call it. tokenizer: see
-    `from_model`.
+    for families that tensors' names and shapes alone say. name: what tables call it. key: under
+    which key the model is, where there are several. tokenizer: see `from_model`.
 
     Weights mode reads the tensors where they are. Data mode makes a model of them as of files,
     which shares those that need not be converted.
@@ -161,12 +177,12 @@ def from_state_dict(
     if not isinstance(tensors, Mapping):
         raise _not_taken("from_state_dict", "tensors by name", tensors)
     held = {}
-    for key, array in module_tensors.without_wrappers(flatten(tensors, name, is_array)).items():
-        tensor = as_tensor(key, array)
-        held[key] = HeldTensor.of(key, tensor, partial(_itself, tensor))
+    for own_name, array in flatten(tensors, name, is_array).items():
+        tensor = as_tensor(own_name, array)
+        held[own_name] = HeldTensor.of(own_name, tensor, partial(_itself, tensor))
     own = live_module.as_config(config)
     source = TensorsInMemory(model_id=name, config=own, held=held, tokenizer=tokenizer)
-    model = ModelInMemory(source, HubAccess())
+    model = ModelInMemory(source, HubAccess(), key=key)
     check_config(model)
     return model
 

@@ -182,6 +182,7 @@ def resolve(model: Model, spec: RunSpec, keywords: Collection[str] = ()) -> Reso
         model=_found_again(name_of(checkpoint.source)),
         revision=checkpoint.revision if on_hub else None,
         config=dict(checkpoint.given),
+        key=checkpoint.key,
         mode=plan.source,
         analyses=tuple(kind.name for kind in kinds),
         options=tuple(spec.options_of(group) for group in groups),

@@ -44,6 +44,10 @@ class RunSpec:
         Help("Step of a training run whose folder MODEL is.", unset="the newest"),
         at_least=0,
     )
+    key: str | None = option(
+        None,
+        Help("Which model of a file that holds several, as ema.", unset="the only one"),
+    )
     config: Mapping[str, Any] = field(default_factory=dict)
     mode: AskedMode = option("auto", "weights reads a few MB; data runs the model; auto chooses.")
     analyses: tuple[str, ...] = option(

@@ -185,6 +185,16 @@ class Adopting(Architecture, Protocol):
         """
 
 
+class Wrapped(Architecture, Protocol):
+    """An architecture whose blocks may stand under further names; none need have this member."""
+
+    def block_prefixes(self, checkpoint: TensorSource) -> tuple[str, ...]:
+        """How the names of its blocks' tensors begin in a file, before the block's number.
+
+        What stands before them in a file is taken off before `layers` is asked.
+        """
+
+
 class Configured(Protocol):
     """What has a config: a checkpoint, or the part of it that is about the language model."""
 
@@ -213,8 +223,11 @@ def check_layer_count(
     """
     found = numbered_layers(checkpoint, prefix)
     if found not in (expected, expected + extra):
+        config = checkpoint.config.get("text_config", {}), checkpoint.config
+        said = any(each.get(key) is not None for each in config if isinstance(each, Mapping))
+        says = "says" if said else "has no number of layers; the usual one is"
         message = (
-            f"the config of {checkpoint.model_id} says {key} = {expected}, "
+            f"the config of {checkpoint.model_id} {says} {key} = {expected}, "
             f"its weights hold {found} layers ({prefix}*)"
         )
         raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
@@ -242,6 +255,13 @@ def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:
             message = f"layer {layer.index}: {name} ({role}) is not in the weights"
             raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
         _check_entry(entry, layer, role, shape)
+
+
+def check_floating(checkpoint: TensorSource, layer: Layer) -> None:
+    """Raise UnsupportedError unless what weights mode reads of `layer` is floating."""
+    for name in layer.weights_tensors:
+        entry = checkpoint.tensors[name]
+        _check_entry(entry, layer, name, entry.shape)
 
 
 def _check_entry(entry: TensorEntry, layer: Layer, role: str, shape: tuple[int, ...]) -> None:

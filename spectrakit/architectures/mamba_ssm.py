@@ -25,6 +25,7 @@ from spectrakit.architectures.mamba_ssm_initial import initial_mamba_ssm
 from spectrakit.architectures.mamba_ssm_model import load_mamba_ssm_model
 from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.architectures.transformers_mamba import (
+    BLOCKS,
     CHUNK_SCAN,
     MAMBA2_NAMES,
     MAMBA_NAMES,
@@ -71,6 +72,10 @@ class MambaSSM:
     def claims(self, checkpoint: TensorSource) -> bool:
         """By the config's keys, the tensor names and the class of the mixers."""
         return layer_kind(checkpoint) in _KINDS
+
+    def block_prefixes(self, checkpoint: TensorSource) -> tuple[str, ...]:  # noqa: ARG002
+        """How the names of its blocks' tensors begin, before the block's number."""
+        return (BLOCKS,)
 
     def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
         """Those of the library's configs, and of its mixers' options."""

@@ -61,7 +61,7 @@ def layer_kind(checkpoint: TensorSource) -> str | None:
     """`ssm_cfg.layer`, the class of its mixers; None where this is no file of the library."""
     config = checkpoint.config
     keys = "model_type" not in config and "d_model" in config and "n_layer" in config
-    if not keys or not any(name.startswith(BLOCKS) for name in checkpoint.tensors):
+    if not keys or not any(f".{BLOCKS}" in f".{name}" for name in checkpoint.tensors):
         return None
     options = config.get("ssm_cfg")
     kind = options.get("layer", "Mamba1") if isinstance(options, Mapping) else "Mamba1"

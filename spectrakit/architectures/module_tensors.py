@@ -8,14 +8,14 @@ beside their own: the weight that the layer computes with is read, base and adap
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spectrakit._lazy import lazy_import
 from spectrakit.architectures.undisturbed import undisturbed
 from spectrakit.checkpoints.in_memory import HeldTensor, is_packed
+from spectrakit.checkpoints.unwrapping import AROUND
 from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 else:
     torch = lazy_import("torch")
-
-#: Where modules that change nothing but how another one is run have it.
-AROUND = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -85,15 +82,6 @@ def _is_peft(module: Any) -> bool:  # noqa: ANN401
 def _in_pieces(what: str) -> UnsupportedError:
     message = f"the parameters are in the pieces of {what}, and none is whole"
     return UnsupportedError(message, hint="gather the state dict, and sk.from_state_dict of it")
-
-
-def without_wrappers(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of the state dict of a module in wrappers, under the module's own names."""
-    segments = "|".join(re.escape(f"{name}.") for name in AROUND)
-    found = {re.sub(rf"(?<![^.])({segments})", "", name): own for name, own in tensors.items()}
-    if all(name.startswith("module.") for name in found):  # of data parallelism
-        found = {name.removeprefix("module."): own for name, own in found.items()}
-    return found
 
 
 def held_tensors(module: nn.Module) -> dict[str, HeldTensor]:

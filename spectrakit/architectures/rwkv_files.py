@@ -51,10 +51,14 @@ class RWKVFiles:
 
     def claims(self, checkpoint: TensorSource) -> bool:
         """By the names of the first block's parameters; never where a `model_type` is named."""
-        first = (f"{_path(0)}.time_decay", f"{_path(0)}.w0")
+        first = (f".{_path(0)}.time_decay", f".{_path(0)}.w0")
         return "model_type" not in checkpoint.config and any(
-            name in checkpoint.tensors for name in first
+            f".{name}".endswith(first) for name in checkpoint.tensors
         )
+
+    def block_prefixes(self, checkpoint: TensorSource) -> tuple[str, ...]:  # noqa: ARG002
+        """How the names of its blocks' tensors begin, before the block's number."""
+        return (_BLOCKS,)
 
     def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """One per block. Raises MalformedError where shapes fit no version of RWKV."""
@@ -79,30 +83,34 @@ def _layer(checkpoint: TensorSource, index: int) -> Layer:
     if f"{path}.time_aaaaa" in checkpoint.tensors:
         # With the names of RWKV-6, but other equations.
         return Layer(index, path, RWKV7.name, reason=_PREVIEW)
-    mixer, role, name = _mixer(checkpoint, path)
+    mixer, role, name = time_mixing(checkpoint, path)
     layer = Layer(index, path, mixer.name, mixer, {role: f"{path}.{name}"}, runs=False)
     check_parameters(checkpoint, layer)
     return layer
 
 
-def _mixer(checkpoint: TensorSource, path: str) -> tuple[Mixer, str, str]:
-    """The time mixing, the role of the parameter that A needs, and its name."""
-    if f"{path}.w0" in checkpoint.tensors:
-        return RWKV7(*shape_of(checkpoint, f"{path}.r_k", axes=2)), "decay_bias", "w0"
-    return _mixer_before_7(checkpoint, path), "time_decay", "time_decay"
+def time_mixing(checkpoint: TensorSource, path: str) -> tuple[Mixer, str, str]:
+    """The time mixing in the module `path`, the role of the parameter that A needs, and its name.
+
+    Raises MalformedError where its shapes fit no version of RWKV.
+    """
+    prefix = f"{path}." if path else ""
+    if f"{prefix}w0" in checkpoint.tensors:
+        return RWKV7(*shape_of(checkpoint, f"{prefix}r_k", axes=2)), "decay_bias", "w0"
+    return _mixer_before_7(checkpoint, prefix), "time_decay", "time_decay"
 
 
-def _mixer_before_7(checkpoint: TensorSource, path: str) -> Mixer:
-    decay = shape_of(checkpoint, f"{path}.time_decay")
-    if f"{path}.ln_x.weight" not in checkpoint.tensors:
+def _mixer_before_7(checkpoint: TensorSource, prefix: str) -> Mixer:
+    decay = shape_of(checkpoint, f"{prefix}time_decay")
+    if f"{prefix}ln_x.weight" not in checkpoint.tensors:
         return RWKV4(*decay[-1:])
-    (channels,) = shape_of(checkpoint, f"{path}.ln_x.weight", axes=1)
-    if f"{path}.time_decay_w1" in checkpoint.tensors:
-        heads, width = shape_of(checkpoint, f"{path}.time_faaaa", axes=2)
+    (channels,) = shape_of(checkpoint, f"{prefix}ln_x.weight", axes=1)
+    if f"{prefix}time_decay_w1" in checkpoint.tensors:
+        heads, width = shape_of(checkpoint, f"{prefix}time_faaaa", axes=2)
         return RWKV6(heads, width)
     heads = decay[0]
     if heads == 0 or channels % heads:
-        message = f"{path}: {channels} channels do not make {heads} heads"
+        message = f"{prefix}time_decay: {channels} channels do not make {heads} heads"
         raise MalformedError(message, hint="another copy of the file")
     return RWKV5(heads, channels // heads, shared=len(decay) == 1)
 

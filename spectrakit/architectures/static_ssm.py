@@ -90,7 +90,7 @@ class StaticSSM(ABC):
     def _layers(self, checkpoint: TensorSource) -> Iterator[Layer]:
         modules = _modules(checkpoint)
         found = [module for module in modules.values() if self.is_layer(module)]
-        found.sort(key=lambda module: _natural(module.path))
+        found.sort(key=lambda module: natural(module.path))
         for index, module in enumerate(found):
             around = _around_kernel(module.path)
             read = self.read(checkpoint, module, modules.get(around, Module(around, {})))
@@ -163,7 +163,7 @@ def _around_kernel(path: str) -> str:
     return path
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
+def natural(path: str) -> list[tuple[int, str]]:
     """Sorts layer 10 after layer 9."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -16,8 +17,10 @@ from spectrakit.architectures.attention_config_keys import published_keys
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
+from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
+    from spectrakit.architectures.base import Layer
     from spectrakit.architectures.taps import Tap
     from spectrakit.checkpoints import TensorSource
 
@@ -122,6 +125,13 @@ class TransformersAttention(TransformersArchitecture):
         part = attention_part(family.attention, heads, family.tap)
         return [(part,)] * self.count(config)
 
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
+        """Every attention. Raises MalformedError for a block that holds none."""
+        layers = super().layers(checkpoint)
+        if checkpoint.module is None:
+            check_attention(checkpoint, layers)
+        return layers
+
     def rename(self, name: str) -> str | None:
         """The language model alone: a wrapper's vision tower and projector stay behind."""
         for wrapped in _WRAPPED:
@@ -130,6 +140,25 @@ class TransformersAttention(TransformersArchitecture):
         if name.removeprefix("model.").startswith(_OF_IMAGES):
             return None
         return name.removeprefix("language_model.")
+
+
+def check_attention(checkpoint: TensorSource, layers: Sequence[Layer]) -> None:
+    """Raise MalformedError where the block of a layer holds tensors and none of its attention."""
+    modules: dict[str, dict[str, None]] = {}
+    for name in checkpoint.tensors:
+        path = name
+        while path := path.rpartition(".")[0]:
+            modules.setdefault(path, {})[name] = None
+    for layer in layers:
+        path = layer.file_path or layer.path
+        block = re.sub(r"(\.\d+)\.[^\d]*$", r"\1", path)
+        if path not in modules and block in modules:
+            held = [name[len(block) + 1 :] for name in modules[block]]
+            shown = ", ".join(held[:4]) + (", ..." if len(held) > 4 else "")
+            message = (
+                f"layer {layer.index}: there is no {path}.* in the weights; {block} has {shown}"
+            )
+            raise MalformedError(message, hint="is this config.json the one of these weights?")
 
 
 def _family(config: Configured) -> AttentionFamily:

@@ -142,6 +142,10 @@ class TransformersArchitecture(ABC):
         """`module_prefix` and `file_prefixes` of this config's model."""
         return self.module_prefix, self.file_prefixes
 
+    def block_prefixes(self, checkpoint: TensorSource) -> tuple[str, ...]:
+        """How the names of its blocks' tensors may begin in a file, before the block's number."""
+        return self.prefixes(self.config(checkpoint))[1]
+
     def count_key(self, config: Configured) -> str:  # noqa: ARG002
         """The key of the config that says how many blocks there are."""
         return "num_hidden_layers"

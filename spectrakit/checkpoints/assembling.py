@@ -9,7 +9,6 @@ from spectrakit.checkpoints.fingerprint import LocalContent
 from spectrakit.checkpoints.shards import weight_files
 from spectrakit.checkpoints.stores import Store, parse_json
 from spectrakit.checkpoints.weights import merge, open_weights
-from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +25,13 @@ def assemble(
     progress: Progress,
     *,
     only: str | None = None,
-    bare: bool = False,
     localized: Callable[[], Checkpoint] | None = None,
 ) -> Checkpoint:
-    """Open the weights of `store`, or the one weight file `only`, which needs no config beside it.
+    """Open the weights of `store`, or the one weight file `only`, with the config beside them.
 
-    bare: nor do the others. Training programs write none into their own layouts.
-
-    Raises `UnsupportedError` without config or weights, `MalformedError` for damaged files.
+    Raises `UnsupportedError` without weights, `MalformedError` for damaged files.
     """
-    config, config_bytes = _config(store, required=only is None and not bare)
+    config, config_bytes = _config(store)
     chosen = weight_files(store, only)
     weights = open_weights(store, chosen)
     try:
@@ -57,15 +53,10 @@ def assemble(
         raise
 
 
-def _config(store: Store, *, required: bool) -> tuple[dict[str, Any], bytes]:
+def _config(store: Store) -> tuple[dict[str, Any], bytes]:
     names = store.names()
     for name in CONFIGS:
         if name in names:
             data = store.read_small(name)
             return parse_json(data, f"{store.label}: {name}"), data
-    if required:
-        raise UnsupportedError(
-            f"{store.label} has no config.json",
-            hint="give the weight file itself, when it is known what model it is",
-        )
     return {}, b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from spectrakit.checkpoints.byte_sources import Advance, Fetched, Span, coalesce
@@ -70,6 +70,8 @@ class Checkpoint(Described):
         self._revision = identity.revision
         self._fingerprints: dict[frozenset[str] | None, str] = {}
         self.tensors = tensors
+        self._stored = tensors
+        self._names: Mapping[str, str] = {}
         self.tokenizer = identity.tokenizer
         self._store = store
         self._weights = {weight_file.file.path: weight_file for weight_file in weights}
@@ -145,6 +147,12 @@ class Checkpoint(Described):
         """
         return self._content.headers()
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Call tensors by other names, those of the files by the new ones; leave all others out."""
+        stored = {name: self._names.get(old, old) for name, old in names.items()}
+        self._names = stored
+        self.tensors = {name: replace(self._stored[old], name=name) for name, old in stored.items()}
+
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors `names`, bit for bit as stored: dtype, shape and strides.
 
@@ -157,18 +165,20 @@ class Checkpoint(Described):
         """
         from spectrakit.checkpoints.materialize import tensor_of
 
+        names = dict.fromkeys(names)
         wanted = self._by_file(names)
         total = sum(span.length for file in wanted for span in self._spans(file, wanted[file]))
         remote = any(self._weights[file].source.remote for file in wanted)
         progress = self._progress if remote else Silent()  # this disk is not worth a bar
         with progress.task(f"reading {self.model_id}", total=total, unit="B") as task:
-            return {
+            found = {
                 entry.name: tensor_of(entry, data)
                 for file, entries in wanted.items()
-                for entry, data in self._stored(file, entries, task.advance)
+                for entry, data in self._fetched(file, entries, task.advance)
             }
+        return {name: found[self._names.get(name, name)] for name in names}
 
-    def _stored(
+    def _fetched(
         self, file: str, entries: Sequence[TensorEntry], advance: Advance
     ) -> Iterator[tuple[TensorEntry, memoryview]]:
         """Tensors of one file, in one batch: each at its exact place, with its bytes."""
@@ -183,7 +193,7 @@ class Checkpoint(Described):
         """The bytes of the tensors `names`, one tensor in memory at a time."""
         for file, entries in self._by_file(names).items():
             for entry in entries:
-                for exact, data in self._stored(file, [entry], lambda _: None):
+                for exact, data in self._fetched(file, [entry], lambda _: None):
                     yield exact.name, data
 
     def cost(self, names: Iterable[str]) -> int:
@@ -212,6 +222,8 @@ class Checkpoint(Described):
             return self
         local = self._localized()
         local.configure(self.given)
+        if self._names:
+            local.rename(self._names)
         return local
 
     def close(self) -> None:
@@ -222,9 +234,9 @@ class Checkpoint(Described):
     def _by_file(self, names: Iterable[str]) -> dict[str, list[TensorEntry]]:
         wanted: dict[str, list[TensorEntry]] = {}
         for name in dict.fromkeys(names):
-            entry = self.tensors.get(name)
-            if entry is None:
+            if name not in self.tensors:
                 raise UsageError(f"{self.model_id} has no tensor {name!r}")
+            entry = self._stored[self._names.get(name, name)]
             wanted.setdefault(entry.file, []).append(entry)
         return wanted
 

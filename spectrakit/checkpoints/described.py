@@ -15,6 +15,8 @@ class Described:
     model_id: str  #: Hub repository, catalog name, or the name of a folder, a file or a model
     config: Mapping[str, Any]  #: the model's own, with what `configure` put over it
     given: Mapping[str, Any]  #: that alone
+    key: str | None = None  #: which of the models in the file was chosen
+    around: str = ""  #: what stood before the tensors' names, and was taken off
 
     def __init__(self, model_id: str, config: Mapping[str, Any]) -> None:
         self.model_id = model_id

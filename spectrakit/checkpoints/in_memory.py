@@ -14,7 +14,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -88,6 +88,14 @@ class TensorsInMemory(Described):
         self.tokenizer = tokenizer if isinstance(tokenizer, str) else None
         self.held = held
         self._tokenizer = None if self.tokenizer else tokenizer
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Call tensors by other names, those they have by the new ones; leave all others out."""
+        self.held = {
+            name: replace(self.held[old], entry=replace(self.held[old].entry, name=name))
+            for name, old in names.items()
+        }
+        self.tensors = {name: tensor.entry for name, tensor in self.held.items()}
 
     @property
     def revision(self) -> str:

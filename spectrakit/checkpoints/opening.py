@@ -18,7 +18,7 @@ from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.hub_opening import HUB_SCHEME, HubRequest, open_hub
 from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo, plain_name
-from spectrakit.checkpoints.trainer_layouts import find_model, writes_no_config
+from spectrakit.checkpoints.trainer_layouts import find_model
 from spectrakit.checkpoints.training_folders import at_step, of_training
 from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.plain import plain
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints.checkpoint import Checkpoint
 
 logger = logging.getLogger("spectrakit")
+
+#: What a run's own folder has.
+_RUN = "run.json"
 
 
 def open_checkpoint(
@@ -46,7 +49,8 @@ def open_checkpoint(
 
     `name` is, in this order, a folder or a weight file that exists, a name from the catalog, or a
     Hub repository (`org/name`, `hf://org/name`, `org/name@revision`), or one weight file of it
-    (`hf://org/name/folder/file.pth`). The folder of a training run is its newest model, and
+    (`hf://org/name/folder/file.pth`). A folder that is empty, or holds the results of a run, leaves
+    its name to the catalog. The folder of a training run is its newest model, and
     `FOLDER@STEP` the one that it kept of a step.
 
     `revision` is a branch, tag or commit of a Hub repository. `cache_dir` and `token` default to
@@ -67,7 +71,7 @@ def open_checkpoint(
         full_download=full_download,
         progress=progress,
     )
-    if not name.startswith(HUB_SCHEME) and _exists(name):
+    if not name.startswith(HUB_SCHEME) and _exists(name) and not _steps_aside(name):
         _mention_shadowed(name)
         _only_on_the_hub(revision, name)
         return _open_path(Path(name), progress, base)
@@ -144,11 +148,11 @@ def _open_folder(
     store = LocalFolder(place.folder, only=place.file, outer=place.outer)
     if not place.outer:
         identity = identity or _identity_of_folder(path, store.folder)
-        return assemble(store, identity, progress, bare=writes_no_config(path))
+        return assemble(store, identity, progress)
     logger.info("reading %s", place.path)
     name = _called(path.absolute().name, path.absolute().parent)
     identity = identity or Identity(name, str(place.path), "local")
-    return assemble(store, identity, progress, only=place.file, bare=True)
+    return assemble(store, identity, progress, only=place.file)
 
 
 def _identity_of_folder(path: Path, folder: Path) -> Identity:
@@ -176,6 +180,23 @@ def _exists(name: str) -> bool:
         return bool(name) and Path(name).exists()
     except (OSError, ValueError):  # a name too long, or with a null byte
         return False
+
+
+def _steps_aside(name: str) -> bool:
+    """Whether a folder of this name that holds no model leaves the name to the catalog, and say so.
+
+    A run's own folder is often called as the model is, or one is made and left empty.
+    """
+    path = Path(name)
+    if not path.is_dir() or of_training(path) or catalog.find(name) is None:
+        return False
+    inside = [entry.name for entry in path.iterdir()]
+    results = not inside or _RUN in inside
+    if not results or any(file.endswith(tuple(FORMATS)) for file in inside):
+        return False
+    what = "a run's results" if inside else "nothing"
+    logger.info("the folder %s holds %s: using the catalog entry of this name", name, what)
+    return True
 
 
 def _mention_shadowed(name: str) -> None:

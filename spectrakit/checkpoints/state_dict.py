@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from spectrakit.checkpoints.stored_tensors import StoredTensor
+from spectrakit.checkpoints.unwrapping import models_in
 from spectrakit.errors import MalformedError, UnsupportedError
 
-#: Under what key training programs keep the model beside optimizer, step and the like.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 _MAX_DEPTH = 16
 #: Dicts that hold each other many times over would be walked for ever.
 _MAX_VISITS = 2_000_000
@@ -25,14 +24,15 @@ def flatten(
 ) -> dict[str, Any]:
     """The model's tensors in the object `saved` of the file `name`, what `is_tensor` is true of.
 
-    A wrapper (`{"state_dict": ..., "epoch": 3}`) is taken off; nested dicts become dotted names;
-    numbers, strings and lists beside the tensors are left out. Raises `UnsupportedError` when there
-    is no tensor under a name, and `MalformedError` when two get the same name.
+    A wrapper (`{"state_dict": ..., "epoch": 3}`) is taken off; of several models (`{"model": ...,
+    "ema": ...}`) each keeps its key as the first word of its names. Nested dicts become dotted
+    names; numbers, strings and lists beside the tensors are left out. Raises `UnsupportedError`
+    when there is no tensor under a name, and `MalformedError` when two get the same name.
     """
     if is_tensor(saved):
         raise UnsupportedError(f"{name} holds one tensor, not a state dict")
     for _ in range(_MAX_DEPTH):
-        inner = _unwrapped(saved)
+        inner = _unwrapped(saved, is_tensor)
         if inner is None:
             break
         saved = inner
@@ -58,14 +58,15 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _unwrapped(saved: object) -> Mapping[Any, Any] | None:
+def _unwrapped(saved: object, is_tensor: Callable[[object], bool]) -> Mapping[Any, Any] | None:
+    """What is inside a training program's dict; None where `saved` is none, or all of it counts."""
     if not isinstance(saved, Mapping):
         return None
-    for key in _WRAPPERS:
-        inner = saved.get(key)
-        if isinstance(inner, Mapping) and inner:
-            return inner
-    return None
+    found = models_in(saved, is_tensor)
+    if len(found) == 1:
+        inner: Mapping[Any, Any] = saved[found[0]]
+        return inner
+    return {key: saved[key] for key in found} if found and len(found) < len(saved) else None
 
 
 def _walk(

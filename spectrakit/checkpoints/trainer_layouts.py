@@ -64,12 +64,6 @@ def find_model(folder: Path) -> Place:
     return place
 
 
-def writes_no_config(folder: Path) -> bool:
-    """Whether a program made `folder` that writes weights and no config: accelerate, DCP."""
-    marks = (DCP_METADATA, "random_states_0.pkl")
-    return any((folder / mark).is_file() for mark in marks)
-
-
 def _further(folder: Path) -> Place | None:
     """One step towards the model; None where `folder` has it, or is of no program known here."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -62,7 +62,9 @@ def analyze(
         draw=draw_charts if shown.figures else None,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
-    with options.open_model(first.opened, first.revision, first.config, access) as opened:
+    with options.open_model(
+        first.opened, first.revision, first.config, access, first.key
+    ) as opened:
         runs = [
             pipeline.analyze(
                 opened,

@@ -145,8 +145,8 @@ def _commands() -> Iterator[Callable[..., None]]:
     yield with_settings(
         analyze.analyze, settings=analyze.settings_of_runs(), output=output, access=access
     )
-    revision = some(settings(RunSpec), "revision")
-    yield with_settings(inspect.inspect, revision=revision, access=own)
+    which = some(settings(RunSpec), "revision", "key")
+    yield with_settings(inspect.inspect, which=which, access=own)
     yield with_settings(
         extract.extract,
         settings=extract.settings_of_extraction(),

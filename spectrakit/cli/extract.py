@@ -53,7 +53,7 @@ def extract(
     batch = {name: settings.values[name] for name in ("batch_size", "seq_len")}
     spec = RunSpec(model=model, config=options.config_values(config))
     spec = with_keywords(spec, settings.given)
-    with options.open_model(model, spec.revision, spec.config, access) as opened:
+    with options.open_model(model, spec.revision, spec.config, access, spec.key) as opened:
         chosen = None if layers is None else options.numbers(layers)
         observed = plan_reading(opened, spec, keywords=settings.given).source == "data"
         if observed:
@@ -82,7 +82,7 @@ def settings_of_extraction() -> list[Setting]:
     reading = some(settings(TokenOptions), "text", "tokens", "tokenizer", "bos", "chat_template",
                    batch_size=1, seq_len=256)  # fmt: skip
     run = settings(RunSpec)
-    return [*some(run, "mode"), *reading, *some(run, "device", "revision")]
+    return [*some(run, "mode"), *reading, *some(run, "device", "revision", "key")]
 
 
 def output_of_extraction() -> list[Setting]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +11,11 @@ import typer
 from spectrakit.cli import options
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
 from spectrakit.cli.declared import Chosen
-from spectrakit.errors import MalformedError
+from spectrakit.errors import MalformedError, SpectrakitError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from rich.table import Table
 
     from spectrakit.inspection import BadTensor, Inspection
@@ -27,15 +31,18 @@ def inspect(
     json: options.JsonOutput = False,
     config: options.Config = None,
     *,
-    revision: Chosen,
+    which: Chosen,
     access: Chosen,
 ) -> None:
     """Show what is in a checkpoint and what can be analysed, from its headers alone."""
     from spectrakit.inspection import bad_tensors, inspect_model
 
-    with options.open_model(
-        model, revision.values["revision"], options.config_values(config), access
-    ) as opened:
+    revision, key = which.values["revision"], which.values["key"]
+    given = options.config_values(config)
+    with (
+        _listing_on_error(model, revision, access, json=json) as printed,
+        options.open_model(model, revision, given, access, key) as opened,
+    ):
         inspection = inspect_model(opened)
         bad: list[BadTensor] | None = None
         if check_values:
@@ -44,12 +51,45 @@ def inspect(
             print_json(_document(opened, inspection, bad))
         else:
             _print(opened, inspection)
+            _print_recognised(opened, _reading_line(model, revision, given, key))
+        printed.append(True)
         if bad:
             listed = "; ".join(f"{b.name} ({b.nans} NaN, {b.infinities} Inf)" for b in bad[:3])
             message = f"{len(bad)} tensors hold NaN or Inf: {listed}"
             raise MalformedError(message, hint="another copy or an earlier step of the model")
         if check_values:
             tell("no tensor holds NaN or Inf")
+
+
+@contextmanager
+def _listing_on_error(
+    name: str, revision: str | None, access: Chosen, *, json: bool
+) -> Iterator[list[bool]]:
+    """Show the tensors of what can be opened and not be read, before its error.
+
+    That never sends the user to the command that has just failed. Gives a list that is to be filled
+    when something was printed.
+    """
+    printed: list[bool] = []
+    try:
+        yield printed
+    except SpectrakitError as error:
+        if options.sends_to_inspect(error):
+            error.hint = None
+        if printed or isinstance(error, UsageError):  # which says all there is to say
+            raise
+        from spectrakit.checkpoints import open_checkpoint
+        from spectrakit.cli.tensor_listing import show_tensors
+        from spectrakit.inspection import looks_like
+
+        asked = access.values | {"offline": access.values["offline"] or None}
+        try:
+            checkpoint = open_checkpoint(name, revision=revision, **asked)
+        except SpectrakitError:
+            raise error from None
+        with checkpoint:
+            show_tensors(checkpoint, looks_like(checkpoint), error, json=json)
+        raise
 
 
 def _print(model: Model, inspection: Inspection) -> None:
@@ -69,6 +109,30 @@ def _print(model: Model, inspection: Inspection) -> None:
     if model.unknown_keys:
         print_data(f"  config keys that are not known: {', '.join(model.unknown_keys)}")
     print_data(_table(inspection))
+
+
+def _print_recognised(model: Model, line: str) -> None:
+    """Of a bare state dict: the tensors, what they look like, and the command that reads them."""
+    from spectrakit.checkpoints.listing import grouped
+    from spectrakit.cli.tensor_listing import print_tensors
+    from spectrakit.inspection import is_bare, looks_like
+
+    if is_bare(model):
+        tensors = model.checkpoint.tensors.values()
+        print_data(f"looks like {looks_like(model.checkpoint)}; its {len(tensors):,} tensors:")
+        print_tensors(grouped(tensors))
+        print_data(f"read it by: {line}")
+
+
+def _reading_line(
+    name: str, revision: str | None, config: Mapping[str, Any], key: str | None
+) -> str:
+    """`spectrakit analyze` of the same model, as it is typed."""
+    from spectrakit.wording import given
+
+    options = {"revision": revision, "key": key, "config": config}
+    flags = given(**{option: value for option, value in options.items() if value})
+    return f"spectrakit analyze {shlex.quote(name)} {flags}".rstrip()
 
 
 def _table(inspection: Inspection) -> Table:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spectrakit.errors import UsageError
+from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.options import Help, option, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from spectrakit.cli.declared import Chosen
     from spectrakit.model import Model
@@ -77,16 +79,37 @@ ACCESS, OUTPUT = settings(Access), settings(Output)
 RUNS = Path("spectrakit-runs")
 
 
-def open_model(name: str, revision: str | None, config: Mapping[str, Any], access: Chosen) -> Model:
-    """Open the model these options name, with a progress bar."""
+@contextmanager
+def open_model(
+    name: str,
+    revision: str | None,
+    config: Mapping[str, Any],
+    access: Chosen,
+    key: str | None = None,
+) -> Iterator[Model]:
+    """The open model these options name, with a progress bar.
+
+    Errors within it that send the user to `inspect` do so by the name that was typed.
+    """
     from spectrakit.cli.console import terminal_progress
     from spectrakit.model import open_checkpoint
 
     # Offline is what the environment says, unless it is asked for.
     asked = access.values | {"offline": access.values["offline"] or None}
-    return open_checkpoint(
-        name, revision=revision, config=config, progress=terminal_progress(), **asked
-    )
+    try:
+        with open_checkpoint(
+            name, revision=revision, config=config, key=key, progress=terminal_progress(), **asked
+        ) as model:
+            yield model
+    except SpectrakitError as error:
+        if sends_to_inspect(error):
+            error.hint = shlex.join(["spectrakit", "inspect", name])
+        raise
+
+
+def sends_to_inspect(error: SpectrakitError) -> bool:
+    """Whether the next step of an error is to inspect the model."""
+    return error.hint is not None and error.hint.startswith("spectrakit inspect")
 
 
 def config_values(assignments: list[str] | None) -> dict[str, Any]:

@@ -136,6 +136,7 @@ def _reopened(run: Run, hub: HubAccess) -> Model:
         token=hub.token,
         offline=hub.offline,
         config=manifest.settings().get("config"),
+        key=manifest.settings().get("key"),
     )
     if Way.of(run).revision(model) != manifest.revision:
         model.close()

@@ -176,8 +176,8 @@ def opened(job: Job, line: Line) -> Model:
     hub = dict(job.hub or {})
     if hub.get("cache_dir") is not None:
         hub["cache_dir"] = Path(hub["cache_dir"])
-    config = job.spec.get("config")
-    return open_checkpoint(name, revision=revision, config=config, progress=line, **hub)
+    config, key = job.spec.get("config"), job.spec.get("key")
+    return open_checkpoint(name, revision=revision, config=config, key=key, progress=line, **hub)
 
 
 def _is_there(job: Job, model: Model, resolved: Resolved) -> bool:

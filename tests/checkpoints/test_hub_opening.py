@@ -116,7 +116,6 @@ def test_a_repository_without_an_owner(hub, files):
         ({"config.json": b"{}", "model-q4.gguf": b"x"}, "GGUF only"),
         ({"config.json": b"{}", "tf_model.h5": b"x"}, "TensorFlow only"),
         ({"config.json": b"{}"}, "has no weights"),
-        ({"model.safetensors": b"x"}, "no config.json"),
         ({"onnx/model.safetensors": b"x", "config.json": b"{}"}, "has no weights"),
     ],
 )
@@ -124,6 +123,13 @@ def test_unsupported_repositories(hub, present, said):
     hub.add_repo("org/other", present)
     with pytest.raises(UnsupportedError, match=said):
         open_checkpoint("org/other")
+
+
+def test_a_repository_without_a_config(hub, files):
+    hub.add_repo(REPO, {name: data for name, data in files.items() if name != "config.json"})
+    with open_checkpoint(REPO) as checkpoint:
+        assert checkpoint.config == {}
+        assert checkpoint.tensors
 
 
 def test_side_files_are_downloaded_into_the_cache(hub, files, tmp_path):

@@ -79,8 +79,9 @@ def test_a_file_that_holds_no_weights(tmp_path):
 
 def test_a_folder_without_a_config(folder):
     (folder / "config.json").unlink()
-    with pytest.raises(UnsupportedError, match=r"no config\.json"):
-        open_checkpoint(str(folder))
+    with open_checkpoint(str(folder)) as checkpoint:
+        assert checkpoint.config == {}
+        assert checkpoint.tensors
     (folder / "params.json").write_text('{"dim": 64}')
     with open_checkpoint(str(folder)) as checkpoint:
         assert checkpoint.config == {"dim": 64}
@@ -223,3 +224,24 @@ def test_nothing_is_left_open_when_opening_fails(tmp_path, folder):
 
 def test_the_public_names():
     assert Checkpoint.__module__ == "spectrakit.checkpoints.checkpoint"
+
+
+@pytest.mark.parametrize("inside", [[], ["run.json", "spectrum.parquet"]])
+def test_a_folder_without_a_model_leaves_its_name_to_the_catalog(
+    inside, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-mamba").mkdir()
+    for name in inside:
+        (tmp_path / "tiny-mamba" / name).write_text("{}")
+    with caplog.at_level(logging.INFO, logger="spectrakit"), open_checkpoint("tiny-mamba") as found:
+        assert found.origin == "catalog"
+    assert "using the catalog entry of this name" in caplog.text
+
+
+def test_a_damaged_model_does_not_leave_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-mamba").mkdir()
+    (tmp_path / "tiny-mamba" / "config.json").write_text("{}")
+    with pytest.raises(UnsupportedError, match="has no weights"):
+        open_checkpoint("tiny-mamba")

@@ -1,0 +1,155 @@
+"""State dicts of anyone's own models: every module in them that is a known sequence layer.
+
+Names around a layer are every project's own, those inside it are its library's, and shapes say its
+sizes. So a layer is a module that holds the parameters of one, in classifiers, U-nets and encoders
+alike. It is asked for last, of files whose config names no `model_type`. Weights mode reads them;
+a language model of Mamba is run, where all of it is there and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from spectrakit.architectures.bare import delta_rules, gated_units, mambas
+from spectrakit.architectures.bare.language_model import WholeModel, whole_model
+from spectrakit.architectures.bare.parts import Place, Recognised, Recogniser
+from spectrakit.architectures.base import Layer, check_floating
+from spectrakit.architectures.config_keys import ConfigKeys, words
+from spectrakit.architectures.static_ssm import natural
+from spectrakit.architectures.transformers_family import PartConfig
+from spectrakit.architectures.transformers_mamba import BLOCKS, CHUNK_SCAN, SELECTIVE_SCAN
+from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
+from spectrakit.errors import UnsupportedError
+from spectrakit.mixers import Mamba2
+from spectrakit.wording import given
+
+if TYPE_CHECKING:
+    from spectrakit.architectures.base import RunnableModel
+    from spectrakit.checkpoints import TensorSource
+
+#: Which layers a module may be that holds a parameter of this name.
+_RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
+    "A_log": (mambas.mamba_or_mamba2, delta_rules.delta_rule),
+    "A_b_log": (mambas.backward_mamba,),
+    "A_logs": (mambas.scans_of_an_image,),
+    "recurrent_param": (gated_units.rg_lru,),
+    "time_decay": (gated_units.rwkv,),
+    "w0": (gated_units.rwkv,),
+    "fgate_preact.bias": (gated_units.capped_mlstm,),
+    "ifgate_preact.bias": (gated_units.capped_mlstm,),
+    "fgate.bias": (gated_units.mlstm,),
+    "_recurrent_kernel_": (gated_units.slstm,),
+}
+_MARKS = re.compile(rf"(?:(.*)\.)?({'|'.join(map(re.escape, _RECOGNISERS))})")
+
+
+class BareModules:
+    """Bare state dicts with layers of Mamba, the delta rules, RG-LRU, RWKV or the mLSTM."""
+
+    name: ClassVar[str] = "bare-modules"
+    #: Whether others that claim a checkpoint come first.
+    last: ClassVar[bool] = True
+
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
+        """What the weights do not show."""
+        options = (mambas.GROUPS, delta_rules.LOWER_BOUND, gated_units.SOFT_CAP)
+        reads = {option.key for option in options} | set(mambas.LIMITS)
+        return ConfigKeys(frozenset(reads), irrelevant=words("d_model n_layer vocab_size"))
+
+    def claims(self, checkpoint: TensorSource) -> bool:
+        """By a layer that is recognised; never where the config names a model."""
+        named = "model_type" in checkpoint.config or "ssm_cfg" in checkpoint.config
+        return not named and any(found.mixer for _, found in _recognised(checkpoint))
+
+    def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
+        """Every layer, in the natural order of the modules' names.
+
+        Raises UnsupportedError where what A needs is stored as no floats.
+        """
+        layers, whole = _listed(checkpoint)
+        return layers if isinstance(whole, str) else tuple(map(_running, layers))
+
+    def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
+        """The language model, as one of transformers.
+
+        Raises UnsupportedError for any other model: what lies between its layers is not known.
+        """
+        layers, whole = _listed(checkpoint)
+        if isinstance(whole, str):
+            raise _not_run(checkpoint, whole)
+        names = whole.names
+        model = load_transformers_model(checkpoint, whole.config, device, dtype, names.get)
+        tap = CHUNK_SCAN if isinstance(layers[0].mixer, Mamba2) else SELECTIVE_SCAN
+        taps = {layer.index: tap for layer in layers}
+        config = PartConfig(checkpoint.model_id, whole.config)
+        return TransformersModel(model, tuple(map(_running, layers)), taps, config)
+
+
+def described(checkpoint: TensorSource) -> str | None:
+    """What is recognised by names and shapes, in words: "mamba, 3 layers, width 96"; or None."""
+    counts: Counter[tuple[str, int]] = Counter()
+    for _, found in _recognised(checkpoint):
+        if found.mixer is not None:
+            counts[found.kind, getattr(found.mixer, "model_width", 0)] += 1
+    words_of = [
+        f"{kind}, {count} layer{'s' * (count > 1)}" + (f", width {width}" if width else "")
+        for (kind, width), count in counts.items()
+    ]
+    return "; ".join(words_of) or None
+
+
+def _not_run(checkpoint: TensorSource, why: str) -> UnsupportedError:
+    message = f"{checkpoint.model_id} is a bare state dict, and {why}: tokens cannot be run through"
+    weights = given(mode="weights")
+    return UnsupportedError(message, hint=f"{weights}, or put the model's config.json beside it")
+
+
+def _listed(checkpoint: TensorSource) -> tuple[tuple[Layer, ...], WholeModel | str]:
+    """The layers under their names in the file, and the model that they make, if any."""
+    found = sorted(_recognised(checkpoint), key=lambda each: natural(each[0]))
+    layers = tuple(_layer(checkpoint, index, *each) for index, each in enumerate(found))
+    return layers, whole_model(checkpoint, layers)
+
+
+def _layer(checkpoint: TensorSource, index: int, path: str, found: Recognised) -> Layer:
+    shown = ".".join(part for part in (path, found.inside) if part) or found.kind
+    layer = Layer(
+        index,
+        shown,
+        found.kind,
+        found.mixer,
+        found.parameters,
+        found.note,
+        file_path=path,
+        runs=False,
+    )
+    check_floating(checkpoint, layer)
+    return layer
+
+
+def _running(layer: Layer) -> Layer:
+    """A layer of a whole model, under transformers' name of its module."""
+    path = f"{BLOCKS}{layer.index}.mixer"
+    return Layer(
+        layer.index,
+        path,
+        layer.kind,
+        layer.mixer,
+        layer.parameters,
+        file_path=layer.file_path,
+    )
+
+
+def _recognised(checkpoint: TensorSource) -> Iterator[tuple[str, Recognised]]:
+    """Every layer with the path of its module."""
+    for name in checkpoint.tensors:
+        match = _MARKS.fullmatch(name)
+        if match is not None:
+            place = Place(checkpoint, match[1] or "")
+            made = (recogniser(place) for recogniser in _RECOGNISERS[match[2]])
+            layer = next((each for each in made if each is not None), None)
+            if layer is not None:
+                yield place.path, layer
