@@ -24,7 +24,7 @@ SOURCES = sorted(
 )
 _FLAG = re.compile(r"(?<![\w-])--[a-z]")
 #: A command that can be typed as it stands may have flags.
-_COMMAND = re.compile(r"\b(spectrakit \w+|pip install|hf \w+)\b.*?--[a-z]")
+_COMMAND = re.compile(r"\b(spectrakit \w+|pip install|hf \w+|python (-m )?[\w./]+)\b.*?--[a-z]")
 #: Calls whose texts are not messages: help that the command line shows, columns of tables, the two
 #: spellings themselves, patterns.
 _NO_MESSAGES = {"option", "add_argument", "Column", "token_set_column", "per_door", "compile"}

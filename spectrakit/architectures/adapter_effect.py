@@ -23,8 +23,8 @@ logger = logging.getLogger("spectrakit")
 def mention_effect(checkpoint: TensorSource, listed: Callable[[], Sequence[Layer]]) -> None:
     """Note which tensors of A and its step an adapter changes; nothing for any other checkpoint.
 
-    listed: gives the layers. Reads those tensors, merged and not. The change is ||W' - W|| / ||W||,
-    of Frobenius norms.
+    listed: gives the layers. Reads those tensors, merged and not. The change is ||W' - W|| / ||W||
+    by Frobenius' norm.
     """
     if not isinstance(checkpoint, AdaptedCheckpoint):
         return

@@ -176,7 +176,7 @@ def _of_megatron(folder: Path) -> Place | None:
             " --loader mcore --saver mcore --target-tensor-parallel-size 1"
             " --target-pipeline-parallel-size 1"
             f" --load-dir {shlex.quote(str(root))} --save-dir {shlex.quote(str(root))}-one"
-            " (with --ckpt-format torch_dist it is read here)",
+            " (its format torch_dist is read here)",
         )
     return None
 
