@@ -57,7 +57,7 @@ def row_of(name: str) -> dict[str, object]:
     """Of the table, from what ships."""
     recipe = sk.read_recipe(HERE / name / "recipe.toml")
     told = json.loads((HERE / name / "accuracy.json").read_text())
-    return {"name": name, "mixer": recipe.mixer.name, "task": recipe.task.name, **told}
+    return {"name": name, "mixer": recipe.kind, "task": recipe.task.name, **told}
 
 
 def kept(rows: list[dict[str, object]]) -> list[list[object]]:

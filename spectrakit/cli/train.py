@@ -168,7 +168,7 @@ def _list(words: str | None, *, as_json: bool) -> None:
     for name in recipe_names():
         if words is None or words in name:
             found = read_recipe(name)
-            rows.append((name, found.task.name, found.mixer.name, found.description))
+            rows.append((name, found.task.name, found.kind, found.description))
     if not rows:
         raise UsageError(f"no recipe has {words!r} in its name", hint="spectrakit train --list")
     head = ("recipe", "task", "mixer", "description")

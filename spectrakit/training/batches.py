@@ -63,9 +63,9 @@ def targets_in(batch: Batch) -> int:
 
 def loss_of(model: nn.Module, tensors: Tensors) -> tuple[Tensor, Tensor]:
     """The summed loss, and the logits."""
-    output: Any = model(
-        input_ids=tensors.inputs, attention_mask=tensors.mask, example_keys=tensors.keys
-    )
+    # Of dropout in our own models; others know no such keys.
+    keys = {} if tensors.keys is None else {"example_keys": tensors.keys}
+    output: Any = model(input_ids=tensors.inputs, attention_mask=tensors.mask, **keys)
     total, _ = summed_loss(output.logits, tensors.targets)
     return total, output.logits
 

@@ -14,6 +14,8 @@ from spectrakit.training.models.builders import builder
 from spectrakit.wording import did_you_mean
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from spectrakit.training.data.base import TaskData, TaskShape
     from spectrakit.training.models.config import SpectrakitConfig
     from spectrakit.training.recipes.schema import Recipe
@@ -55,6 +57,17 @@ def checked(kind: Any, given: dict[str, Any], of: str, table: str) -> Any:  # no
         value = f" is {first['input']!r}" if key else ""
         named = f"{table}.{key}{value}: " if key else f"{of}: "
         raise UsageError(f"{named}{said[:1].lower()}{said[1:]}") from None
+
+
+def model_for(recipe: Recipe, shape: TaskShape) -> PreTrainedModel:
+    """The recipe's model, its weights drawn by torch's generator. Raises UsageError for none."""
+    if recipe.transformers is not None:
+        from spectrakit.training.published_models import published_model
+
+        return published_model(recipe.transformers, shape)
+    from spectrakit.training.models.backbone import model_of
+
+    return model_of(model_config(recipe, shape))
 
 
 def model_config(recipe: Recipe, shape: TaskShape) -> SpectrakitConfig:

@@ -12,7 +12,7 @@ import torch
 from spectrakit.errors import UsageError
 from spectrakit.memory_limits import available_bytes
 from spectrakit.training.batches import loss_of, tensors_of
-from spectrakit.training.configured import model_config, open_task, total_steps
+from spectrakit.training.configured import model_for, open_task, total_steps
 from spectrakit.training.loop import Trainer
 from spectrakit.training.models.mixer_module import is_recurrence
 from spectrakit.training.optimiser import optimiser_of
@@ -57,15 +57,12 @@ def estimate(recipe: Recipe, device: str = "auto") -> Estimate:
 
     Raises UsageError for what `train` refuses, and where it would not fit into memory.
     """
-    from spectrakit.training.models.backbone import model_of
-
     data = open_task(recipe)
-    config = model_config(recipe, data.shape)
     where = on_device(device, recipe.precision)
     steps = total_steps(recipe, data)
     with accelerator_for(where, recipe) as accelerator, torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
-        model = model_of(config).to(accelerator.device)
+        model = model_for(recipe, data.shape).to(accelerator.device)
         model = model.double() if recipe.precision == "float64" else model
         optimiser = optimiser_of(model, recipe.optimiser)
         prepared, optimiser = accelerator.prepare(model, optimiser)

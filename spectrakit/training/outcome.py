@@ -27,7 +27,7 @@ class Outcome:
         """A line per layer."""
         headings = ("mode", "radius\nat first", "\nat last", "median steps\nat first", "\nat last",
                     "95%\nat first", "\nat last")  # fmt: skip
-        mixer = self.result.recipe.mixer.name
+        mixer = self.result.recipe.kind
         return layer_table(headings, [_cells(mixer, *pair) for pair in self.layers])
 
     def sentence(self) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from spectrakit.errors import UsageError
 from spectrakit.tables.folders import FolderLock, make_folder, plain_errors, sweep
-from spectrakit.training.configured import model_config, open_task
+from spectrakit.training.configured import model_config, model_for, open_task
 from spectrakit.training.estimate import check_memory
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.prepared import accelerator_for, on_device
@@ -66,10 +66,9 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
     process trains in it; AnalysisError where training diverges; MalformedError where what is in the
     folder is damaged; KeyboardInterrupt after a checkpoint was saved.
     """
-    from spectrakit.training.models.backbone import model_of
-
     data = open_task(recipe)
-    config = model_config(recipe, data.shape)
+    if recipe.transformers is None:
+        model_config(recipe, data.shape)  # mistakes are told before the folder is made
     device = on_device(where.device, recipe.precision)
     if where.threads is not None:
         torch.set_num_threads(where.threads)
@@ -86,7 +85,7 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
             return _result(folder, recipe, earlier, int(earlier["step"]))
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(recipe.seed)
-            model = model_of(config)
+            model = model_for(recipe, data.shape)
         if recipe.precision == "float64":
             model = model.double()
         model = model.to(accelerator.device)

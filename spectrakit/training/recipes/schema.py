@@ -46,6 +46,19 @@ class MixerRecipe(BaseModel):
         return dict(self.model_extra or {})
 
 
+class TransformersRecipe(BaseModel):
+    """A model of transformers in the place of mixer and backbone, by the keys of its config."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    model_type: str = Field(description="Of transformers: mamba, mamba2, llama, ...")
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys of the config that are given."""
+        return dict(self.model_extra or {})
+
+
 class ModelRecipe(Part):
     """What is around the mixer."""
 
@@ -161,15 +174,34 @@ class Recipe(Part):
     task: TaskRecipe = TaskRecipe()
     mixer: MixerRecipe = MixerRecipe()
     model: ModelRecipe = ModelRecipe()
+    transformers: TransformersRecipe | None = Field(
+        None, description="A model of transformers instead: model_type, and keys of its config."
+    )
     optimiser: OptimiserRecipe = OptimiserRecipe()
     budget: BudgetRecipe
     evaluation: EvaluationRecipe = EvaluationRecipe()
     tracking: TrackingRecipe = TrackingRecipe()
     checkpoints: CheckpointsRecipe = CheckpointsRecipe()
 
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Recipe:
+        if self.transformers is not None and self.model_fields_set & {"mixer", "model"}:
+            raise ValueError("a recipe has either transformers, or mixer and model")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """What is trained: the mixer, or the model_type of transformers."""
+        return self.mixer.name if self.transformers is None else self.transformers.model_type
+
     def record(self) -> dict[str, Any]:
         """Every key and value, as JSON and TOML have them."""
-        return self.model_dump(mode="json")
+        whole = self.model_dump(mode="json")
+        if self.transformers is None:
+            del whole["transformers"]
+        else:
+            del whole["mixer"], whole["model"]
+        return whole
 
     @property
     def digest(self) -> str:
