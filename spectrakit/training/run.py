@@ -15,7 +15,7 @@ from spectrakit.tables.folders import FolderLock, make_folder, plain_errors, swe
 from spectrakit.training.configured import model_config, model_for, open_task
 from spectrakit.training.estimate import check_memory
 from spectrakit.training.folder import TrainingFolder
-from spectrakit.training.prepared import accelerator_for, on_device
+from spectrakit.training.prepared import accelerator_for, begin_trackers, on_device
 from spectrakit.training.processes import by_first
 from spectrakit.training.report import Quiet
 from spectrakit.training.running import TrainingRun
@@ -74,7 +74,7 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
         torch.set_num_threads(where.threads)
     folder = TrainingFolder(where.out)
     with ExitStack() as stack:
-        accelerator = stack.enter_context(accelerator_for(device, recipe))
+        accelerator = stack.enter_context(accelerator_for(device, recipe, folder.path))
 
         def claimed() -> dict[str, Any] | None:
             stack.enter_context(_own(folder))
@@ -91,6 +91,7 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
         model = model.to(accelerator.device)
         at_once = recipe.budget.micro_batch or recipe.budget.batch
         check_memory(model, data, at_once, accelerator.device)
+        begin_trackers(accelerator, recipe, folder.path)
         run = TrainingRun(recipe, data, folder, model, accelerator, watcher or Quiet())
         try:
             resumed = run.train(earlier)

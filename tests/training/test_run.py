@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 
+import accelerate
 import pytest
 import torch
 
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, MalformedError, OutputError, UsageError
 from spectrakit.tables.folders import FolderLock
-from spectrakit.training import loop, running
+from spectrakit.training import loop, prepared, running
 from spectrakit.training.data.order import spread
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.run import Where, train
@@ -302,3 +303,28 @@ def test_an_evaluation_on_some_examples_is_spread_over_the_split(tmp_path, monke
     of_validation = next(numbers for split, numbers in seen if split == "validation")
     assert of_validation == spread(20, 180)
     assert of_validation[-1] == 171
+
+
+def test_trackers_are_told_of_losses_and_spectra_by_step(tmp_path, monkeypatch):
+    begun, told = [], []
+    monkeypatch.setattr(prepared, "find_spec", lambda _: object())
+    monkeypatch.setattr(accelerate.accelerator, "filter_trackers", lambda names, folder: names)
+    monkeypatch.setattr(accelerate.Accelerator, "init_trackers",
+                        lambda self, name, **_: begun.append((name, self.logging_dir)))  # fmt: skip
+    monkeypatch.setattr(accelerate.Accelerator, "log",
+                        lambda _, numbers, step: told.append((step, numbers)))  # fmt: skip
+    trained(tmp_path / "run", budget={"steps": 4}, trackers=["tensorboard"])
+    assert begun == [("run", str(tmp_path / "run" / "trackers"))]
+    assert [step for step, numbers in told if "train/loss" in numbers] == [1, 2, 3, 4]
+    spectra = [numbers for _, numbers in told if "spectrum/layer0/timescale_q50" in numbers]
+    assert len(spectra) == 2
+
+
+def test_a_tracker_that_is_not_there_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="tracker wandb is not installed"):
+        trained(tmp_path / "run", trackers=["wandb"])
+    with pytest.raises(UsageError, match="unknown tracker 'wandbb'") as error:
+        trained(tmp_path / "run", trackers=["wandbb"])
+    assert "wandb" in error.value.hint
+    assert not (tmp_path / "run").exists()
