@@ -87,10 +87,11 @@ OF_WRAPPERS = ConfigKeys(
     irrelevant=words(
         """
         audio_config audio_token_id boi_token_index eoi_token_index image_break_token_id
-        image_end_token_id image_seq_length image_start_token_id image_token_id image_token_index
-        mm_tokens_per_image multimodal_projector_bias projector_hidden_act spatial_merge_size
-        video_end_token_id video_start_token_id video_token_id vision_config vision_end_token_id
-        vision_feature_layer vision_start_token_id
+        image_end_token_id image_grid_pinpoints image_seq_length image_start_token_id
+        image_token_id image_token_index mm_tokens_per_image multimodal_projector_bias
+        projector_hidden_act spatial_merge_size video_end_token_id video_start_token_id
+        video_token_id vision_config vision_end_token_id vision_feature_layer
+        vision_feature_select_strategy vision_start_token_id
         """
     )
 )
