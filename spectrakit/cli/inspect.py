@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,7 +122,7 @@ def _print_recognised(model: Model, line: str) -> None:
         tensors = model.checkpoint.tensors.values()
         print_data(f"looks like {looks_like(model.checkpoint)}; its {len(tensors):,} tensors:")
         print_tensors(grouped(tensors))
-        print_data(f"read it by: {line}")
+        sys.stdout.write(f"read it by: {line}\n")  # whole, to be copied
 
 
 def _reading_line(

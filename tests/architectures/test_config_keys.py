@@ -136,7 +136,7 @@ def test_the_classes_own_configs_are_known(model_type):
     from transformers import CONFIG_MAPPING
 
     from spectrakit.architectures.transformers_model import quiet_transformers
-    from spectrakit.training.models import backbone as _  # registers model_type spectrakit
+    from spectrakit.training.models import backbone  # noqa: F401  (registers "spectrakit")
 
     with quiet_transformers():
         text = CONFIG_MAPPING[model_type]().to_json_string(use_diff=False)

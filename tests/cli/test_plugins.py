@@ -21,6 +21,7 @@ FILES = {
     "spectrakit_my_layer/examples.py",
     "spectrakit_my_layer/mixer.py",
     "spectrakit_my_layer/model.py",
+    "spectrakit_my_layer/module.py",
     "spectrakit_my_layer/slow/__init__.py",
     "spectrakit_my_layer/slow/analysis.py",
     "spectrakit_my_layer/slow/chart.py",

@@ -17,6 +17,7 @@ from spectrakit.training.models.backbone import kind_of
 from spectrakit.training.models.config import SpectrakitConfig
 from tests.oracles import eigenvalues
 from tests.oracles.checking import near, oracle
+from tests.oracles.memory_oracle import FixedState, _lru_with_conjugates
 from tests.oracles.runs import Model, RunFolder, scratch
 from tests.oracles.spectrum_oracle import QUANTILE_COLUMNS, SHARES, _quantiles, _shares
 from tests.training.tiny import recipe, trained
@@ -80,7 +81,9 @@ def what_was_lost(report, long):
     """`training`: evaluations from the kept models, rates from the schedule."""
     size = task().size("train")
     for step in (3, 6):
-        loss, right = loss_and_accuracy(step, "validation", range(20))
+        every = task().size("validation") / 20  # evenly over the split
+        numbers = [int(place * every) for place in range(20)]
+        loss, right = loss_and_accuracy(step, "validation", numbers)
         report.compare(
             run(),
             "training",
@@ -183,3 +186,42 @@ def timescales_while_training(report, long):
                 "count": counts,
             },
         )
+
+
+@oracle(
+    "training_memory",
+    "step layer head mode past precision systems inputs rank capacity horizon capacity_within "
+    "mean_delay",
+)
+def memory_while_training(report, long):
+    """`training_memory`: of the kept weights, by the Gramian of their eigenvalues and B."""
+    for step in (0, 6):
+        stored = Model(checkpoint(step))
+        for layer in range(2):
+            at = f"model.blocks.{layer}.mixer."
+            system = _lru_with_conjugates(stored, at, eigenvalues.of_lru(stored, at))
+            state = FixedState(*system, "exact")
+            for head in (None, 0):
+                report.compare(
+                    run(),
+                    "training_memory",
+                    key="",
+                    where={"step": step, "layer": layer, "head": head},
+                    expected={
+                        "channel": None,
+                        "mode": "static",
+                        "past": "infinite",
+                        "precision": "exact",
+                        "systems": 1,
+                        "inputs": 8,
+                        "rank": state.rank,
+                        "capacity": near(state.beyond(0), rel=1e-9),
+                        "horizon": 65_536,
+                        "capacity_within": near(state.beyond(0) - state.beyond(65_536), rel=1e-9),
+                        "mean_delay": near(state.mean_delay(), rel=1e-7),
+                        "key_kernel_rank": None,
+                        "keys": None,
+                        "samples": None,
+                        "reason": None,
+                    },
+                )

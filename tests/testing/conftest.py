@@ -8,6 +8,7 @@ import pytest
 
 from spectrakit import plugins as manager
 from spectrakit.plugin_template import Words, write_plugin
+from spectrakit.training.models import builders
 
 DEMO = Words("demo")
 
@@ -16,6 +17,7 @@ def forget_plugins():
     """Let the next caller find the plugins anew, and import them anew."""
     manager.installed_points.cache_clear()
     manager.plugins.cache_clear()
+    builders._BUILDERS.pop(DEMO.kind, None)
     for name in list(sys.modules):
         if name.partition(".")[0] == DEMO.package:
             del sys.modules[name]

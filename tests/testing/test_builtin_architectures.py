@@ -17,7 +17,7 @@ from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARE
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
-from tests.support import state_dicts
+from tests.support import bare, state_dicts
 from tests.support.mamba_ssm_files import write_mamba_ssm
 from tests.support.state_dicts import S5_OPTIONS, VERSION_4
 
@@ -39,6 +39,19 @@ def state_dict(architecture, kind, make, config=None):
     return CheckpointExample(
         architecture, architecture, (kind,) * 2, partial(saved, tensors, config or {})
     )
+
+
+#: Where no config says another.
+NO_CONFIG = {"wrong_shapes_are_refused": "the sizes are those that A_log has"}
+
+
+def two_bare():
+    """Two layers of Mamba in a state dict of somebody's own."""
+    return {
+        f"encoder.stage{place}.ssm.{name}": tensor.clone()
+        for place in range(2)
+        for name, tensor in bare.LAYERS["mamba"].tensors.items()
+    }
 
 
 def of_shapes(name, architecture, kind, shapes, config=None, **options):
@@ -136,6 +149,8 @@ EXAMPLES = [
                "blocks__N__att__time_faaaa": (3, 4)}),
     of_shapes("rwkv7", "rwkv-files", "rwkv7", RWKV7),
     *[trained(mixer, kinds, changes) for mixer, kinds, changes in TRAINED],
+    CheckpointExample("bare-modules", "bare-modules", ("mamba",) * 2, partial(saved, two_bare, {}),
+                      expected_failures=NO_CONFIG),
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
 ]  # fmt: skip
