@@ -70,6 +70,18 @@ def model_for(recipe: Recipe, shape: TaskShape) -> PreTrainedModel:
     return model_of(model_config(recipe, shape))
 
 
+def sketch_of(recipe: Recipe, shape: TaskShape) -> PreTrainedModel:
+    """The recipe's model without numbers: its sizes cost no memory.
+
+    Raises what `model_for` raises.
+    """
+    import torch
+    from transformers.initialization import no_init_weights
+
+    with torch.device("meta"), no_init_weights():
+        return model_for(recipe, shape)
+
+
 def model_config(recipe: Recipe, shape: TaskShape) -> SpectrakitConfig:
     """The config of the recipe's model for a task. Raises UsageError where it makes no model."""
     from spectrakit.training.models.checked import check_config

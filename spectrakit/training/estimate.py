@@ -12,7 +12,7 @@ import torch
 from spectrakit.errors import UsageError
 from spectrakit.memory_limits import available_bytes
 from spectrakit.training.batches import loss_of, tensors_of
-from spectrakit.training.configured import model_for, open_task, total_steps
+from spectrakit.training.configured import model_for, open_task, sketch_of, total_steps
 from spectrakit.training.loop import Trainer
 from spectrakit.training.models.mixer_module import is_recurrence
 from spectrakit.training.optimiser import optimiser_of
@@ -59,6 +59,7 @@ def estimate(recipe: Recipe, device: str = "auto") -> Estimate:
     """
     data = open_task(recipe)
     where = on_device(device, recipe.precision)
+    check_weights(sketch_of(recipe, data.shape), where)
     steps = total_steps(recipe, data)
     with accelerator_for(where, recipe) as accelerator, torch.random.fork_rng(devices=()):
         torch.manual_seed(recipe.seed)
@@ -90,6 +91,14 @@ def estimate(recipe: Recipe, device: str = "auto") -> Estimate:
     )
 
 
+def check_weights(model: PreTrainedModel, device: str) -> None:
+    """Raise UsageError where the weights in training would not fit into memory, whatever the batch.
+
+    model: may be without numbers, see `sketch_of`.
+    """
+    _check(_of_weights(model), device, "a smaller model, by model.width or model.depth")
+
+
 def check_memory(model: PreTrainedModel, data: TaskData, batch: int, device: torch.device) -> None:
     """Raise UsageError where training `batch` examples at once would not fit into memory.
 
@@ -99,11 +108,16 @@ def check_memory(model: PreTrainedModel, data: TaskData, batch: int, device: tor
     held = _Held(model)
     with torch.autograd.graph.saved_tensors_hooks(held.pack, lambda x: x):
         loss_of(model, tensors_of(data.batch("train", numbers), device))
-    needed, free = _of_weights(model) + batch * held.bytes, available_bytes(str(device))
+    hint = per_door("--set budget.micro_batch=1", 'changes={"budget.micro_batch": 1}')
+    needed = _of_weights(model) + batch * held.bytes
+    _check(needed, str(device), f"{hint}, or a smaller model")
+
+
+def _check(needed: int, device: str, hint: str) -> None:
+    free = available_bytes(device)
     if free is not None and needed > free:
         message = f"training takes {needed / 1e9:.1f} GB, and {device} has {free / 1e9:.1f} GB free"
-        hint = per_door("--set budget.micro_batch=1", 'changes={"budget.micro_batch": 1}')
-        raise UsageError(message, hint=f"{hint}, or a smaller model")
+        raise UsageError(message, hint=hint)
 
 
 def _of_weights(model: PreTrainedModel) -> int:

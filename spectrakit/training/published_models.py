@@ -36,7 +36,7 @@ def published_model(recipe: TransformersRecipe, shape: TaskShape) -> PreTrainedM
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     except (ValueError, TypeError, KeyError, RuntimeError, ZeroDivisionError) as error:
         message = f"transformers makes no {recipe.model_type} of these keys: {error}"
-        raise UsageError(message.splitlines()[0]) from error
+        raise UsageError(message) from error
     _mark(model)
     return model
 
@@ -65,7 +65,7 @@ def _config(recipe: TransformersRecipe, shape: TaskShape) -> PretrainedConfig:
     # Each config has its own checks: pydantic-like errors, ValueError, TypeError.
     except Exception as error:
         message = f"transformers makes no config of {recipe.model_type}: {error}"
-        raise UsageError(message.splitlines()[0]) from error
+        raise UsageError(message) from error
 
 
 def _mark(model: PreTrainedModel) -> None:

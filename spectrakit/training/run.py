@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ import torch
 
 from spectrakit.errors import UsageError
 from spectrakit.tables.folders import FolderLock, make_folder, plain_errors, sweep
-from spectrakit.training.configured import model_config, model_for, open_task
-from spectrakit.training.estimate import check_memory
+from spectrakit.training.configured import model_for, open_task, sketch_of
+from spectrakit.training.estimate import check_memory, check_weights
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.prepared import accelerator_for, begin_trackers, on_device
 from spectrakit.training.processes import by_first
@@ -67,9 +67,9 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
     folder is damaged; KeyboardInterrupt after a checkpoint was saved.
     """
     data = open_task(recipe)
-    if recipe.transformers is None:
-        model_config(recipe, data.shape)  # mistakes are told before the folder is made
     device = on_device(where.device, recipe.precision)
+    # Mistakes, and models beyond this machine, are told before the folder is made.
+    check_weights(sketch_of(recipe, data.shape), device)
     if where.threads is not None:
         torch.set_num_threads(where.threads)
     folder = TrainingFolder(where.out)
@@ -106,8 +106,11 @@ def train(recipe: Recipe, where: Where, watcher: Watcher | None = None) -> Train
 
 @contextmanager
 def _own(folder: TrainingFolder) -> Iterator[None]:
-    """The folder, made, locked, and without what was left half-written. Raises OutputError."""
-    lock = FolderLock(folder.path)
+    """The folder, made, locked, and without what was left half-written. Raises OutputError.
+
+    It goes again where nothing came of it.
+    """
+    lock, there_before = FolderLock(folder.path), folder.path.exists()
     with plain_errors(folder.path):
         make_folder(folder.path)
         lock.acquire()
@@ -118,6 +121,9 @@ def _own(folder: TrainingFolder) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if not there_before:
+            with suppress(OSError):  # it holds something
+                folder.path.rmdir()
 
 
 def _earlier(folder: TrainingFolder, recipe: Recipe, where: Where) -> dict[str, Any] | None:

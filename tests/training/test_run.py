@@ -17,7 +17,8 @@ import torch
 import spectrakit as sk
 from spectrakit.errors import AnalysisError, MalformedError, OutputError, UsageError
 from spectrakit.tables.folders import FolderLock
-from spectrakit.training import loop, prepared, running
+from spectrakit.training import estimate, loop, prepared, running
+from spectrakit.training.configured import open_task, sketch_of
 from spectrakit.training.data.order import spread
 from spectrakit.training.folder import TrainingFolder
 from spectrakit.training.run import Where, train
@@ -279,10 +280,37 @@ def test_a_device_that_is_not_there(tmp_path):
 
 
 def test_what_does_not_fit_into_memory_is_refused_first(tmp_path, monkeypatch):
-    monkeypatch.setattr("spectrakit.training.estimate.available_bytes", lambda _: 1000)
+    chosen = recipe()
+    weights = estimate._of_weights(sketch_of(chosen, open_task(chosen).shape))
+    monkeypatch.setattr(estimate, "available_bytes", lambda _: weights + 1)
     with pytest.raises(UsageError, match="GB free") as error:
         trained(tmp_path / "run")
     assert "micro_batch" in error.value.hint
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_made(tmp_path):
+    with pytest.raises(UsageError, match=r"training takes \d+\.\d GB") as error:
+        trained(tmp_path / "run", model={"width": 1 << 16, "depth": 8})
+    assert "model.width" in error.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_makes_no_model_leaves_no_folder(tmp_path):
+    """Eigenvalues that Mamba cannot have are found where its weights are drawn."""
+    with pytest.raises(UsageError, match="Mamba has real eigenvalues"):
+        trained(tmp_path / "run", mixer={"name": "mamba"},
+                model={"initial_eigenvalues": "s4d-lin"})  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_none_says_what_is_not_done(tmp_path):
+    found = trained(tmp_path / "run", budget={"steps": 2}, optimiser={"clip": "none"},
+                    tracking={"every": "none"})  # fmt: skip
+    again = sk.read_recipe(tmp_path / "run")
+    assert again == found.recipe
+    assert (again.optimiser.clip, again.tracking.every) == (None, None)
+    assert trained(tmp_path / "run", budget={"steps": 2}, optimiser={"clip": "none"},
+                   tracking={"every": "none"}).resumed_at == 2  # fmt: skip
 
 
 def test_an_unknown_tracker_of_losses(tmp_path):

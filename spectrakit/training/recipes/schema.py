@@ -6,12 +6,25 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Count: TypeAlias = Annotated[int, Field(ge=1, le=1 << 40)]
 Size: TypeAlias = Annotated[int, Field(ge=1, le=1 << 20)]
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
+
+
+def _off(value: object) -> object:
+    return None if value == "none" else value
+
+
+#: TOML has no null: a recipe says "none" for what is not done.
+RateOrNone: TypeAlias = Annotated[
+    Rate | None, BeforeValidator(_off, json_schema_input_type=Rate | Literal["none"] | None)
+]
+CountOrNone: TypeAlias = Annotated[
+    Count | None, BeforeValidator(_off, json_schema_input_type=Count | Literal["none"] | None)
+]
 
 
 class Part(BaseModel):
@@ -98,7 +111,9 @@ class OptimiserRecipe(Part):
     weight_decay: float = Field(0.01, ge=0, le=10, description="Of matrices.")
     betas: tuple[Share, Share] = Field((0.9, 0.999), description="Of AdamW's moments.")
     epsilon: Rate = Field(1e-8, description="Of AdamW.")
-    clip: Rate | None = Field(1.0, description="Largest norm of the gradient; none if null.")
+    clip: RateOrNone = Field(
+        1.0, description='Largest norm of the gradient; "none" where it is not clipped.'
+    )
     warmup: int = Field(0, ge=0, description="Steps over which the rate rises from 0.")
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="What the rate does after the warm-up."
@@ -140,11 +155,11 @@ class EvaluationRecipe(Part):
 class TrackingRecipe(Part):
     """When its eigenvalues are looked at."""
 
-    every: Count | None = Field(50, description="Steps between snapshots; none if null.")
+    every: CountOrNone = Field(50, description='Steps between snapshots; "none" for none.')
     memory_every: Count | None = Field(
         None,
         description="Steps between looks at what layers remember, which take longer; at first and "
-        "at last alone if null.",
+        "at last alone if left out.",
     )
     probe: bool = Field(False, description="Whether spectra of validation examples are taken, too.")
     probe_examples: Size = Field(8, description="Examples of a probe.")

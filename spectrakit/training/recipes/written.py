@@ -10,9 +10,17 @@ if TYPE_CHECKING:
     from spectrakit.training.recipes.schema import Recipe
 
 
+#: What has a value where it is left out: "none" says that it is not to be.
+_OFF = (("optimiser", "clip"), ("tracking", "every"))
+
+
 def as_toml(recipe: Recipe) -> str:
-    """Every key and value; those that are null are left out, which says the same."""
-    return "\n".join(_lines(recipe.record())) + "\n"
+    """Every key and value; those that are null are left out, where that says the same."""
+    record = recipe.record()
+    for table, key in _OFF:
+        if record[table][key] is None:
+            record[table][key] = "none"
+    return "\n".join(_lines(record)) + "\n"
 
 
 def _lines(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -44,20 +44,27 @@ class DeltaNetModule(MixerModule):
         self.get_parameter("norm").data.fill_(1.0)
 
 
-class GatedDeltaNetModule(DeltaNetModule):
+class _DecayingModule(DeltaNetModule):
+    """What decays at its bias by A_log and a step."""
+
+    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias"})
+    eigenvalue_roles: frozenset[str] = recurrence_roles
+    kind: ClassVar[type[GatedDeltaNetOptions]]
+
+    def __init__(self, config: SpectrakitConfig) -> None:
+        self.options = self.kind(**(config.mixer_options or {}))
+        self.initial = config.initial_eigenvalues
+        super().__init__(config)
+
+
+class GatedDeltaNetModule(_DecayingModule):
     """Gated DeltaNet: Yang, Kautz & Hatamizadeh 2024 (arXiv 2412.06464).
 
     Starts with exp(A_log) uniform in [0, 16], and steps log-uniform, as its published code.
     """
 
-    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias"})
-    eigenvalue_roles: frozenset[str] = recurrence_roles
+    kind: ClassVar[type[GatedDeltaNetOptions]] = GatedDeltaNetOptions
     mixer: GatedDeltaLayer
-
-    def __init__(self, config: SpectrakitConfig) -> None:
-        self.options = GatedDeltaNetOptions(**(config.mixer_options or {}))
-        self.initial = config.initial_eigenvalues
-        super().__init__(config)
 
     @staticmethod
     def _mixer(config: SpectrakitConfig) -> Mixer:
@@ -77,20 +84,14 @@ class GatedDeltaNetModule(DeltaNetModule):
         rate.copy_((-log_decay / step.double()).log())
 
 
-class KimiDeltaModule(DeltaNetModule):
+class KimiDeltaModule(_DecayingModule):
     """Kimi delta attention: Kimi Team 2025 (arXiv 2510.26692).
 
     Starts with exp(A_log) uniform in [1, 16], and steps log-uniform, as its code in fla.
     """
 
-    recurrence_roles: ClassVar[frozenset[str]] = frozenset({"A_log", "step_bias"})
-    eigenvalue_roles: frozenset[str] = recurrence_roles
+    kind: ClassVar[type[GatedDeltaNetOptions]] = KimiDeltaOptions
     mixer: KimiDeltaLayer
-
-    def __init__(self, config: SpectrakitConfig) -> None:
-        self.options = KimiDeltaOptions(**(config.mixer_options or {}))
-        self.initial = config.initial_eigenvalues
-        super().__init__(config)
 
     @staticmethod
     def _mixer(config: SpectrakitConfig) -> Mixer:
