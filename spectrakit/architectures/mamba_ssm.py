@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from spectrakit.architectures.base import config_value, positive
 from spectrakit.architectures.config_keys import ConfigKeys, words
+from spectrakit.architectures.mamba_config import transformers_config
 from spectrakit.architectures.mamba_ssm_files import (
     KEYS,
     backbone,
@@ -185,29 +186,10 @@ def _size(checkpoint: TensorSource, key: str, default: int | None = None) -> int
 def _transformers_config(
     checkpoint: TensorSource, mixer: Mamba | Mamba2, around: Backbone
 ) -> Mapping[str, Any]:
-    shared = {
-        "vocab_size": around.vocabulary,
-        "hidden_size": mixer.model_width,
-        "num_hidden_layers": positive(checkpoint, "n_layer"),
-        "state_size": mixer.state_size,
-        "conv_kernel": mixer.convolution_width,
-        "expand": mixer.channels // mixer.model_width,
-        "use_bias": mixer.projection_bias,
-        "use_conv_bias": mixer.convolution_bias,
-        "residual_in_fp32": around.wide_residual,
-        "tie_word_embeddings": config_value(checkpoint, "tie_embeddings", bool, True),
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
-    }
+    tied = config_value(checkpoint, "tie_embeddings", bool, True)
+    blocks = positive(checkpoint, "n_layer")
+    made = transformers_config(mixer, blocks, around.vocabulary, tied=tied)
+    made["residual_in_fp32"] = around.wide_residual
     if isinstance(mixer, Mamba2):
-        return shared | {
-            "model_type": "mamba2",
-            "num_heads": mixer.heads,
-            "head_dim": mixer.head_width,
-            "n_groups": mixer.groups,
-            "time_step_limit": mixer.step_limit,
-            "layer_norm_epsilon": mixer.norm_epsilon,
-            "chunk_size": _size(checkpoint, "chunk_size", 256),
-        }
-    return shared | {"model_type": "mamba", "time_step_rank": mixer.step_rank}
+        made["chunk_size"] = _size(checkpoint, "chunk_size", 256)
+    return made

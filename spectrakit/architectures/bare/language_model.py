@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.architectures.bare.mambas import GROUPS
+from spectrakit.architectures.mamba_config import transformers_config
 from spectrakit.architectures.transformers_mamba import BLOCKS
 from spectrakit.mixers import Mamba, Mamba2
 
@@ -69,7 +70,7 @@ def whole_model(source: TensorSource, layers: Sequence[Layer]) -> WholeModel | s
     fits = fits and mixer.channels % width == 0
     if not fits or (head is not None and head.shape != vocabulary):
         return "its embedding, last norm and head do not fit each other"
-    config = _config(mixer, len(layers), vocabulary[0], tied=head is None)
+    config = transformers_config(mixer, len(layers), vocabulary[0], tied=head is None)
     return WholeModel(config, names)
 
 
@@ -100,30 +101,3 @@ def _blocks(source: TensorSource, layers: Sequence[Layer]) -> dict[str, str] | N
         for name in own:
             names[name] = f"{BLOCKS}{match[2]}.mixer{name[len(layer.file_path or '') :]}"
     return names
-
-
-def _config(mixer: Mamba | Mamba2, blocks: int, vocabulary: int, *, tied: bool) -> dict[str, Any]:
-    shared = {
-        "vocab_size": vocabulary,
-        "hidden_size": mixer.model_width,
-        "num_hidden_layers": blocks,
-        "state_size": mixer.state_size,
-        "conv_kernel": mixer.convolution_width,
-        "expand": mixer.channels // mixer.model_width,
-        "use_bias": mixer.projection_bias,
-        "use_conv_bias": mixer.convolution_bias,
-        "tie_word_embeddings": tied,
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
-    }
-    if isinstance(mixer, Mamba2):
-        return shared | {
-            "model_type": "mamba2",
-            "num_heads": mixer.heads,
-            "head_dim": mixer.head_width,
-            "n_groups": mixer.groups,
-            "time_step_limit": mixer.step_limit,
-            "layer_norm_epsilon": mixer.norm_epsilon,
-        }
-    return shared | {"model_type": "mamba", "time_step_rank": mixer.step_rank}
