@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import tarfile
 import zipfile
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from spectrakit.checkpoints import open_checkpoint
 from spectrakit.errors import MalformedError, SpectrakitError
 from tests.checkpoints.archives import records, repacked, saved
+from tests.support.legacy import legacy_tar
 
 MODEL = {"w": torch.arange(64.0), "b": torch.ones(2)}
 SOUND = saved(MODEL)
@@ -35,14 +35,6 @@ def refused(tmp_path):
         return caught.value
 
     return check
-
-
-def legacy_tar() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in ("sys_info", "pickle", "storages", "tensors"):
-            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import spectrakit as sk
 from spectrakit.checkpoints import open_checkpoint
 from spectrakit.errors import MalformedError, UnsupportedError
 from tests.checkpoints.archives import records, repacked, saved
+from tests.support.legacy import legacy_tar
 
 MODEL = {"w": torch.arange(6.0), "b": torch.ones(2)}
 CHECKPOINTS = Path(__file__).parents[2] / "catalog" / "checkpoints"
@@ -61,14 +61,6 @@ def test_what_is_neither_by_name_nor_by_content(tmp_path, content):
     (tmp_path / "a.any").write_bytes(content)
     with pytest.raises(UnsupportedError, match=r"a\.any is not a weight file that is read here"):
         open_checkpoint(str(tmp_path / "a.any"))
-
-
-def legacy_tar() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in ("sys_info", "pickle", "storages", "tensors"):
-            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", ["old.ckpt", "old.model", "old"])
