@@ -256,7 +256,10 @@ def _claim(checkpoint: TensorSource) -> Registered[Architecture]:
         names = " and ".join(f"{c.thing.name} ({c.origin.distribution})" for c in claims)
         message = f"{checkpoint.model_id} is claimed by {names}"
         raise UsageError(message, hint="set SPECTRAKIT_LOAD_PLUGINS to load only one of them")
-    message = f"no architecture here reads {checkpoint.model_id} ({_kind(checkpoint.config)})"
+    message = (
+        f"no architecture here reads {checkpoint.model_id} ({_kind(checkpoint.config)}), nor one "
+        "of a plugin; spectrakit plugins list shows those there are"
+    )
     raise UnsupportedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
 
 

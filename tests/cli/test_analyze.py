@@ -205,7 +205,8 @@ def test_an_unknown_model_type_is_exit_3(command, tmp_path):
     (tmp_path / "m" / "config.json").write_text('{"model_type": "reformer"}')
     done = command("analyze", "m")
     assert done.code == 3
-    assert "spectrakit inspect m" in done.err
+    assert "try: spectrakit inspect m\n" in done.err
+    assert "plugins list" in done.err
 
 
 def test_an_output_folder_that_cannot_be_one(command, tmp_path):
