@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.checkpoints.stores import LocalFolder, cached_repo, plain_name
 from spectrakit.checkpoints.trainer_layouts import find_model
 from spectrakit.checkpoints.training_folders import at_step, of_training
-from spectrakit.errors import SpectrakitError, UsageError
+from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
 from spectrakit.plain import plain
 from spectrakit.progress import Progress, Silent
 
@@ -62,15 +63,26 @@ def open_checkpoint(
     that is not read here, `MalformedError` for damaged or unsafe files, `NetworkError` when the Hub
     cannot be reached, refuses, or the file is not in the cache while offline.
     """
-    name, progress = os.fspath(name), progress or Silent()
-    base = partial(
-        open_checkpoint,
-        cache_dir=cache_dir,
-        token=token,
-        offline=offline,
-        full_download=full_download,
-        progress=progress,
-    )
+    hub = _Access(cache_dir, token, offline, full_download)
+    return _opened(os.fspath(name), revision, hub, progress or Silent())
+
+
+@dataclass(frozen=True)
+class _Access:
+    """How the Hub is asked; see `open_checkpoint`."""
+
+    cache_dir: Path | None
+    token: str | None = field(repr=False)
+    offline: bool | None
+    full_download: bool
+
+
+def _opened(
+    name: str, revision: str | None, hub: _Access, progress: Progress, *, as_base: bool = False
+) -> Checkpoint:
+    """See `open_checkpoint`. as_base: of an adapter; it is no adapter itself then."""
+    of_adapter = partial(_opened, revision=None, hub=hub, progress=progress, as_base=True)
+    base = None if as_base else of_adapter
     if not name.startswith(HUB_SCHEME) and _exists(name) and not _steps_aside(name):
         _mention_shadowed(name)
         _only_on_the_hub(revision, name)
@@ -91,7 +103,7 @@ def open_checkpoint(
     _check_repo_id(repo_id, name if file is None else repo_id)
     tokenizer = _tokenizer_of(repo_id)
     request = HubRequest(
-        repo_id, revision, cache_dir, token, offline, full_download, tokenizer, file
+        repo_id, revision, hub.cache_dir, hub.token, hub.offline, hub.full_download, tokenizer, file
     )
     try:
         checkpoint = open_hub(request, progress)
@@ -111,7 +123,7 @@ def name_of(source: str) -> str:
 def _open_path(
     path: Path,
     progress: Progress,
-    base: Callable[[str], Checkpoint],
+    base: Callable[[str], Checkpoint] | None,
     identity: Identity | None = None,
     step: int | None = None,
 ) -> Checkpoint:
@@ -134,14 +146,18 @@ def _open_folder(
     path: Path,
     progress: Progress,
     identity: Identity | None,
-    base: Callable[[str], Checkpoint],
+    base: Callable[[str], Checkpoint] | None,
 ) -> Checkpoint:
     """The model in the folder `path`, its own or where a training program keeps it.
 
-    base: opens the base model of an adapter.
+    base: opens the base model of an adapter; None where an adapter is not looked for: one over
+    another may lead round in a circle.
     """
     place = find_model(path)
-    if is_adapter(place.folder):
+    if is_adapter(place.folder) and base is None:
+        message = f"{place.folder} is a PEFT adapter itself, and is to be the base of one"
+        raise UnsupportedError(message, hint="merge the base first: PEFT's merge_and_unload")
+    if is_adapter(place.folder) and base is not None:
         name = _called(path.absolute().name, path.absolute().parent)
         identity = identity or Identity(name, str(place.folder), "local")
         return open_adapter(place.folder, progress, identity, base)

@@ -256,3 +256,14 @@ def test_what_peft_merges(tmp_path, base, dora):
     expected = adapted.merge_and_unload().state_dict()
     for name, tensor in read(tmp_path / "adapter").items():
         torch.testing.assert_close(tensor, expected[name])
+
+
+def test_an_adapter_of_itself_leads_nowhere(tmp_path):
+    """What a file names is not followed in a circle."""
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 1, "base_model_name_or_path": str(tmp_path)})
+    )
+    save_file({"base_model.model.x.lora_A.weight": torch.ones(1, 3)},
+              tmp_path / "adapter_model.safetensors")  # fmt: skip
+    with pytest.raises(UsageError, match="is a PEFT adapter itself"):
+        open_checkpoint(str(tmp_path))
