@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spectrakit.errors import UnsupportedError
+from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,14 +42,19 @@ _OTHER_FORMULAS = (
 )
 
 
+#: Of a name, in a config that comes from anywhere.
+_LONGEST_PATTERN = 200
+
+
 @dataclass
 class Change:
     """What the adapter does to one tensor of the base.
 
     whole: the tensor of the adapter that takes its place. Else a and b, and for DoRA magnitude.
-    scale: s. transposed: the base has (in, out), as GPT-2 does.
+    module: what the adapter calls it. scale: s. transposed: the base has (in, out), as GPT-2 does.
     """
 
+    module: str = ""
     scale: float = 1.0
     transposed: bool = False
     embedding: bool = False
@@ -109,10 +114,12 @@ def changes(
         setattr(change, role, name)
         change.embedding = change.embedding or "lora_embedding" in name
         change.transposed = bool(config.get("fan_in_fan_out"))
-        if role == "a":
-            change.scale = _scale(config, module, adapter[name].shape[0])
+        change.module = module
     for target, change in found.items():
         _check_shapes(change, adapter, base[target], label)
+        if change.a is not None:
+            rank = adapter[change.a].shape[0]
+            change.scale = _scale(config, change.module, rank, label)
     return found
 
 
@@ -144,17 +151,34 @@ def _target(module: str, role: str | None, base: Mapping[str, TensorEntry]) -> s
     return near[0] if len(near) == 1 else None
 
 
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    alpha = float(_of_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", rank)))
+def _scale(config: Mapping[str, Any], module: str, rank: int, label: str) -> float:
+    default = config.get("lora_alpha", rank)
+    alpha = _of_pattern(config.get("alpha_pattern"), module, default, label)
+    if not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise MalformedError(f"{label}: lora_alpha of {module} is {alpha!r}, not a number")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _of_pattern(patterns: object, module: str, default: Any) -> Any:  # noqa: ANN401
+def _of_pattern(patterns: object, module: str, default: object, label: str) -> object:
     """The value for `module`, by the first pattern that its name ends with; PEFT's own rule."""
     for pattern, value in patterns.items() if isinstance(patterns, Mapping) else ():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        # A group that repeats may take for ever on a name that somebody chose.
+        if len(pattern) > _LONGEST_PATTERN or re.search(r"\)[*+?{]", pattern):
+            message = f"{label}: the pattern {pattern[:_LONGEST_PATTERN]!r} is not followed here"
+            raise UnsupportedError(message, hint="name the module itself in alpha_pattern")
+        try:
+            matched = re.match(rf"(.*\.)?({pattern})$", module)
+        except re.error as error:
+            raise MalformedError(f"{label}: alpha_pattern {pattern!r}: {error}") from error
+        if matched:
             return value
     return default
+
+
+def _is_product(shapes: Mapping[str, tuple[int, ...]], change: Change, base: TensorEntry) -> bool:
+    """Whether A and B are matrices of some rank, and so is what they change."""
+    both = [shapes[name] for name in (change.a, change.b) if name is not None]
+    return all(len(shape) == 2 and 0 not in shape for shape in (*both, base.shape))
 
 
 def _check_shapes(
@@ -163,7 +187,7 @@ def _check_shapes(
     shapes = {name: adapter[name].shape for name in change.names}
     if change.whole is not None:
         fits = shapes[change.whole] == base.shape
-    elif change.a is None or change.b is None or len(base.shape) != 2:
+    elif change.a is None or change.b is None or not _is_product(shapes, change, base):
         fits = False
     else:
         (r, width), (out, r_too) = shapes[change.a], shapes[change.b]

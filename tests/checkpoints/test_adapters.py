@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import spectrakit as sk
 from spectrakit.checkpoints import open_checkpoint
-from spectrakit.errors import NetworkError, UnsupportedError, UsageError
+from spectrakit.errors import MalformedError, NetworkError, UnsupportedError, UsageError
 from tests.support import shapes
 
 SHAPE = shapes.SMALL_MAMBA
@@ -267,3 +267,26 @@ def test_an_adapter_of_itself_leads_nowhere(tmp_path):
               tmp_path / "adapter_model.safetensors")  # fmt: skip
     with pytest.raises(UsageError, match="is a PEFT adapter itself"):
         open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "says"),
+    [({"lora_alpha": "much"}, (1, 3), "lora_alpha of x is 'much', not a number"),
+     ({"alpha_pattern": {"x[": 2}}, (1, 3), "alpha_pattern 'x\\['"),
+     ({"alpha_pattern": {"(x|y)+z": 2}}, (1, 3), "is not followed here"),
+     ({"alpha_pattern": {"y" * 999: 2}}, (1, 3), "is not followed here"),
+     ({}, (0, 3), "do not fit x.weight"),
+     ({}, (3,), "do not fit x.weight")],
+)  # fmt: skip
+def test_damaged_adapters_are_named(tmp_path, config, shape, says):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+    save_file({"x.weight": torch.ones(2, 3)}, base / "model.safetensors")
+    told = {"peft_type": "LORA", "lora_alpha": 2, "base_model_name_or_path": str(base), **config}
+    (adapter / "adapter_config.json").write_text(json.dumps(told))
+    parts = {"lora_A": torch.ones(shape), "lora_B": torch.ones(2, shape[0])}
+    save_file({f"base_model.model.x.{name}.weight": part for name, part in parts.items()},
+              adapter / "adapter_model.safetensors")  # fmt: skip
+    with pytest.raises((MalformedError, UnsupportedError), match=says):
+        open_checkpoint(str(adapter))
