@@ -58,7 +58,7 @@ def inspect_model(model: Model) -> Inspection:
     distinct = {(entry.file, entry.offset): entry for entry in checkpoint.tensors.values()}
     dtypes: Counter[str] = Counter()
     for entry in distinct.values():
-        dtypes[entry.dtype] += entry.elements
+        dtypes[entry.stored_as] += entry.elements
     return Inspection(
         parameters=sum(dtypes.values()),
         dtypes=dict(dtypes),
@@ -77,7 +77,7 @@ def _cost(checkpoint: TensorSource, layer: Layer) -> LayerCost:
 
 
 def _size(checkpoint: TensorSource, names: Iterable[str]) -> int:
-    return sum(checkpoint.tensors[name].span for name in names)
+    return sum(checkpoint.tensors[name].file_bytes for name in names)
 
 
 def looks_like(checkpoint: TensorSource) -> str | None:

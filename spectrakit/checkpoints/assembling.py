@@ -8,7 +8,7 @@ from spectrakit.checkpoints.checkpoint import Checkpoint, Identity
 from spectrakit.checkpoints.fingerprint import LocalContent
 from spectrakit.checkpoints.shards import weight_files
 from spectrakit.checkpoints.stores import Store, parse_json
-from spectrakit.checkpoints.weights import merge, open_weights
+from spectrakit.checkpoints.weights import described_by, merge, open_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +36,12 @@ def assemble(
     weights = open_weights(store, chosen)
     try:
         tensors = merge(weights, chosen)
+        own = described_by(weights)
         content = LocalContent(store, config_bytes, chosen.placed, tuple(weights))
         return Checkpoint(
             identity,
             content,
-            config=config,
+            config=config if own is None else own,
             store=store,
             weights=weights,
             tensors=tensors,

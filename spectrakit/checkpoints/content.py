@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 SAFETENSORS = "safetensors"
 TORCH_ZIP = "torch-zip"
+GGUF = "gguf"
 
 #: Enough for the first record's header and name, and for the mark of a tar archive.
 _LOOK = 512
 _ZIP = b"PK\3\4"
 #: What torch.save wrote before 1.6, whose reader here says what to do about it.
 _PICKLE, _TAR = b"\x80", b"ustar"
+_GGUF = b"GGUF"
 _LENGTH = struct.Struct("<Q")
 
 
@@ -30,6 +32,8 @@ def kind_of(source: ByteSource) -> str | None:
     start = source.read(0, min(_LOOK, source.size))
     if len(start) > 8 and start[8:9] == b"{" and _LENGTH.unpack_from(start)[0] < source.size:
         return SAFETENSORS
+    if start.startswith(_GGUF):
+        return GGUF
     if start.startswith(_ZIP):
         return None if _first_record(start).endswith(b".npy") else TORCH_ZIP
     return TORCH_ZIP if start.startswith(_PICKLE) or start[257:262] == _TAR else None

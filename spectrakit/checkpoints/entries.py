@@ -27,7 +27,7 @@ class CheckpointFile:
     """A weight file: its path inside the checkpoint, its format and its size in bytes."""
 
     path: str
-    format: str  # "safetensors", "torch-zip" or "dcp"
+    format: str  # "safetensors", "torch-zip", "dcp" or "gguf"
     size: int
 
 
@@ -44,13 +44,22 @@ class Withheld:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """How a tensor is stored that is unpacked when it is read: the format's name, and its bytes."""
+
+    format: str
+    size: int
+
+
+@dataclass(frozen=True)
 class TensorEntry:
     """Where a tensor lies and how its bytes are laid out.
 
     `offset` is absolute in `file`, the byte of the tensor's first element. `strides` count elements
     of `dtype` (a safetensors name: "F32", "BF16", ...); a safetensors tensor is row-major.
     `stored` are the bytes of a tensor whose dtype is not of whole bytes, or not known here: it is
-    listed and not read. `withheld` says why one of any dtype is not.
+    listed and not read. `withheld` says why one of any dtype is not. `packed` tells of one that is
+    stored in another way than `dtype` says, which is that of the values that are read.
     """
 
     name: str
@@ -61,6 +70,7 @@ class TensorEntry:
     offset: int
     stored: int | None = None
     withheld: Withheld | None = None
+    packed: Packed | None = None
 
     @property
     def elements(self) -> int:
@@ -76,6 +86,16 @@ class TensorEntry:
             return 0
         last = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         return (last + 1) * ITEM_BYTES[self.dtype]
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that it takes in its file."""
+        return self.span if self.packed is None else self.packed.size
+
+    @property
+    def stored_as(self) -> str:
+        """What is in the file: the dtype, or the format that it is packed in."""
+        return self.dtype if self.packed is None else self.packed.format
 
     @property
     def readable(self) -> bool:

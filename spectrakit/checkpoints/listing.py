@@ -34,7 +34,7 @@ def grouped(entries: Iterable[TensorEntry]) -> list[TensorGroup]:
             name,
             len(own),
             tuple(dict.fromkeys(entry.shape for entry in own)),
-            tuple(dict.fromkeys(entry.dtype for entry in own)),
+            tuple(dict.fromkeys(entry.stored_as for entry in own)),
         )
         for name, own in found.items()
     ]

@@ -57,7 +57,15 @@ def bytes_of_chunks(
     for offsets, chunk, data in chunks:
         block = tuple(slice(o, o + n) for o, n in zip(offsets, chunk.shape, strict=True))
         whole[block] = tensor_of(chunk, data)
-    return memoryview(whole.reshape(-1).view(torch.uint8).numpy().data)
+    return bytes_of(entry, whole)
+
+
+def bytes_of(entry: TensorEntry, tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor, row-major, with the dtype that `entry` says."""
+    import torch
+
+    flat = tensor.to(getattr(torch, _TORCH_NAMES[entry.dtype])).contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy().data)
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from spectrakit.checkpoints.content import SAFETENSORS, TORCH_ZIP, is_torch_zip
+from spectrakit.checkpoints.content import GGUF, SAFETENSORS, TORCH_ZIP, is_torch_zip
 from spectrakit.checkpoints.stores import Store, parse_json, plain_name
 from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 
@@ -24,6 +24,7 @@ FORMATS = {
     ".pt": TORCH_ZIP,
     ".pth": TORCH_ZIP,
     ".ckpt": TORCH_ZIP,
+    ".gguf": GGUF,
 }
 
 _INDEX = ".index.json"
@@ -40,8 +41,9 @@ _NOT_WEIGHTS = re.compile(
     r"|(optimizer|scheduler|scaler|sampler|dl_state_dict|random_states|rng_state)(_\d+)*\.(bin|pt|pth)"
     r"|.*_optim_states\.pt"
 )
+#: A part of a GGUF file that was split.
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _UNREAD = {
-    ".gguf": "GGUF",
     ".h5": "TensorFlow",
     ".msgpack": "Flax",
     ".onnx": "ONNX",
@@ -92,6 +94,8 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
     `MalformedError` for an index that is unsafe or incomplete.
     """
     if only is not None:
+        if _PART.fullmatch(only):
+            return _parts(store, only)
         of_many = only == DCP_METADATA or only.endswith(_DCP_FILE)
         return _distributed(store.names()) if of_many else _single(only)
     names = store.names()
@@ -118,7 +122,32 @@ def _of_other_names(store: Store, names: frozenset[str]) -> WeightFiles:
         return _single(pickles[0])
     if pickles:
         raise _ambiguous(store, pickles)
-    raise _no_weights(store, names)
+    return _gguf(store, names)
+
+
+def _gguf(store: Store, names: frozenset[str]) -> WeightFiles:
+    """The one GGUF file, or the parts of it; a vision model's projector beside it is not it."""
+    found = [name for name in names if name.endswith(".gguf") and not name.startswith("mmproj")]
+    wholes = sorted({_PART.sub(r"\1-00001-of-\3.gguf", name) for name in found})
+    if len(wholes) > 1:
+        raise _ambiguous(store, wholes)
+    if not wholes:
+        raise _no_weights(store, names)
+    return weight_files(store, wholes[0])
+
+
+def _parts(store: Store, part: str) -> WeightFiles:
+    """All parts of the file that `part` is one of. Raises MalformedError where one is missing."""
+    match = _PART.fullmatch(part)
+    assert match is not None  # noqa: S101  (so it is called)
+    files = [f"{match[1]}-{n:05d}-of-{match[3]}.gguf" for n in range(1, int(match[3]) + 1)]
+    missing = [file for file in files if file not in store.names()]
+    if missing:
+        raise MalformedError(
+            f"{store.label} lacks {missing[0]}, one of {len(files)} parts of a file",
+            hint="download the missing part; all are needed",
+        )
+    return WeightFiles(tuple(files), GGUF)
 
 
 def _distributed(names: frozenset[str]) -> WeightFiles:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
-from spectrakit.checkpoints.content import SAFETENSORS, kind_of
+from spectrakit.checkpoints.content import GGUF, SAFETENSORS, kind_of
 from spectrakit.checkpoints.dcp import DistributedCheckpoint
 from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
+from spectrakit.checkpoints.gguf.files import GGUFFile
 from spectrakit.checkpoints.safetensors_header import read_header
 from spectrakit.checkpoints.shards import DCP, FORMATS, WeightFiles
 from spectrakit.checkpoints.torch_zip import TorchZip
 from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from spectrakit.checkpoints.stores import Store
 
@@ -60,6 +61,8 @@ def open_weights(store: Store, chosen: WeightFiles) -> list[WeightFile]:
     """
     if chosen.format == DCP:
         return [DistributedCheckpoint(store)]
+    if chosen.format == GGUF and len(chosen.files) > 1:
+        return [_open_parts(store, chosen.files)]
     opened: list[WeightFile] = []
     try:
         opened.extend(_open(store.source(name), name, chosen.format) for name in chosen.files)
@@ -81,10 +84,28 @@ def _open(source: ByteSource, name: str, promised: str | None) -> WeightFile:
                 f"{name} is not a weight file that is read here ({known_names}, or what torch.save"
                 " writes under any name)"
             )
+        if kind == GGUF:
+            return GGUFFile([source], [name])
         return SafetensorsFile(source, name) if kind == SAFETENSORS else TorchZip(source, name)
     except BaseException:
         source.close()
         raise
+
+
+def _open_parts(store: Store, names: Sequence[str]) -> GGUFFile:
+    sources: list[ByteSource] = []
+    try:
+        sources.extend(store.source(name) for name in names)
+        return GGUFFile(sources, names)
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+
+
+def described_by(opened: Sequence[WeightFile]) -> Mapping[str, Any] | None:
+    """The config that weight files hold themselves; None where they hold none."""
+    return opened[0].config if opened and isinstance(opened[0], GGUFFile) else None
 
 
 def merge(opened: list[WeightFile], chosen: WeightFiles) -> dict[str, TensorEntry]:

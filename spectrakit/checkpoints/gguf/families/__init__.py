@@ -1,0 +1,21 @@
+"""The families of models whose GGUF files are read as those of transformers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spectrakit.checkpoints.gguf.families.attention import ATTENTION
+from spectrakit.checkpoints.gguf.families.delta import DELTA
+from spectrakit.checkpoints.gguf.families.hybrids import HYBRIDS
+from spectrakit.checkpoints.gguf.families.mamba import MAMBAS
+from spectrakit.checkpoints.gguf.families.rwkv import RWKV
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints.gguf.naming import GGUFFamily
+
+FAMILIES: tuple[GGUFFamily, ...] = (*MAMBAS, *HYBRIDS, *DELTA, *RWKV, *ATTENTION)
+
+
+def family_of(architecture: str) -> GGUFFamily | None:
+    """The family that llama.cpp calls `architecture`; None for one that is not read here."""
+    return next((each for each in FAMILIES if architecture in each.architectures), None)
