@@ -268,11 +268,17 @@ def _is_last(entry: Registered[Architecture]) -> bool:
     return bool(getattr(entry.thing, "last", False))
 
 
+#: All that the config of a GGUF file has, where its model is none that is known.
+_GGUF = "general.architecture"
+
+
 def _kind(config: Mapping[str, Any]) -> str:
     """What a config says of the kind of its model."""
     kind = config.get("model_type")
     if kind is not None:
         return f"model_type {kind!r}"
+    if _GGUF in config:
+        return f"GGUF architecture {config[_GGUF]!r}"
     options = config.get("ssm_cfg")  # of the mamba_ssm library, whose configs have no model_type
     if isinstance(options, Mapping) and "layer" in options:
         return f"ssm_cfg.layer {options['layer']!r}"

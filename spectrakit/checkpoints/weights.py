@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spectrakit.checkpoints.byte_sources import ByteSource, Fetched, Span
@@ -13,6 +14,9 @@ from spectrakit.checkpoints.safetensors_header import read_header
 from spectrakit.checkpoints.shards import DCP, FORMATS, WeightFiles
 from spectrakit.checkpoints.torch_zip import TorchZip
 from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.wording import named
+
+logger = logging.getLogger("spectrakit")
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +109,13 @@ def _open_parts(store: Store, names: Sequence[str]) -> GGUFFile:
 
 def described_by(opened: Sequence[WeightFile]) -> Mapping[str, Any] | None:
     """The config that weight files hold themselves; None where they hold none."""
-    return opened[0].config if opened and isinstance(opened[0], GGUFFile) else None
+    if not opened or not isinstance(opened[0], GGUFFile):
+        return None
+    if opened[0].unsaid:
+        keys, name = ", ".join(opened[0].unsaid), opened[0].file.path
+        option = named("config")
+        logger.info("%s: GGUF does not say %s; what is usual is taken (%s)", name, keys, option)
+    return opened[0].config
 
 
 def merge(opened: list[WeightFile], chosen: WeightFiles) -> dict[str, TensorEntry]:

@@ -46,12 +46,21 @@ ARCHITECTURES = {
 }
 
 
+#: Kept in float32 whatever the type of the file; so is what does not end with .weight, A and D.
+_ALWAYS_FLOAT = (
+    "_norm.weight",
+    "ssm_conv1d.weight",
+    "shortconv.conv.weight",
+    "ffn_gate_inp.weight",
+)
+
+
 def write_gguf(
     folder: Path, path: Path, kind: GGMLQuantizationType = GGMLQuantizationType.F32
 ) -> Path:
     """The model of transformers in `folder` as the GGUF file `path`.
 
-    kind: of matrices whose rows it divides; the rest, A among it, stays in float32, as in llama.cpp.
+    kind: of matrices whose rows it divides; the rest stays in float32, A too, as in llama.cpp.
     """
     config = json.loads((folder / "config.json").read_text())
     architecture = ARCHITECTURES[config["model_type"]]
@@ -85,7 +94,8 @@ def _layers(config: dict[str, Any]) -> int:
 def _add(writer: GGUFWriter, name: str, tensor: np.ndarray, kind: GGMLQuantizationType) -> None:
     tensor = np.ascontiguousarray(tensor, np.float32)
     block, _ = gguf.GGML_QUANT_SIZES[kind]
-    if kind == GGMLQuantizationType.F32 or tensor.ndim < 2 or tensor.shape[-1] % block:
+    small = tensor.ndim < 2 or not name.endswith(".weight") or name.endswith(_ALWAYS_FLOAT)
+    if kind == GGMLQuantizationType.F32 or small or tensor.shape[-1] % block:
         writer.add_tensor(name, tensor)
     else:
         writer.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
@@ -340,8 +350,7 @@ def _converted(config: dict[str, Any], tensors: Tensors) -> Iterator[tuple[str, 
     kind = config["model_type"]
     own = _VALUES.get(kind, lambda config, name, tensor: [(name, tensor)])
     for name, tensor in _stacked_experts(tensors).items():
-        for new, value in own(config, name, tensor.astype(np.float32)):
-            yield new, value
+        yield from own(config, name, tensor.astype(np.float32))
 
 
 def _stacked_experts(tensors: Tensors) -> Tensors:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.byte_sources import Fetched, Span
 from spectrakit.checkpoints.content import GGUF
 from spectrakit.checkpoints.entries import CheckpointFile, Packed, TensorEntry
-from spectrakit.checkpoints.gguf.families import family_of
+from spectrakit.checkpoints.gguf.families import UNSAID, family_of
 from spectrakit.checkpoints.gguf.header import Header, read_header
-from spectrakit.checkpoints.gguf.metadata import Metadata
+from spectrakit.checkpoints.gguf.metadata import ARCHITECTURE, Metadata
 from spectrakit.checkpoints.gguf.naming import Made, made_of
 from spectrakit.checkpoints.gguf.turns import Slice
 from spectrakit.checkpoints.joined_files import JoinedFiles
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spectrakit.checkpoints.byte_sources import ByteSource
     from spectrakit.checkpoints.gguf.header import Described
 
+_SHORT_BYTES = 16 * 1024
 _SPLIT_COUNT, _SPLIT_NUMBER = "split.count", "split.no"
 
 
@@ -46,15 +48,15 @@ class GGUFFile:
         self.directory = hashlib.sha256(b"".join(each.digest for each in headers)).digest()
         self._stored = _placed(headers, joined.starts, self.source.name)
         shapes = {name: tensor.shape for name, tensor in self._stored.items()}
-        self.metadata = Metadata(headers[0].values, shapes, self.source.name)
+        self.metadata = Metadata(headers[0].values, shapes, self.source.name, self._numbers)
         family = family_of(self.metadata.architecture)
-        self.note: str | None = None
+        self.unsaid: tuple[str, ...] = ()  #: what of its config GGUF has no key for
         if family is None:  # listed as they are
-            self.config: dict[str, Any] = {}
+            self.config: dict[str, Any] = {ARCHITECTURE: self.metadata.architecture}
             made = [Made(name, (name,), shape, None) for name, shape in shapes.items()]
         else:
             self.config = family.config(self.metadata)
-            self.note = family.note(self.metadata)
+            self.unsaid = UNSAID.get(self.config.get("model_type", ""), ())
             made = made_of(self.metadata, family.naming(self.metadata))
         self._made = {each.name: each for each in made}
         if len(self._made) != len(made):
@@ -87,6 +89,18 @@ class GGUFFile:
         data = fetched.view(tensor.offset, tensor.offset + tensor.size)
         return values_of(tensor, _plain(tensor, self.file.path), data)
 
+    def _numbers(self, name: str) -> tuple[float, ...]:
+        """The values of a short list of float32. Raises MalformedError where it is none."""
+        tensor = self._stored[name]
+        if len(tensor.shape) != 1 or tensor.type_name != "F32" or tensor.size > _SHORT_BYTES:
+            found = f"{tensor.type_name} {list(tensor.shape)}"
+            raise MalformedError(
+                f"{self.source.name}: {name} is {found}, not a short list of numbers",
+                hint="convert the original model again",
+            )
+        data = self.source.read(tensor.offset, tensor.offset + tensor.size)
+        return tuple(number for (number,) in struct.iter_unpack("<f", data))
+
     def _entry(self, made: Made) -> TensorEntry:
         stored = [self._stored[name] for name in made.sources]
         size = sum(each.size for each in stored)
@@ -95,14 +109,13 @@ class GGUFFile:
             offset += size // made.turn.count * made.turn.index
         unknown = next((each for each in stored if each.type is None), None)
         if unknown is not None:
-            dtype = unknown.type_name
-            return TensorEntry(made.name, dtype, made.shape, strides, self.file.path, offset, size)
-        first = stored[0].type
-        dtype = first.dtype if first is not None and made.turn is None else None
+            name = unknown.type_name
+            return TensorEntry(made.name, name, made.shape, strides, self.file.path, offset, size)
+        plain = _plain(stored[0], self.file.path) if made.turn is None else None
         packed = "/".join(dict.fromkeys(e.type_name for e in stored if _plain(e, "") is None))
         return TensorEntry(
             made.name,
-            dtype or "F32",
+            "F32" if plain is None else plain.dtype,
             made.shape,
             strides,
             self.file.path,

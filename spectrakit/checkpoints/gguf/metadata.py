@@ -8,29 +8,33 @@ from typing import TYPE_CHECKING
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from spectrakit.checkpoints.gguf.header import Value
 
-_ARCHITECTURE = "general.architecture"
+ARCHITECTURE = "general.architecture"
 #: More blocks than any model has; what is made for each is made no oftener.
 _MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """The values of a file, and the shapes of its tensors by their names in it. file: its name."""
+    """The values of a file, and the shapes of its tensors by their names in it.
+
+    file: its name. read: the numbers of a small tensor of float32.
+    """
 
     values: Mapping[str, Value]
     shapes: Mapping[str, tuple[int, ...]]
     file: str
+    read: Callable[[str], tuple[float, ...]]
 
     @property
     def architecture(self) -> str:
         """What llama.cpp calls the family. Raises MalformedError where it is not said."""
-        name = self.values.get(_ARCHITECTURE)
+        name = self.values.get(ARCHITECTURE)
         if not isinstance(name, str) or not name:
-            raise self.malformed(_ARCHITECTURE, name)
+            raise self.malformed(ARCHITECTURE, name)
         return name
 
     def given(self, key: str) -> Value | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.errors import MalformedError
@@ -67,8 +67,6 @@ class GGUFFamily:
     architectures: tuple[str, ...]
     config: Callable[[Metadata], dict[str, Any]]
     naming: Callable[[Metadata], Naming]
-    #: What is said of a file of this family beside how it is read.
-    note: Callable[[Metadata], str | None] = field(default=lambda _: None)
 
 
 def made_of(metadata: Metadata, naming: Naming) -> list[Made]:

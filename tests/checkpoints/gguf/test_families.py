@@ -55,4 +55,4 @@ def test_the_eigenvalues_are_the_same(converted):
                 continue
             found = read_recurrence(model.checkpoint, mine).eigenvalues()
             expected = read_recurrence(original.checkpoint, theirs).eigenvalues()
-            torch.testing.assert_close(found.log_modulus, expected.log_modulus, rtol=1e-6, atol=0)
+            torch.testing.assert_close(found.log_modulus, expected.log_modulus, rtol=1e-5, atol=0)

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 FAMILIES: tuple[GGUFFamily, ...] = (*MAMBAS, *HYBRIDS, *DELTA, *RWKV, *ATTENTION)
 
+#: Keys of a config that GGUF has none for, by model type: the family's usual value is taken.
+UNSAID = {
+    "mamba2": ("time_step_limit",),
+    "bamba": ("time_step_limit",),
+    "granitemoehybrid": ("time_step_limit",),
+    "falcon_h1": ("time_step_limit",),
+    "nemotron_h": ("time_step_limit",),
+    "kimi_linear": ("linear_attn_config.gate_lower_bound",),
+    "llama": ("sliding_window",),
+    "gemma2": ("query_pre_attn_scalar",),
+    "gemma3_text": ("query_pre_attn_scalar",),
+}
+
 
 def family_of(architecture: str) -> GGUFFamily | None:
     """The family that llama.cpp calls `architecture`; None for one that is not read here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from spectrakit.checkpoints.gguf.families.common import (
 )
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
 from spectrakit.checkpoints.gguf.turns import Shifted, Transposed
+from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from spectrakit.checkpoints.gguf.metadata import Metadata
 
@@ -33,6 +35,15 @@ _FOUR_NORMS = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+
+#: What Llama 3 divides its rotary frequencies by; the constants behind it are of all its models.
+_FREQUENCIES = "rope_freqs.weight"
+_LLAMA3 = {
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+_LONG, _SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,30 @@ class _LikeLlama:
 
     def _outer(self, metadata: Metadata) -> Iterator[Part]:  # noqa: ARG002
         yield Part("model.norm.weight", ("output_norm.weight",), Shifted())
+
+
+def _llama(metadata: Metadata) -> dict[str, Any]:
+    if not metadata.has(_FREQUENCIES):
+        return {}
+    keys = rotary_keys(metadata)["rope_parameters"]
+    found = metadata.read(_FREQUENCIES)
+    llama3 = {"factor": float(f"{max(found, default=1.0):.6g}"), **_LLAMA3}
+    expected = _divided(keys["rope_theta"], len(found), llama3)
+    if any(abs(own - other) > 1e-4 * other for own, other in zip(found, expected, strict=True)):
+        message = f"{metadata.file}: {_FREQUENCIES} are not those of Llama 3"
+        raise UnsupportedError(message, hint="use the model before it was converted")
+    return {"rope_parameters": keys | llama3 | {"rope_type": "llama3"}}
+
+
+def _divided(theta: float, count: int, keys: Mapping[str, float]) -> list[float]:
+    """What Llama 3 divides its rotary frequencies by (`_compute_llama3_parameters`)."""
+    low, high = keys["low_freq_factor"], keys["high_freq_factor"]
+    found = []
+    for index in range(count):
+        turns = keys["original_max_position_embeddings"] / (2 * math.pi * theta ** (index / count))
+        smooth = min(max((turns - low) / (high - low), 0.0), 1.0)
+        found.append(1 / ((1 - smooth) / keys["factor"] + smooth))
+    return found
 
 
 def _granite(metadata: Metadata) -> dict[str, Any]:
@@ -210,7 +245,7 @@ def _family(architecture: str, like: _LikeLlama) -> GGUFFamily:
 
 
 ATTENTION = (
-    _family("llama", _LikeLlama("llama", _NORMS, paired=True)),
+    _family("llama", _LikeLlama("llama", _NORMS, paired=True, more=_llama)),
     _family("granite", _LikeLlama("granite", _NORMS, paired=True, more=_granite)),
     _family("qwen2", _LikeLlama("qwen2", _NORMS)),
     _family("qwen3", _LikeLlama("qwen3", _NORMS | _QUERY_AND_KEY_NORMS)),
