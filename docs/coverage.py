@@ -23,13 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for `tests`
 os.environ["SPECTRAKIT_LOAD_PLUGINS"] = ""  # what ships, whatever else is installed here
 
+from gguf import MODEL_ARCH_NAMES  # noqa: E402
+
 import spectrakit as sk  # noqa: E402
 from spectrakit.architectures.equations import departures  # noqa: E402
+from spectrakit.checkpoints.gguf.families import UNSAID  # noqa: E402
 from spectrakit.plugins import plugins  # noqa: E402
 from spectrakit.testing.forward_checks import FORWARD_CHECKS  # noqa: E402
 from spectrakit.testing.header_checks import HEADER_CHECKS  # noqa: E402
 from tests.families import FAMILIES  # noqa: E402
 from tests.support.bare import LAYERS  # noqa: E402
+from tests.support.gguf_files import ARCHITECTURES  # noqa: E402
 
 if TYPE_CHECKING:
     from spectrakit.architectures import Layer
@@ -63,6 +67,8 @@ def render() -> str:
                 *_model_types(seen),
                 "",
                 *_bare_layers(),
+                "",
+                *_gguf(seen),
                 "",
                 *_equations(),
                 "",
@@ -173,6 +179,37 @@ def _bare_layers() -> Iterator[str]:
             notes = "; ".join(each.reason for each in model.layers if each.reason)
             runs = "yes" if all(each.runs for each in model.layers) else "no: not a whole model"
         yield f"| {form} | `{layer.kind}` | {', '.join(modes)} | {runs} | {notes} |"
+
+
+_GGUF = """\
+## GGUF
+
+llama.cpp's converter changes names and values; both are undone, so that a file is read as the model
+of transformers that it was made of. Weights mode reads A and its step, which are float32 in every
+quantisation, and needs no package. Data mode runs the unpacked weights, with the package gguf
+(`pip install 'spectrakit[gguf]'`). Where GGUF has no key for something, what is usual in the family
+is taken, and that is said; `--config` gives it. The tokenizer in the file is not read: give one by
+`--tokenizer`. `inspect` lists the tensors of any other architecture.
+"""
+
+
+def _gguf(seen: list[tuple[Family, tuple[Layer, ...]]]) -> Iterator[str]:
+    yield _GGUF
+    yield "| architecture | model type | layers | weights mode | data mode | not said |"
+    yield "|---|---|---|---|---|---|"
+    layers = {family.model_type: layers for family, layers in seen}
+    for model_type, architecture in ARCHITECTURES.items():
+        own = layers[model_type]
+        kinds = ", ".join(dict.fromkeys(f"`{layer.kind}`" for layer in own))
+        modes = {layer.mixer.weights_mode or "" for layer in own if layer.mixer}
+        unsaid = ", ".join(f"`{key}`" for key in UNSAID.get(model_type, ()))
+        yield (
+            f"| `{MODEL_ARCH_NAMES[architecture]}` | `{model_type}` | {kinds} "
+            f"| {', '.join(sorted(modes - {''}))} | yes | {unsaid} |"
+        )
+    for kind in ("rwkv6", "rwkv7"):  # plugins/spectrakit-rwkv/tests/test_gguf.py
+        runs = "with [spectrakit-rwkv](../plugins/spectrakit-rwkv)"
+        yield f"| `{kind}` | (the project's names) | `{kind}` | nominal | {runs} | |"
 
 
 _WHOSE = """\

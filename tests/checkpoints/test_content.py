@@ -54,8 +54,8 @@ def npz() -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"GGUF" + bytes(100), b"some text\n", npz(), b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"],
-    ids=["empty", "gguf", "text", "npz", "npy", "hdf5"],
+    [b"", b"ggml" + bytes(100), b"some text\n", npz(), b"\x93NUMPY", b"\x89HDF\r\n\x1a\n"],
+    ids=["empty", "ggml", "text", "npz", "npy", "hdf5"],
 )
 def test_what_is_neither_by_name_nor_by_content(tmp_path, content):
     (tmp_path / "a.any").write_bytes(content)

@@ -113,7 +113,7 @@ def test_a_repository_without_an_owner(hub, files):
 @pytest.mark.parametrize(
     ("present", "said"),
     [
-        ({"config.json": b"{}", "model-q4.gguf": b"x"}, "GGUF only"),
+        ({"config.json": b"{}", "model.onnx": b"x"}, "ONNX only"),
         ({"config.json": b"{}", "tf_model.h5": b"x"}, "TensorFlow only"),
         ({"config.json": b"{}"}, "has no weights"),
         ({"onnx/model.safetensors": b"x", "config.json": b"{}"}, "has no weights"),

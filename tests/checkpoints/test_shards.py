@@ -59,7 +59,7 @@ def test_choice(folder, present, chosen):
     ("present", "said"),
     [
         ([], "has no weights"),
-        (["model.gguf"], "GGUF only"),
+        (["flax_model.msgpack"], "Flax only"),
         (["tf_model.h5", "flax_model.msgpack"], "Flax, TensorFlow only"),
         (["a.safetensors", "b.safetensors"], "2 weight files .* no index"),
         (["a.pt", "b.pt"], "2 weight files .* no index"),
