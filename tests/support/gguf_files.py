@@ -39,6 +39,12 @@ ARCHITECTURES = {
     "granite": MODEL_ARCH.GRANITE,
     "qwen2": MODEL_ARCH.QWEN2,
     "qwen3": MODEL_ARCH.QWEN3,
+    "qwen2_moe": MODEL_ARCH.QWEN2MOE,
+    "qwen3_moe": MODEL_ARCH.QWEN3MOE,
+    "mixtral": MODEL_ARCH.LLAMA,
+    "olmo2": MODEL_ARCH.OLMO2,
+    "smollm3": MODEL_ARCH.SMOLLM3,
+    "gemma": MODEL_ARCH.GEMMA,
     "gemma2": MODEL_ARCH.GEMMA2,
     "gemma3_text": MODEL_ARCH.GEMMA3,
     "phi3": MODEL_ARCH.PHI3,
@@ -322,6 +328,15 @@ def _window_keys(config, tensors, blocks):
     return {"attention.sliding_window": config.get("sliding_window")}
 
 
+def _expert_keys(config, tensors, blocks):
+    return {
+        "expert_count": config.get("num_experts") or config["num_local_experts"],
+        "expert_used_count": config["num_experts_per_tok"],
+        "expert_feed_forward_length": config.get("moe_intermediate_size"),
+        "expert_shared_feed_forward_length": config.get("shared_expert_intermediate_size"),
+    }
+
+
 _MORE_KEYS = {
     "mamba": _mamba_keys,
     "falcon_mamba": _mamba_keys,
@@ -340,6 +355,9 @@ _MORE_KEYS = {
     "gemma2": _gemma_keys,
     "gemma3_text": _gemma_keys,
     "phi3": _window_keys,
+    "qwen2_moe": _expert_keys,
+    "qwen3_moe": _expert_keys,
+    "mixtral": _expert_keys,
 }
 
 # --- values -------------------------------------------------------------------------------------
@@ -547,6 +565,9 @@ _VALUES = {
     "llama": _llama,
     "mistral": _llama,
     "granite": _llama,
+    "mixtral": _llama,
+    "smollm3": _llama,
+    "gemma": _gemma,
     "gemma2": _gemma,
     "gemma3_text": _gemma,
     "gpt2": _gpt2,

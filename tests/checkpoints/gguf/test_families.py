@@ -16,6 +16,7 @@ NOT_SAID = {
     "bamba": {"time_step_limit": [0.4, 0.8]},
     "nemotron_h": {"time_step_limit": [0.02, 0.04]},
     "kimi_linear-bounded": {"linear_attn_config.gate_lower_bound": -3.0},
+    "qwen3_moe": {"norm_topk_prob": False},
     "gemma2": {"query_pre_attn_scalar": 256},
     "gemma3_text": {"query_pre_attn_scalar": 256},
     "mistral": {"model_type": "mistral", "sliding_window": 5},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.gguf.families.common import (
@@ -13,8 +14,12 @@ from spectrakit.checkpoints.gguf.families.common import (
     OUTSIDE,
     RMS_EPSILON,
     attention_keys,
+    expert_keys,
+    expert_parts,
     rotary_keys,
     rotary_parts,
+    shared_expert_gate,
+    shared_expert_names,
     size_keys,
 )
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
@@ -34,6 +39,10 @@ _FOUR_NORMS = {
     "post_attention_norm": "post_attention_layernorm",
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
+}  #: OLMo 2 has them on what attention and the feed-forward part give.
+_OUTPUT_NORMS = {
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
 }
 
 #: What Llama 3 divides its rotary frequencies by; the constants behind it are of all its models.
@@ -51,13 +60,14 @@ class _LikeLlama:
     """A family whose blocks are those of Llama, but for what is said here.
 
     paired: queries and keys are stored as ggml turns them. shifted: norms multiply by 1 + weight.
-    more: the config's other keys.
+    experts: where they are in a block, if it has them. more: the config's other keys.
     """
 
     model_type: str
     norms: dict[str, str]
     paired: bool = False
     shifted: bool = False
+    experts: str | None = None
     more: Callable[[Metadata], dict[str, Any]] = lambda _: {}
 
     def config(self, metadata: Metadata) -> dict[str, Any]:
@@ -78,6 +88,8 @@ class _LikeLlama:
 
     def naming(self, _: Metadata) -> Naming:
         inside = ATTENTION_NAMES | GATED_MLP_NAMES | self.norms
+        if self.experts is not None:
+            inside |= shared_expert_names(self.experts)
         outer = self._outer if self.shifted else None
         return Naming("model.layers.", OUTSIDE, inside, self._parts, outer)
 
@@ -87,6 +99,9 @@ class _LikeLlama:
         if self.shifted:
             for stored, name in self.norms.items():
                 yield Part(f"{name}.weight", (f"{stored}.weight",), Shifted())
+        if self.experts is not None:
+            yield from expert_parts(f"{self.experts}.experts")
+            yield shared_expert_gate(self.experts)
 
     def _outer(self, metadata: Metadata) -> Iterator[Part]:  # noqa: ARG002
         yield Part("model.norm.weight", ("output_norm.weight",), Shifted())
@@ -114,6 +129,26 @@ def _divided(theta: float, count: int, keys: Mapping[str, float]) -> list[float]
         smooth = min(max((turns - low) / (high - low), 0.0), 1.0)
         found.append(1 / ((1 - smooth) / keys["factor"] + smooth))
     return found
+
+
+def _mixtral(metadata: Metadata) -> dict[str, Any]:
+    return {
+        "num_local_experts": metadata.count("expert_count"),
+        "num_experts_per_tok": metadata.count("expert_used_count"),
+    }
+
+
+def _llama_or_mixtral(metadata: Metadata) -> _LikeLlama:
+    """The two have one name in GGUF."""
+    if metadata.has("ffn_gate_inp.weight"):
+        moe = "block_sparse_moe"
+        return _LikeLlama("mixtral", _NORMS, paired=True, experts=moe, more=_mixtral)
+    return _LikeLlama("llama", _NORMS, paired=True, more=_llama)
+
+
+def _qwen_moe(normed: bool, metadata: Metadata) -> dict[str, Any]:
+    """normed: whether a token's weights of experts sum to 1, as llama.cpp has it by family."""
+    return expert_keys(metadata) | {"norm_topk_prob": normed}
 
 
 def _granite(metadata: Metadata) -> dict[str, Any]:
@@ -245,10 +280,29 @@ def _family(architecture: str, like: _LikeLlama) -> GGUFFamily:
 
 
 ATTENTION = (
-    _family("llama", _LikeLlama("llama", _NORMS, paired=True, more=_llama)),
+    GGUFFamily(
+        ("llama",),
+        lambda metadata: _llama_or_mixtral(metadata).config(metadata),
+        lambda metadata: _llama_or_mixtral(metadata).naming(metadata),
+    ),
     _family("granite", _LikeLlama("granite", _NORMS, paired=True, more=_granite)),
     _family("qwen2", _LikeLlama("qwen2", _NORMS)),
     _family("qwen3", _LikeLlama("qwen3", _NORMS | _QUERY_AND_KEY_NORMS)),
+    _family("olmo2", _LikeLlama("olmo2", _OUTPUT_NORMS | _QUERY_AND_KEY_NORMS)),
+    _family("smollm3", _LikeLlama("smollm3", _NORMS, paired=True)),
+    _family("gemma", _LikeLlama("gemma", _NORMS, shifted=True)),
+    _family(
+        "qwen2moe", _LikeLlama("qwen2_moe", _NORMS, experts="mlp", more=partial(_qwen_moe, False))
+    ),
+    _family(
+        "qwen3moe",
+        _LikeLlama(
+            "qwen3_moe",
+            _NORMS | _QUERY_AND_KEY_NORMS,
+            experts="mlp",
+            more=partial(_qwen_moe, True),
+        ),
+    ),
     _family("gemma2", _LikeLlama("gemma2", _FOUR_NORMS, shifted=True, more=_gemma2)),
     _family(
         "gemma3",

@@ -147,6 +147,33 @@ def expansion(metadata: Metadata) -> float | int:
     return inner // width if inner % width == 0 else inner / width
 
 
+def expert_keys(metadata: Metadata) -> dict[str, Any]:
+    """Experts, and the one that every token goes through, as Qwen's configs call them."""
+    keys = {
+        "num_experts": metadata.count("expert_count"),
+        "num_experts_per_tok": metadata.count("expert_used_count"),
+        "moe_intermediate_size": metadata.count("expert_feed_forward_length"),
+    }
+    shared = metadata.count("expert_shared_feed_forward_length", 0)
+    return keys | ({"shared_expert_intermediate_size": shared} if shared else {})
+
+
+def shared_expert_names(path: str) -> dict[str, str]:
+    """Of the router in the module `path`, and of the expert that every token goes through."""
+    return {
+        "ffn_gate_inp": f"{path}.gate",
+        "ffn_gate_shexp": f"{path}.shared_expert.gate_proj",
+        "ffn_up_shexp": f"{path}.shared_expert.up_proj",
+        "ffn_down_shexp": f"{path}.shared_expert.down_proj",
+    }
+
+
+def shared_expert_gate(path: str) -> Part:
+    """One row, which some versions of GGUF have as a vector."""
+    gate = ("ffn_gate_inp_shexp.weight",)
+    return Part(f"{path}.shared_expert_gate.weight", gate, Reshaped((1, -1)))
+
+
 def expert_parts(path: str) -> Iterator[Part]:
     """Experts, all of a layer in one tensor: gate and up one after the other, and down."""
     gate_and_up = ("ffn_gate_exps.weight", "ffn_up_exps.weight")

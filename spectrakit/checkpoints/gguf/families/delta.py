@@ -11,16 +11,18 @@ from spectrakit.checkpoints.gguf.families.common import (
     OUTSIDE,
     RMS_EPSILON,
     attention_keys,
+    expert_keys,
     expert_parts,
     layer_types,
     rotary_keys,
+    shared_expert_gate,
+    shared_expert_names,
     size_keys,
 )
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
 from spectrakit.checkpoints.gguf.turns import (
     Depthwise,
     LogOfNegative,
-    Reshaped,
     Shifted,
     Then,
 )
@@ -57,16 +59,7 @@ def _qwen(metadata: Metadata, model_type: str) -> dict[str, Any]:
     )
     if metadata.has("ffn_up.weight"):
         found["intermediate_size"] = metadata.count("feed_forward_length")
-    return found | (_experts(metadata) if metadata.has("ffn_up_exps.weight") else {})
-
-
-def _experts(metadata: Metadata) -> dict[str, Any]:
-    return {
-        "num_experts": metadata.count("expert_count"),
-        "num_experts_per_tok": metadata.count("expert_used_count"),
-        "moe_intermediate_size": metadata.count("expert_feed_forward_length"),
-        "shared_expert_intermediate_size": metadata.count("expert_shared_feed_forward_length"),
-    }
+    return found | (expert_keys(metadata) if metadata.has("ffn_up_exps.weight") else {})
 
 
 def _qwen_type(metadata: Metadata) -> str:
@@ -80,10 +73,7 @@ def _qwen_naming(metadata: Metadata) -> Naming:
         "ssm_ba": "linear_attn.in_proj_ba",
         "ssm_out": "linear_attn.out_proj",
         "ssm_norm": "linear_attn.norm",
-        "ffn_gate_inp": "mlp.gate",
-        "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
-        "ffn_up_shexp": "mlp.shared_expert.up_proj",
-        "ffn_down_shexp": "mlp.shared_expert.down_proj",
+        **shared_expert_names("mlp"),
         **ATTENTION_NAMES,
         **GATED_MLP_NAMES,
     }
@@ -104,8 +94,7 @@ def _qwen_parts() -> Iterator[Part]:
     }
     for stored, name in norms.items():
         yield Part(f"{name}.weight", (f"{stored}.weight",), Shifted())
-    gate = ("ffn_gate_inp_shexp.weight",)
-    yield Part("mlp.shared_expert_gate.weight", gate, Reshaped((1, -1)))
+    yield shared_expert_gate("mlp")
     yield from expert_parts("mlp.experts")
 
 
