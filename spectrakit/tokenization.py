@@ -190,4 +190,6 @@ def _own(model: Opened) -> Path:
     if checkpoint.tokenizer is not None:
         return _named(checkpoint.tokenizer, model)
     message = f"{checkpoint.model_id} comes without a {_FILE}"
+    if any(file.format == "gguf" for file in checkpoint.files):
+        message += ", and what a GGUF file says of its tokenizer is not read"
     raise UsageError(message, hint=_advice(in_memory=checkpoint.origin == "memory"))
