@@ -18,6 +18,7 @@ from spectrakit.registry import Later
 from spectrakit.spec import RunSpec
 from spectrakit.spec_files import read_spec_file, spec_from, with_keywords
 from spectrakit.token_options import TokenOptions
+from spectrakit.wording import inspecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,6 +74,7 @@ def analyze(
         if isinstance(model, Model):
             opened = model
         else:
+            stack.enter_context(inspecting(spec.model, revision=spec.revision, key=spec.key))
             opened = stack.enter_context(
                 open_checkpoint(
                     spec.opened, revision=spec.revision, config=spec.config, key=spec.key

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -23,6 +24,7 @@ from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
 from spectrakit.progress import Progress, Silent
+from spectrakit.wording import inspecting
 
 if TYPE_CHECKING:
     from spectrakit import checkpoints
@@ -210,9 +212,10 @@ def open_checkpoint(
     )
     checkpoint.configure(config or {})
     try:
-        model = Model(checkpoint, _access(hub), key)
-        check_config(model)
-        mention_effect(checkpoint, lambda: model.layers)
+        with inspecting(os.fspath(name), revision=revision, key=key):
+            model = Model(checkpoint, _access(hub), key)
+            check_config(model)
+            mention_effect(checkpoint, lambda: model.layers)
     except SpectrakitError:
         checkpoint.close()
         raise

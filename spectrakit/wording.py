@@ -15,6 +15,8 @@ from difflib import get_close_matches
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from spectrakit.errors import SpectrakitError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -39,7 +41,7 @@ def speaks_flags() -> bool:
 
 def named(setting: str) -> str:
     """The setting `seq_len` by its name: `--seq-len`, or `seq_len`."""
-    return f"--{setting.replace('_', '-')}" if _speaks_flags else setting
+    return _flag(setting) if _speaks_flags else setting
 
 
 def given(**settings: object) -> str:
@@ -53,13 +55,44 @@ def given(**settings: object) -> str:
     return " ".join(_flags(name, value) for name, value in settings.items())
 
 
+@contextmanager
+def inspecting(model: str, **settings: object) -> Iterator[None]:
+    """Errors within this block that send the user to `inspect` do so by `model`, as it was typed.
+
+    settings: of `inspect`, without which it would not get as far; those that are None are left out.
+    """
+    try:
+        yield
+    except SpectrakitError as error:
+        if sends_to_inspect(error):
+            asked = [_flags(name, value) for name, value in settings.items() if value is not None]
+            flags = [_flag(name) for name in _ALONE if _flag(name) in (error.hint or "").split()]
+            error.hint = " ".join([_INSPECT, shlex.quote(model), *asked, *flags])
+        raise
+
+
+#: How a hint begins that is to list what a checkpoint holds.
+_INSPECT = "spectrakit inspect"
+#: Settings of it without a value that a hint may have, and that stay.
+_ALONE = ("check_values",)
+
+
+def sends_to_inspect(error: SpectrakitError) -> bool:
+    """Whether the next step of an error is to inspect the model."""
+    return error.hint is not None and error.hint.startswith(_INSPECT)
+
+
 def per_door(flag: str, keyword: str) -> str:
     """What is called otherwise in Python than on the command line: one of the two."""
     return flag if _speaks_flags else keyword
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _flags(name: str, value: object) -> str:
-    flag = named(name)
+    flag = _flag(name)
     if value is True:
         return flag
     if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ import spectrakit as sk
 from spectrakit.cli.app import build_app
 from spectrakit.errors import SpectrakitError, UsageError
 from spectrakit.token_options import TokenOptions
-from spectrakit.wording import given, named, per_door, speaking_flags
+from spectrakit.wording import given, inspecting, named, per_door, speaking_flags
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -185,3 +185,22 @@ def test_an_error_ends_the_talk_of_flags():
         TokenOptions(seq_len=0)
     with pytest.raises(UsageError, match="^seq_len"):
         TokenOptions(seq_len=0)
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        ("spectrakit inspect model", "spectrakit inspect 'my runs/x.pt' --key ema"),
+        (
+            "spectrakit inspect model --check-values",
+            "spectrakit inspect 'my runs/x.pt' --key ema --check-values",
+        ),
+        ("spectrakit inspect 'a --key b' --key b", "spectrakit inspect 'my runs/x.pt' --key ema"),
+        ("another copy of it", "another copy of it"),
+        (None, None),
+    ],
+)
+def test_a_hint_to_inspect_names_what_was_typed(hint, expected):
+    with pytest.raises(UsageError) as caught, inspecting("my runs/x.pt", key="ema", revision=None):
+        raise UsageError("wrong", hint=hint)
+    assert caught.value.hint == expected

@@ -13,6 +13,7 @@ from spectrakit.cli import options
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
 from spectrakit.cli.declared import Chosen
 from spectrakit.errors import MalformedError, SpectrakitError, UsageError
+from spectrakit.wording import sends_to_inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,7 +76,7 @@ def _listing_on_error(
     try:
         yield printed
     except SpectrakitError as error:
-        if options.sends_to_inspect(error):
+        if sends_to_inspect(error):
             error.hint = None
         if printed or isinstance(error, UsageError):  # which says all there is to say
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spectrakit.errors import SpectrakitError, UsageError
+from spectrakit.errors import UsageError
 from spectrakit.options import Help, option, settings
+from spectrakit.wording import inspecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,20 +96,13 @@ def open_model(
 
     # Offline is what the environment says, unless it is asked for.
     asked = access.values | {"offline": access.values["offline"] or None}
-    try:
-        with open_checkpoint(
+    with (
+        inspecting(name, revision=revision, key=key, config=config or None),
+        open_checkpoint(
             name, revision=revision, config=config, key=key, progress=terminal_progress(), **asked
-        ) as model:
-            yield model
-    except SpectrakitError as error:
-        if sends_to_inspect(error):
-            error.hint = shlex.join(["spectrakit", "inspect", name])
-        raise
-
-
-def sends_to_inspect(error: SpectrakitError) -> bool:
-    """Whether the next step of an error is to inspect the model."""
-    return error.hint is not None and error.hint.startswith("spectrakit inspect")
+        ) as model,
+    ):
+        yield model
 
 
 def config_values(assignments: list[str] | None) -> dict[str, Any]:

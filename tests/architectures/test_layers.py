@@ -129,9 +129,10 @@ def test_quantised_parameters_are_refused(tiny_mamba_folder, tmp_path):
     ],
 )
 def test_a_model_nobody_claims(config, message, tiny_mamba_folder, tmp_path):
+    folder = changed(tiny_mamba_folder, tmp_path, config)
     with pytest.raises(UnsupportedError, match=message) as caught:
-        sk.open_checkpoint(changed(tiny_mamba_folder, tmp_path, config))
-    assert caught.value.hint == "spectrakit inspect changed"
+        sk.open_checkpoint(folder)
+    assert caught.value.hint == f"spectrakit inspect {folder}"
 
 
 @pytest.mark.parametrize(
