@@ -7,19 +7,18 @@ import logging
 from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.assembling import assemble
-from spectrakit.checkpoints.checkpoint import Checkpoint, Identity
-from spectrakit.checkpoints.described import Described
 from spectrakit.checkpoints.lora import changes
+from spectrakit.checkpoints.over_base import OverBase
 from spectrakit.checkpoints.stores import LocalFolder, parse_json
 from spectrakit.errors import NetworkError, SpectrakitError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import torch
 
-    from spectrakit.checkpoints.entries import CheckpointFile
+    from spectrakit.checkpoints.checkpoint import Checkpoint, Identity
     from spectrakit.checkpoints.lora import Change
     from spectrakit.progress import Progress
 
@@ -83,7 +82,7 @@ def _base(folder: Path, name: object, opener: Callable[[str], Checkpoint]) -> Ch
         ) from error
 
 
-class AdaptedCheckpoint(Checkpoint):
+class AdaptedCheckpoint(OverBase):
     """The base's tensors under their names, those that the adapter changes as merged."""
 
     def __init__(
@@ -94,27 +93,16 @@ class AdaptedCheckpoint(Checkpoint):
         made: Mapping[str, Change],
     ) -> None:
         """Use `open_checkpoint`."""
-        Described.__init__(self, identity.model_id, base.config)
-        self.source = identity.source
-        self.origin = identity.origin
-        self.tensors = base.tensors
-        self.tokenizer = base.tokenizer
+        super().__init__(identity, base, base.tensors, base.config)
         self.files = (*base.files, *adapter.files)
-        self.base = base
         self.changed = frozenset(made)
-        self._identity = identity
         self._adapter = adapter
-        self._made = made
+        self._changes = made
 
     @property
     def bytes_read(self) -> int:
         """Of both."""
         return self.base.bytes_read + self._adapter.bytes_read
-
-    @property
-    def remote_files(self) -> tuple[CheckpointFile, ...]:
-        """The base's; an adapter is on this disk."""
-        return self.base.remote_files
 
     @property
     def requests(self) -> int:
@@ -123,7 +111,7 @@ class AdaptedCheckpoint(Checkpoint):
 
     def revision_of(self, names: Iterable[str] | None) -> str:
         """A name for both contents: `local-<12 hex>` of the base's revision and the adapter's."""
-        both = f"{self.base.revision_of(names)} {self._adapter.revision_of(None)}"
+        both = f"{super().revision_of(names)} {self._adapter.revision_of(None)}"
         return f"local-{hashlib.sha256(both.encode()).hexdigest()[:12]}"
 
     @property
@@ -132,37 +120,35 @@ class AdaptedCheckpoint(Checkpoint):
         both = f"{self.base.headers_fingerprint} {self._adapter.headers_fingerprint}"
         return f"headers-{hashlib.sha256(both.encode()).hexdigest()[:12]}"
 
-    def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
-        """The tensors `names`, merged, in the base's dtypes. Raises what reading does."""
-        read = self.base.read(names)
-        adapter = self._adapter.read(self._of_adapter(read))
-        return {
-            name: self._made[name].merged(tensor, adapter) if name in self._made else tensor
-            for name, tensor in read.items()
-        }
-
     def cost(self, names: Iterable[str]) -> int:
         """Of both."""
         names = list(names)
-        return self.base.cost(names) + self._adapter.cost(self._of_adapter(names))
+        return super().cost(names) + self._adapter.cost(self._of_adapter(self._own(names)))
 
     def file_path(self, filename: str) -> Path | None:
         """The adapter's, where it has one, else the base's."""
         return self._adapter.file_path(filename) or self.base.file_path(filename)
-
-    def localize(self) -> AdaptedCheckpoint:
-        """With the base's files on this disk."""
-        base = self.base.localize()
-        if base is self.base:
-            return self
-        local = AdaptedCheckpoint(self._identity, base, self._adapter, self._made)
-        local.configure(self.given)
-        return local
 
     def close(self) -> None:
         """Close both."""
         self.base.close()
         self._adapter.close()
 
+    def _of_base(self, names: Sequence[str]) -> list[str]:
+        return list(names)
+
+    def _made(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Merged, in the base's dtypes."""
+        read = self.base.read(names)
+        adapter = self._adapter.read(self._of_adapter(read))
+        return {
+            name: self._changes[name].merged(tensor, adapter) if name in self._changes else tensor
+            for name, tensor in read.items()
+        }
+
+    def _over(self, base: Checkpoint) -> AdaptedCheckpoint:
+        return AdaptedCheckpoint(self._identity, base, self._adapter, self._changes)
+
     def _of_adapter(self, names: Iterable[str]) -> list[str]:
-        return [own for name in names if name in self._made for own in self._made[name].names]
+        changes = self._changes
+        return [own for name in names if name in changes for own in changes[name].names]

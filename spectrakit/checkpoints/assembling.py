@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.checkpoint import Checkpoint, Identity
 from spectrakit.checkpoints.fingerprint import LocalContent
+from spectrakit.checkpoints.mlx.restoring import restored
 from spectrakit.checkpoints.shards import weight_files
 from spectrakit.checkpoints.stores import Store, parse_json
 from spectrakit.checkpoints.weights import described_by, merge, open_weights
@@ -38,7 +39,7 @@ def assemble(
         tensors = merge(weights, chosen)
         own = described_by(weights)
         content = LocalContent(store, config_bytes, chosen.placed, tuple(weights))
-        return Checkpoint(
+        checkpoint = Checkpoint(
             identity,
             content,
             config=config if own is None else own,
@@ -48,6 +49,7 @@ def assemble(
             progress=progress,
             localized=localized,
         )
+        return restored(checkpoint, identity)
     except BaseException:
         for weight_file in weights:
             weight_file.source.close()

@@ -231,11 +231,16 @@ class Checkpoint(Described):
         for weight_file in self._weights.values():
             weight_file.source.close()
 
-    def _by_file(self, names: Iterable[str]) -> dict[str, list[TensorEntry]]:
-        wanted: dict[str, list[TensorEntry]] = {}
-        for name in dict.fromkeys(names):
+    def _check_there(self, names: Iterable[str]) -> None:
+        for name in names:
             if name not in self.tensors:
                 raise UsageError(f"{self.model_id} has no tensor {name!r}")
+
+    def _by_file(self, names: Iterable[str]) -> dict[str, list[TensorEntry]]:
+        wanted: dict[str, list[TensorEntry]] = {}
+        names = list(dict.fromkeys(names))
+        self._check_there(names)
+        for name in names:
             entry = self._stored[self._names.get(name, name)]
             wanted.setdefault(entry.file, []).append(entry)
         return wanted

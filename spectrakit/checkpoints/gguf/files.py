@@ -14,9 +14,9 @@ from spectrakit.checkpoints.gguf.families import UNSAID, family_of
 from spectrakit.checkpoints.gguf.header import Header, read_header
 from spectrakit.checkpoints.gguf.metadata import ARCHITECTURE, Metadata
 from spectrakit.checkpoints.gguf.naming import Made, made_of
-from spectrakit.checkpoints.gguf.turns import Slice
 from spectrakit.checkpoints.joined_files import JoinedFiles
 from spectrakit.checkpoints.safetensors_header import row_major
+from spectrakit.checkpoints.turns import Slice
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
     from spectrakit.checkpoints.gguf.metadata import Metadata
-    from spectrakit.checkpoints.gguf.turns import Shape, Turn
+    from spectrakit.checkpoints.turns import Shape, Turn
 
 _BLOCK = re.compile(r"blk\.(\d{1,5})\.(.+)")
 _ENDS = (".weight", ".bias")

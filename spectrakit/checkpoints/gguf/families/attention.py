@@ -23,7 +23,7 @@ from spectrakit.checkpoints.gguf.families.common import (
     size_keys,
 )
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
-from spectrakit.checkpoints.gguf.turns import Shifted, Transposed
+from spectrakit.checkpoints.turns import Shifted, Transposed
 from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spectrakit.checkpoints.gguf.naming import Part
-from spectrakit.checkpoints.gguf.turns import (
+from spectrakit.checkpoints.turns import (
     Depthwise,
     Joined,
     LogOfNegative,

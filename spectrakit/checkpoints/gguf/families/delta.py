@@ -20,19 +20,19 @@ from spectrakit.checkpoints.gguf.families.common import (
     size_keys,
 )
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
-from spectrakit.checkpoints.gguf.turns import (
+from spectrakit.checkpoints.turns import (
     Depthwise,
     LogOfNegative,
     Shifted,
     Then,
 )
-from spectrakit.checkpoints.gguf.value_heads import ByKeyHead, KeysAndValues, Untiled
+from spectrakit.checkpoints.value_heads import ByKeyHead, KeysAndValues, Untiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spectrakit.checkpoints.gguf.metadata import Metadata
-    from spectrakit.checkpoints.gguf.turns import Turn
+    from spectrakit.checkpoints.turns import Turn
 
 _LINEAR, _FULL = "linear_attention", "full_attention"
 

@@ -22,7 +22,7 @@ from spectrakit.checkpoints.gguf.families.common import (
     size_keys,
 )
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
-from spectrakit.checkpoints.gguf.turns import Depthwise, Joined
+from spectrakit.checkpoints.turns import Depthwise, Joined
 from spectrakit.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.gguf.naming import GGUFFamily, Naming, Part
-from spectrakit.checkpoints.gguf.turns import Reshaped, Scaled, Slice, Transposed
+from spectrakit.checkpoints.turns import Reshaped, Scaled, Slice, Transposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from spectrakit.checkpoints.gguf.turns import Shape
+    from spectrakit.checkpoints.turns import Shape
 else:
     torch = lazy_import("torch")
 
