@@ -113,6 +113,25 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class RowsScaled:
+    """Rows times a factor: so many of them times the first, so many times the next, and so on."""
+
+    factors: tuple[tuple[int, float], ...]
+
+    def shape(self, shapes: Sequence[Shape]) -> Shape:
+        """The same."""
+        if shapes[0][0] != sum(count for count, _ in self.factors):
+            raise ValueError
+        return shapes[0]
+
+    def values(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The products."""
+        counts, factors = zip(*self.factors, strict=True)
+        scale = torch.tensor(factors).repeat_interleave(torch.tensor(counts))
+        return tensors[0] * scale.reshape(-1, *(1,) * (tensors[0].ndim - 1))
+
+
+@dataclass(frozen=True)
 class Transposed:
     """The last two axes changed places."""
 

@@ -21,6 +21,7 @@ Tensors = dict[str, np.ndarray]
 FAMILIES = (
     "mamba",
     "mamba2",
+    "falcon_h1",
     "jamba",
     "granitemoehybrid",
     "nemotron_h",
@@ -104,7 +105,12 @@ def sanitized(config: dict, tensors: Tensors) -> Tensors:
         tensors.pop("lm_head.weight", None)
     found = {name: _channels_last(name, tensor) for name, tensor in tensors.items()}
     found = _stacked(found, config)
-    own = {"granitemoehybrid": _granite, "qwen3_next": _qwen, "kimi_linear": _kimi}
+    own = {
+        "falcon_h1": _falcon_h1,
+        "granitemoehybrid": _granite,
+        "qwen3_next": _qwen,
+        "kimi_linear": _kimi,
+    }
     change = own.get(config["model_type"])
     return found if change is None else change(found, config)
 
@@ -128,6 +134,29 @@ def _stacked(tensors: Tensors, config) -> Tensors:
             new = names.get(match[2], match[2])
             experts.setdefault(f"{match[1]}.switch_mlp.{new}.weight", []).append(tensor)
     return found | {name: np.stack(each) for name, each in experts.items()}
+
+
+def _falcon_h1(tensors: Tensors, config) -> Tensors:
+    inner, shared = config["mamba_d_ssm"], config["mamba_n_groups"] * config["mamba_d_state"]
+    sizes = [inner, inner, shared, shared, config["mamba_n_heads"]]
+    rows = np.repeat(config["ssm_multipliers"], sizes)[:, None].astype(np.float32)
+    factors = {
+        "embed_tokens.weight": config["embedding_multiplier"],
+        "lm_head.weight": config["lm_head_multiplier"],
+        "q_proj.weight": config["attention_in_multiplier"],
+        "k_proj.weight": config["attention_in_multiplier"],
+        "o_proj.weight": config["attention_out_multiplier"],
+        "out_proj.weight": config["ssm_out_multiplier"],
+        "gate_proj.weight": config["mlp_multipliers"][0],
+        "down_proj.weight": config["mlp_multipliers"][1],
+        "in_proj.weight": rows * config["ssm_in_multiplier"],
+    }
+    found = {}
+    for name, tensor in tensors.items():
+        factor = next((f for end, f in factors.items() if name.endswith(f".{end}")), 1.0)
+        found[name] = tensor * np.float32(factor)
+    found["lm_head.weight"] = tensors["lm_head.weight"] * np.float32(factors["lm_head.weight"])
+    return found
 
 
 def _granite(tensors: Tensors, config) -> Tensors:

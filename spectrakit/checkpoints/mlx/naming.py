@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from spectrakit.checkpoints.turns import Joined, Shifted
+from spectrakit.checkpoints.turns import Joined, RowsScaled, Scaled, Shifted
 from spectrakit.checkpoints.value_heads import KeysAndValues
 
 if TYPE_CHECKING:
@@ -81,6 +81,48 @@ _BY_FAMILY: Mapping[str, tuple[Rule, ...]] = {
 KERNEL = re.compile(r"(.*[._])?conv(_?1d)?\.weight")
 
 
-def rules(model_type: object) -> tuple[Rule, ...]:
+#: By which key of its config mlx-lm multiplies which weights of Falcon-H1; in a list, which entry.
+_FOLDED = {
+    "embed_tokens.weight": ("embedding_multiplier", None),
+    "lm_head.weight": ("lm_head_multiplier", None),
+    "q_proj.weight": ("attention_in_multiplier", None),
+    "k_proj.weight": ("attention_in_multiplier", None),
+    "o_proj.weight": ("attention_out_multiplier", None),
+    "out_proj.weight": ("ssm_out_multiplier", None),
+    "gate_proj.weight": ("mlp_multipliers", 0),
+    "down_proj.weight": ("mlp_multipliers", 1),
+}
+_SSM_ROWS = 5  # gates, inputs, B, C, steps: each part of in_proj has a multiplier
+
+
+def rules(config: Mapping[str, Any]) -> tuple[Rule, ...]:
     """Those of a family; of any other, those of experts."""
+    model_type = config.get("model_type")
+    if model_type == "falcon_h1":
+        return tuple(_falcon_h1(config))
     return _BY_FAMILY.get(model_type, _EXPERTS) if isinstance(model_type, str) else _EXPERTS
+
+
+def _falcon_h1(config: Mapping[str, Any]) -> Iterator[Rule]:
+    """Multipliers of the config that are in the weights already, divided out.
+
+    Raises ValueError where one is no number that can be divided by.
+    """
+    for name, (key, entry) in _FOLDED.items():
+        value = config.get(key, 1.0)
+        factor = value[entry] if entry is not None and isinstance(value, list) else value
+        if factor is not None:
+            yield Rule((name,), name, Scaled(1 / _factor(factor)))
+    parts = config.get("ssm_multipliers") or [1.0] * _SSM_ROWS
+    whole = _factor(config.get("ssm_in_multiplier", 1.0))
+    inner = config.get("mamba_d_ssm") or config["mamba_expand"] * config["hidden_size"]
+    shared = config["mamba_n_groups"] * config["mamba_d_state"]
+    sizes = (inner, inner, shared, shared, config["mamba_n_heads"])
+    rows = tuple((n, 1 / (whole * _factor(m))) for n, m in zip(sizes, parts, strict=True))
+    yield Rule(("in_proj.weight",), "in_proj.weight", RowsScaled(rows))
+
+
+def _factor(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value:
+        raise ValueError
+    return float(value)

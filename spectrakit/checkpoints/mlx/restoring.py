@@ -126,7 +126,7 @@ def _unpacked(checkpoint: Checkpoint, stem: str) -> Piece:
 def _wholes(checkpoint: Checkpoint, pieces: Mapping[str, Piece]) -> dict[str, Whole]:
     found: dict[str, Whole] = {}
     used: set[str] = set()
-    for rule in rules(checkpoint.config.get("model_type")):
+    for rule in _rules(checkpoint):
         for module in _modules(rule, pieces):
             names = [f"{module}{name}" for name in rule.names]
             if used.isdisjoint(names) and all(name in pieces for name in names):
@@ -137,6 +137,16 @@ def _wholes(checkpoint: Checkpoint, pieces: Mapping[str, Piece]) -> dict[str, Wh
         name: Whole((piece,), piece.shape) for name, piece in pieces.items() if name not in used
     }
     return found | left
+
+
+def _rules(checkpoint: Checkpoint) -> tuple[Rule, ...]:
+    try:
+        return rules(checkpoint.config)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        message = (
+            f"the config of {checkpoint.model_id} does not say what MLX multiplied by: {error}"
+        )
+        raise MalformedError(message, hint="convert the original model again") from error
 
 
 def _modules(rule: Rule, names: Iterable[str]) -> Iterator[str]:
