@@ -24,7 +24,7 @@ workers := --numprocesses auto --maxprocesses 4 --dist loadfile
 threads := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1}
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint format bench docs hub-check wheel constraints clean
+.PHONY: help demo test test-all test-forms lint format bench docs hub-check wheel constraints clean
 
 help: ## list these tasks
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -45,6 +45,9 @@ test: $(VENV)/.test $(VENV)/.plugins ## run all tests (ARGS="tests/dynamics -x" 
 
 test-all: export SPECTRAKIT_TEST_ALL = 1
 test-all: test ## run all tests, with every case of a batch that is killed, not a tenth of them
+
+test-forms: $(VENV)/.forms ## test the forms of checkpoints with the libraries that write them
+	$(threads) $(bin)/python -m pytest tests/forms $(ARGS)
 
 lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types
 	$(bin)/ruff check
@@ -119,6 +122,11 @@ $(VENV)/.plugins: $(VENV)/.spectrakit $(plugins:%=%/pyproject.toml)
 	@echo "installing the plugins of this repository"
 	@$(pip) install --no-build-isolation --no-deps $(plugins:%=--editable %)
 	@$(pinned) $(plugins:%=--group %/pyproject.toml:test)
+	@touch $@
+
+$(VENV)/.forms: $(VENV)/.test tests/forms/requirements.txt
+	@echo "installing libraries that write checkpoints"
+	@$(pinned) --requirement tests/forms/requirements.txt
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.spectrakit

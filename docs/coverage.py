@@ -32,6 +32,7 @@ from spectrakit.plugins import plugins  # noqa: E402
 from spectrakit.testing.forward_checks import FORWARD_CHECKS  # noqa: E402
 from spectrakit.testing.header_checks import HEADER_CHECKS  # noqa: E402
 from tests.families import FAMILIES  # noqa: E402
+from tests.forms import GROUPS  # noqa: E402
 from tests.support.bare import LAYERS  # noqa: E402
 from tests.support.gguf_files import ARCHITECTURES  # noqa: E402
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from spectrakit.architectures import Layer
     from spectrakit.mixers import Mixer
     from tests.families.base import Family
+    from tests.forms.base import Form
 
 PAGE = ROOT / "docs" / "coverage.md"
 
@@ -69,6 +71,8 @@ def render() -> str:
                 *_bare_layers(),
                 "",
                 *_gguf(seen),
+                "",
+                *_forms(),
                 "",
                 *_equations(),
                 "",
@@ -210,6 +214,35 @@ def _gguf(seen: list[tuple[Family, tuple[Layer, ...]]]) -> Iterator[str]:
     for kind in ("rwkv6", "rwkv7"):  # plugins/spectrakit-rwkv/tests/test_gguf.py
         runs = "with [spectrakit-rwkv](../plugins/spectrakit-rwkv)"
         yield f"| `{kind}` | (the project's names) | `{kind}` | nominal | {runs} | |"
+
+
+_FORMS = """\
+## Forms of checkpoints
+
+Each is made from one model, by the library itself or in the layout that it writes, and then read:
+in weights mode the eigenvalues of every layer, in data mode the output on a text are compared with
+those of the model that it was made of, and `inspect` says what stands in the last column, among
+other things. Those with versions that are not in `constraints.txt` are made by `make test-forms`,
+and from a written layout by `make test`. The lines that save and read them are in
+[own checkpoints](own-checkpoints.md).
+"""
+
+
+def _forms() -> Iterator[str]:
+    yield _FORMS
+    yield "| form | made by | weights mode | data mode | what is said |"
+    yield "|---|---|---|---|---|"
+    for group, forms in GROUPS.items():
+        yield f"| **{group}** | | | | |"
+        for form in forms:
+            yield f"| {form.name} | {form.made_by} | {_modes(form)} | {form.says} |"
+
+
+def _modes(form: Form) -> str:
+    if form.refused:
+        return "no | no"
+    weights = "as the original" if not form.tolerance else f"to {form.tolerance:g}"
+    return f"{weights} | {weights if form.no_data is None else f'no: {form.no_data}'}"
 
 
 _WHOSE = """\

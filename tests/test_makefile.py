@@ -15,6 +15,7 @@ TASKS = (
     "demo",
     "test",
     "test-all",
+    "test-forms",
     "lint",
     "format",
     "bench",
@@ -45,7 +46,7 @@ def make(*arguments):
 def installed(tmp_path):
     """A stand-in for an environment in which everything was installed after the last change."""
     (tmp_path / "bin").mkdir()
-    for name in ("bin/python", ".spectrakit", ".test", ".plugins", ".lint"):
+    for name in ("bin/python", ".spectrakit", ".test", ".plugins", ".forms", ".lint"):
         (tmp_path / name).touch()
     return f"VENV={tmp_path}"
 
@@ -55,7 +56,9 @@ def test_help_lists_every_task():
     assert listed == list(TASKS)
 
 
-@pytest.mark.parametrize("task", ["demo", "test", "test-all", "lint", "bench", "docs", "wheel"])
+@pytest.mark.parametrize(
+    "task", ["demo", "test", "test-all", "test-forms", "lint", "bench", "docs", "wheel"]
+)
 def test_what_is_installed_is_not_installed_again(task, installed):
     done = make("--dry-run", task, installed)
     assert done.returncode == 0

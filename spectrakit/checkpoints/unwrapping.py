@@ -24,6 +24,7 @@ _WRAPPERS = re.compile(rf"(?<![^.])(?:{'|'.join(AROUND)})\.")
 _MODEL = (
     "state_dict|model_state_dict|model_state|model|module|net|network|params|weights|pipeline"
     "|generator|student|teacher"
+    "|current_model_state"  # Lightning's raw weights, where its state_dict holds their average
 )
 #: Entries of a dict that are asked whether they are tensors: dicts may hold each other many times.
 _LOOKED_AT = 64

@@ -1,0 +1,74 @@
+"""What torch.save and pickle write of things that are more than tensors."""
+
+from __future__ import annotations
+
+import collections
+import pickle
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.forms.base import Form, Original, saved
+from tests.support.legacy import legacy_tar
+
+
+def _values(folder: Path, original: Original) -> Path:
+    original.write_config(folder)
+    beside = {
+        "args": Namespace(out=Path("runs"), lr=1e-3),
+        "best": np.float64(1.5),
+        "counts": collections.Counter("abc"),
+        "generator": np.random.default_rng(0),
+        "device": torch.device("cpu"),
+    }
+    saved({"model": original.tensors, **beside}, folder / "ckpt.pt")
+    return folder
+
+
+def _module(folder: Path, original: Original) -> Path:
+    return saved(original.module(), folder / "model.pt")
+
+
+def _hyper_parameters(folder: Path, original: Original) -> Path:
+    original.write_config(folder)
+    model = original.module()
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    saved({"state_dict": state, "hyper_parameters": {"model": model}}, folder / "last.ckpt")
+    return folder
+
+
+def _script(folder: Path, original: Original) -> Path:
+    path = folder / "model.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    return path
+
+
+def _old(folder: Path, original: Original) -> Path:
+    return saved(original.tensors, folder / "model.pt", _use_new_zipfile_serialization=False)
+
+
+def _tar(folder: Path, original: Original) -> Path:
+    (folder / "model.pt").write_bytes(legacy_tar())
+    return folder / "model.pt"
+
+
+def _pickle(folder: Path, original: Original) -> Path:
+    state = {name: value.numpy() for name, value in original.tensors.items()}
+    (folder / "model.pt").write_bytes(pickle.dumps(state))
+    return folder / "model.pt"
+
+
+FORMS = (
+    Form("Namespace, Path, numpy values beside the state dict", "argparse.Namespace", _values,
+         ("torch",)),
+    Form("torch.save of a whole module", "state_dict()", _module, ("torch",), refused=True),
+    Form("the model in Lightning's hyper_parameters", "state_dict", _hyper_parameters, ("torch",),
+         refused=True),
+    Form("TorchScript", "TorchScript", _script, ("torch",), refused=True),
+    Form("torch.save before PyTorch 1.6", "torch.save before PyTorch 1.6", _old, ("torch",),
+         refused=True),
+    Form("a tar of PyTorch before 0.2", "is a legacy tar archive", written=_tar, refused=True),
+    Form("pickle.dump", "is a bare pickle", _pickle, ("torch",), refused=True),
+)  # fmt: skip
