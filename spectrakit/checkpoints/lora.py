@@ -4,7 +4,8 @@
     DoRA    W' = m (W + s B A) / ||W + s B A||                Liu et al. 2024, eq. 5
 
 W (out, in), A (r, in), B (out, r), m (out); the norm is that of each row. s = alpha / r, or
-alpha / sqrt(r) (rank-stabilised, Kalajdzievski 2023).
+alpha / sqrt(r) (rank-stabilised, Kalajdzievski 2023). Of a convolution W is (out, in, taps...),
+A (r, in, taps...), B (out, r, 1...): the same with inputs and taps as one axis.
 """
 
 from __future__ import annotations
@@ -39,8 +40,14 @@ _OTHER_FORMULAS = (
     "lora_bias",
     "alora_invocation_tokens",
     "layer_replication",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
 )
-
+#: How A and B begin without a change to the base: the adapter alone says what is added.
+_ADDS_NOTHING_AT_FIRST = (True, False, None, "gaussian", "eva", "mica", "orthogonal")
 
 #: Of a name, in a config that comes from anywhere.
 _LONGEST_PATTERN = 200
@@ -50,7 +57,8 @@ _LONGEST_PATTERN = 200
 class Change:
     """What the adapter does to one tensor of the base.
 
-    whole: the tensor of the adapter that takes its place. Else a and b, and for DoRA magnitude.
+    whole: the tensor of the adapter that takes its place. Else a and b, and for DoRA magnitude; and
+    base, where the adapter has the weight that they change too.
     module: what the adapter calls it. scale: s. transposed: the base has (in, out), as GPT-2 does.
     """
 
@@ -59,6 +67,7 @@ class Change:
     transposed: bool = False
     embedding: bool = False
     whole: str | None = None
+    base: str | None = None
     a: str | None = None
     b: str | None = None
     magnitude: str | None = None
@@ -66,7 +75,8 @@ class Change:
     @property
     def names(self) -> tuple[str, ...]:
         """Its tensors in the adapter."""
-        return tuple(name for name in (self.whole, self.a, self.b, self.magnitude) if name)
+        every = (self.whole, self.base, self.a, self.b, self.magnitude)
+        return tuple(name for name in every if name)
 
     def merged(self, weight: Tensor, adapter: Mapping[str, Tensor]) -> Tensor:
         """The tensor in place of `weight`, in its dtype; computed in float32 or better."""
@@ -76,7 +86,10 @@ class Change:
 
         wide = torch.promote_types(weight.dtype, torch.float32)
         a, b = (adapter[str(name)].to(wide) for name in (self.a, self.b))
-        base = weight.to(wide)
+        base = (weight if self.base is None else adapter[self.base]).to(wide)
+        if base.ndim > 2:  # a convolution
+            product = (b.flatten(1) @ a.flatten(1)).reshape(base.shape)
+            return (base + self.scale * product).to(weight.dtype)
         turned = self.transposed != self.embedding  # an embedding's product is (width, tokens)
         base = base.T if turned else base
         merged = base + self.scale * (b @ a)
@@ -103,9 +116,10 @@ def changes(
         module, role = _module_and_role(name.removeprefix(_PREFIX))
         target = _target(module, role, base)
         if target is None:
-            message = f"{label}: {name} changes nothing that the base model has"
             raise UnsupportedError(
-                message, hint="is base_model_name_or_path the model it was trained on?"
+                f"{label}: {name} changes nothing that the base model has; is"
+                " base_model_name_or_path the model it was trained on?",
+                hint=_merged_by_peft(label),
             )
         change = found.setdefault(target, Change())
         if role is None:
@@ -116,6 +130,8 @@ def changes(
         change.transposed = bool(config.get("fan_in_fan_out"))
         change.module = module
     for target, change in found.items():
+        if change.a is not None:  # on a weight that the adapter has, as of an embedding
+            change.whole, change.base = None, change.whole
         _check_shapes(change, adapter, base[target], label)
         if change.a is not None:
             rank = adapter[change.a].shape[0]
@@ -131,15 +147,31 @@ def _check_formula(config: Mapping[str, Any], label: str) -> None:
         raise UnsupportedError(
             f"{label} is a PEFT adapter of a kind that is not merged here ({what}), only LoRA and"
             " DoRA are",
-            hint="in Python: model.merge_and_unload().save_pretrained('merged')",
+            hint=_merged_by_peft(label),
         )
+    start = config.get("init_lora_weights")
+    if start not in _ADDS_NOTHING_AT_FIRST:
+        raise UnsupportedError(
+            f"{label} is a PEFT adapter of changed base weights (init_lora_weights is {start!r}),"
+            " which it does not hold",
+            hint=_merged_by_peft(label),
+        )
+
+
+def _merged_by_peft(folder: str) -> str:
+    """The line that makes a model of the adapter in `folder`, of whatever kind."""
+    return (
+        "in Python: from peft import AutoPeftModelForCausalLM as Adapted;"
+        f" Adapted.from_pretrained({folder!r}).merge_and_unload().save_pretrained('merged')"
+    )
 
 
 def _module_and_role(name: str) -> tuple[str, str | None]:
     for end, role in _ROLES.items():
         if name.endswith("." + end):
             return name.removesuffix("." + end), role
-    return name, None
+    # What the adapter has of the layer that it wraps: its bias, or the weight of an embedding.
+    return name.replace(".base_layer.", "."), None
 
 
 def _target(module: str, role: str | None, base: Mapping[str, TensorEntry]) -> str | None:
@@ -175,26 +207,29 @@ def _of_pattern(patterns: object, module: str, default: object, label: str) -> o
     return default
 
 
-def _is_product(shapes: Mapping[str, tuple[int, ...]], change: Change, base: TensorEntry) -> bool:
-    """Whether A and B are matrices of some rank, and so is what they change."""
-    both = [shapes[name] for name in (change.a, change.b) if name is not None]
-    return all(len(shape) == 2 and 0 not in shape for shape in (*both, base.shape))
-
-
 def _check_shapes(
     change: Change, adapter: Mapping[str, TensorEntry], base: TensorEntry, label: str
 ) -> None:
     shapes = {name: adapter[name].shape for name in change.names}
-    if change.whole is not None:
-        fits = shapes[change.whole] == base.shape
-    elif change.a is None or change.b is None or not _is_product(shapes, change, base):
-        fits = False
-    else:
-        (r, width), (out, r_too) = shapes[change.a], shapes[change.b]
-        turned = change.transposed != change.embedding
-        fits = r == r_too and base.shape == ((width, out) if turned else (out, width))
+    own = [shapes[name] for name in (change.whole, change.base) if name is not None]
+    fits = all(shape == base.shape for shape in own)
+    if change.whole is None:
+        fits = fits and change.a is not None and change.b is not None
+        fits = fits and _is_product(shapes[str(change.a)], shapes[str(change.b)], change, base)
     if not fits:
         message = f"{label}: {', '.join(change.names)} do not fit {base.name} {list(base.shape)}"
-        raise UnsupportedError(
-            message, hint="in Python: model.merge_and_unload().save_pretrained('merged')"
-        )
+        if len(base.shape) > 2:
+            message += "; of a grouped convolution an adapter has no merged form"
+        raise UnsupportedError(message, hint=_merged_by_peft(label))
+
+
+def _is_product(a: tuple[int, ...], b: tuple[int, ...], change: Change, base: TensorEntry) -> bool:
+    """Whether A and B have some rank, and their product the shape of what they change."""
+    if not len(a) == len(b) == len(base.shape) >= 2 or 0 in (*a, *b, *base.shape):
+        return False
+    if len(base.shape) > 2:  # a convolution
+        once = (1,) * len(b[2:])
+        plain = change.magnitude is None and not change.embedding
+        return plain and a[0] == b[1] and b[2:] == once and base.shape == (b[0], *a[1:])
+    turned = change.transposed != change.embedding
+    return a[0] == b[1] and base.shape == ((a[1], b[0]) if turned else (b[0], a[1]))

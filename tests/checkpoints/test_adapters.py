@@ -14,10 +14,10 @@ import spectrakit as sk
 from spectrakit.checkpoints import open_checkpoint
 from spectrakit.errors import MalformedError, NetworkError, UnsupportedError, UsageError
 from tests.support import shapes
+from tests.support.peft_adapters import ALPHA, RANK, lora, of_module, write_adapter
 
 SHAPE = shapes.SMALL_MAMBA
 MIXER = "backbone.layers.1.mixer"
-RANK, ALPHA = 4, 6
 
 
 @pytest.fixture
@@ -25,29 +25,6 @@ def base(tmp_path):
     config = shapes.mamba_config(SHAPE, original=False)
     tensors = shapes.mamba(SHAPE, original=False)
     return shapes.write(tmp_path / "base", config, tensors, form="safetensors")
-
-
-def write_adapter(folder, base, tensors, **config):
-    folder.mkdir(parents=True)
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA} | config
-    config = {"base_model_name_or_path": str(base)} | config
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    named = {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
-    save_file(named, folder / "adapter_model.safetensors")
-    return folder
-
-
-def lora(weight, rank=RANK):
-    generator = torch.Generator().manual_seed(0)
-    out, width = weight.shape
-    return (
-        torch.randn(rank, width, generator=generator),
-        torch.randn(out, rank, generator=generator),
-    )
-
-
-def of_module(module, a, b):
-    return {f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}
 
 
 def read(folder):
@@ -212,11 +189,65 @@ def test_a_base_of_the_hub(tmp_path, base, hub):
 
 @pytest.mark.parametrize(
     ("config", "said"),
-    [({"peft_type": "IA3"}, "IA3"), ({"use_qalora": True}, "use_qalora")],
+    [
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"target_parameters": ["mixer.A_log"]}, "target_parameters"),
+    ],
 )
 def test_other_kinds(tmp_path, base, config, said):
     folder = write_adapter(tmp_path / "adapter", base, {}, **config)
     with pytest.raises(UnsupportedError, match=f"not merged here \\({said}\\)"):
+        open_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora", "loftq", "what comes next"])
+def test_a_start_that_changed_the_base(tmp_path, base, start):
+    """Added to the base that it names, such an adapter would give weights that nobody had."""
+    name = f"{MIXER}.in_proj"
+    tensors = of_module(name, *lora(original(base)[f"{name}.weight"]))
+    folder = write_adapter(tmp_path / "adapter", base, tensors, init_lora_weights=start)
+    with pytest.raises(UnsupportedError, match=f"changed base weights .*{start}") as caught:
+        open_checkpoint(str(folder))
+    assert "merge_and_unload" in str(caught.value.hint)
+
+
+def test_what_it_has_of_the_layer_that_it_wraps(tmp_path, base):
+    """A bias, and a weight under A and B: PEFT keeps those of embeddings and heads."""
+    before, name = original(base), f"{MIXER}.dt_proj"
+    a, b = lora(before[f"{name}.weight"])
+    own = {
+        f"{name}.base_layer.bias": before[f"{name}.bias"] + 1,
+        f"{name}.base_layer.weight": 2 * before[f"{name}.weight"],
+    }
+    found = read(write_adapter(tmp_path / "adapter", base, of_module(name, a, b) | own))
+    assert torch.equal(found[f"{name}.bias"], before[f"{name}.bias"] + 1)
+    merged = 2 * before[f"{name}.weight"] + ALPHA / RANK * b @ a
+    torch.testing.assert_close(found[f"{name}.weight"], merged, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("taps", [(3,), (3, 2), (1, 1)])
+def test_a_convolution(tmp_path, taps):
+    base = tmp_path / "base"
+    weight = torch.randn(6, 5, *taps)
+    shapes.write(base, {"model_type": "x"}, {"stem.weight": weight}, form="safetensors")
+    ones = (1,) * len(taps)
+    a, b = torch.randn(RANK, 5, *taps), torch.randn(6, RANK, *ones)
+    folder = write_adapter(tmp_path / "adapter", base, of_module("stem", a, b))
+    # As it acts: B's convolution after A's.
+    added = torch.stack([sum(b[o, r].flatten() * a[r] for r in range(RANK)) for o in range(6)])
+    only_changes(
+        read(folder), {"stem.weight": weight}, "stem.weight", weight + ALPHA / RANK * added
+    )
+
+
+def test_a_convolution_of_groups_has_no_merged_form(tmp_path, base):
+    """PEFT's A is a whole convolution: with it, no channel stays for itself."""
+    name = f"{MIXER}.conv1d"
+    channels = original(base)[f"{name}.weight"].shape[0]
+    a, b = torch.randn(channels, channels, 4), torch.randn(channels, 1, 1)
+    folder = write_adapter(tmp_path / "adapter", base, of_module(name, a, b))
+    with pytest.raises(UnsupportedError, match="grouped convolution an adapter has no merged form"):
         open_checkpoint(str(folder))
 
 

@@ -48,7 +48,8 @@ class Original:
     def save_with(self, folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
         """The same model with other weights."""
         model = self.module()
-        model.load_state_dict(tensors)
+        tied = {"lm_head.weight": tensors["backbone.embeddings.weight"]}
+        model.load_state_dict(tensors | tied)
         model.save_pretrained(folder)
         return folder
 
@@ -85,7 +86,8 @@ class Form:
     they are not installed. refused: whether it is not read at all (`says` is then of the error).
     no_data: a phrase of the error of data mode; None where its outputs are those of the original.
     options: of `open_checkpoint`, without which it is refused, in the words `says`.
-    tolerance: relative, of eigenvalues and of outputs.
+    tolerance: relative, of eigenvalues and of outputs. way_out: what the line of Python in the hint
+    of the refusal writes, which is read, and is the model.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Form:
     no_data: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
+    way_out: str | None = None
 
     def __str__(self) -> str:
         return self.name

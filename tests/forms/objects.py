@@ -39,6 +39,14 @@ def _hyper_parameters(folder: Path, original: Original) -> Path:
     return folder
 
 
+def _tensor_of_arguments(folder: Path, original: Original) -> Path:
+    original.write_config(folder)
+    state = original.module().state_dict()
+    arguments = Namespace(rates=state["backbone.layers.0.mixer.A_log"])
+    saved({"state_dict": state, "hyper_parameters": arguments}, folder / "last.ckpt")
+    return folder
+
+
 def _script(folder: Path, original: Original) -> Path:
     path = folder / "model.pt"
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
@@ -63,12 +71,17 @@ def _pickle(folder: Path, original: Original) -> Path:
 FORMS = (
     Form("Namespace, Path, numpy values beside the state dict", "argparse.Namespace", _values,
          ("torch",)),
-    Form("torch.save of a whole module", "state_dict()", _module, ("torch",), refused=True),
-    Form("the model in Lightning's hyper_parameters", "state_dict", _hyper_parameters, ("torch",),
-         refused=True),
+    Form("torch.save of a whole module", "state_dict()", _module, ("torch",), refused=True,
+         way_out="weights.pt"),
+    Form("the model in Lightning's hyper_parameters", "which exists to run code",
+         _hyper_parameters, ("torch",),
+         refused=True, way_out="weights.pt"),
+    Form("a tensor of the model in a Namespace of hyper_parameters",
+         "holds backbone.layers.0.mixer.A_log too and may change it", _tensor_of_arguments,
+         ("torch",), refused=True, way_out="weights.pt"),
     Form("TorchScript", "TorchScript", _script, ("torch",), refused=True),
     Form("torch.save before PyTorch 1.6", "torch.save before PyTorch 1.6", _old, ("torch",),
-         refused=True),
+         refused=True, way_out="new.pt"),
     Form("a tar of PyTorch before 0.2", "is a legacy tar archive", written=_tar, refused=True),
     Form("pickle.dump", "is a bare pickle", _pickle, ("torch",), refused=True),
 )  # fmt: skip

@@ -116,6 +116,29 @@ def test_what_is_said(form, way, made, monkeypatch):
         assert code == 0, said
 
 
+@pytest.mark.filterwarnings("ignore")  # of the library's
+@pytest.mark.parametrize("form", [form for form in FORMS if form.way_out], ids=str)
+def test_the_way_out(form, made, monkeypatch, tmp_path):
+    """The line of Python that the refusal gives writes a file that is read."""
+    checkpoint = made(form, "library")
+    with pytest.raises(SpectrakitError) as error, opened(form, checkpoint) as model:
+        model.recurrence(0)
+    line = error.value.hint.partition(": ")[2].partition("; or of ")[0]
+    line, _, ending = line.partition("; of a whole module its ")
+    assert not ending or ending == ".state_dict()"
+    monkeypatch.chdir(tmp_path)
+    exec(line, {})
+    with sk.open_checkpoint(form.way_out) as model, like(form, checkpoint) as original:
+        assert len(model.layers) == len(original.layers)
+        for layer in original.layers:
+            found, wanted = (
+                each.recurrence(layer.index).eigenvalues() for each in (model, original)
+            )
+            torch.testing.assert_close(
+                found.log_modulus, wanted.log_modulus, rtol=form.tolerance, atol=0
+            )
+
+
 def test_names_are_told_apart():
     names = [form.name for form in FORMS]
     assert len(set(names)) == len(names)
