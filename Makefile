@@ -47,7 +47,8 @@ test-all: export SPECTRAKIT_TEST_ALL = 1
 test-all: test ## run all tests, with every case of a batch that is killed, not a tenth of them
 
 test-forms: $(VENV)/.forms ## test the forms of checkpoints with the libraries that write them
-	$(threads) $(bin)/python -m pytest tests/forms $(ARGS)
+	$(threads) $(bin)/python -m pytest tests/forms tests/checkpoints/test_adapters.py \
+		tests/docs/test_own_checkpoints_page.py $(ARGS)
 
 lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types
 	$(bin)/ruff check

@@ -87,6 +87,7 @@ def test_what_the_weights_do_not_show_may_be_given():
     one = sk.from_state_dict(tensors)
     two = sk.from_state_dict(tensors, config={"n_groups": 2, "dt_limit": [0.5, 1.0]})
     assert "n_groups is 1, which the weights do not say" in one.layers[0].reason
+    assert "no dt_limit is taken: the weights do not say" in one.layers[0].reason
     assert two.layers[0].reason is None
     assert two.layers[0].state_size == one.layers[0].state_size // 2
     rate = tensors["A_log"].double().exp()

@@ -139,6 +139,7 @@ def _running(layer: Layer) -> Layer:
         layer.kind,
         layer.mixer,
         layer.parameters,
+        layer.reason,
         file_path=layer.file_path,
     )
 

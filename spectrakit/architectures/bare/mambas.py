@@ -109,5 +109,9 @@ def _mamba2(place: Place) -> Recognised | None:
         projection_bias=place.has("in_proj.bias"),
         convolution_bias=place.has("conv1d.bias"),
     )
-    note = None if told else f"state size {keys} if n_groups is 1, which the weights do not say"
+    unsaid = [] if told else [f"state size {keys} if n_groups is 1, which the weights do not say"]
+    unsaid += (
+        [] if limit in place.source.config else ["no dt_limit is taken: the weights do not say"]
+    )
+    note = "; ".join(unsaid) or None
     return Recognised(mixer.name, mixer, place.named(MAMBA2_NAMES), note)
