@@ -114,12 +114,16 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     register(MambaSSM())
     register(TransformersAttention())
     register(TransformersEncoder())
-    register(StateSpacesS4())
-    register(MinimalS4D())
-    register(DiagonalStateSpaces())
-    register(SimplifiedS5())
-    register(MinimalLRU())
-    register(BareModules())
+    static = (
+        StateSpacesS4(),
+        MinimalS4D(),
+        DiagonalStateSpaces(),
+        SimplifiedS5(),
+        MinimalLRU(),
+    )
+    for line in static:
+        register(line)
+    register(BareModules(static))
 
 
 @hookimpl

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from spectrakit.architectures.bare.marks import MARKS
 from spectrakit.architectures.base import Layer, check_parameters
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.errors import MalformedError, UnsupportedError
@@ -78,9 +79,16 @@ class StaticSSM(ABC):
         )
 
     def claims(self, checkpoint: TensorSource) -> bool:
-        """By the names of its tensors; never a checkpoint that names a `model_type`."""
-        if "model_type" in checkpoint.config:
+        """By the names of its tensors; never a checkpoint that names a `model_type`.
+
+        Nor one with layers of other kinds too: `BareModules` lists all of them.
+        """
+        if "model_type" in checkpoint.config or any(map(MARKS.fullmatch, checkpoint.tensors)):
             return False
+        return self.is_in(checkpoint)
+
+    def is_in(self, checkpoint: TensorSource) -> bool:
+        """Whether any module is a layer of this family."""
         return any(self.is_layer(module) for module in _modules(checkpoint).values())
 
     def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:

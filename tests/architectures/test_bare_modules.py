@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import spectrakit as sk
 from spectrakit.errors import UnsupportedError
-from tests.support import bare
+from tests.support import bare, state_dicts
 
 PREFIXES = ["", "layers.0.mamba.", "module.stages.1.blocks.0.op."]
 
@@ -80,6 +80,24 @@ def test_the_nonlinear_layers_of_xlstm_are_listed():
     first, second = sk.from_state_dict(tensors).layers
     assert (first.kind, second.kind) == ("mlstm", "slstm")
     assert "nonlinearity" in second.reason
+
+
+def test_a_file_of_the_s4_line_and_others_lists_both():
+    """In the order of their names; each reads as it does alone."""
+    mamba = bare.LAYERS["mamba"]
+    own = {f"blocks.{n}.{name}": value for n in (0, 10) for name, value in mamba.tensors.items()}
+    static = state_dicts.layers(state_dicts.minimal_s4d, 2, "blocks.{}1.s4d.")
+    model = sk.from_state_dict(own | static)
+    assert [layer.kind for layer in model.layers] == ["mamba", "s4d", "mamba", "s4d"]
+    assert [layer.index for layer in model.layers] == [0, 1, 2, 3]
+    alone = sk.from_state_dict(static)
+    for mixed, single in ((1, 0), (3, 1)):
+        assert model.layers[mixed].path == alone.layers[single].path
+        found, wanted = model.recurrence(mixed), alone.recurrence(single)
+        assert torch.equal(found.eigenvalues().log_modulus, wanted.eigenvalues().log_modulus)
+    first, last = (model.recurrence(index).eigenvalues().log_modulus for index in (0, 2))
+    assert torch.equal(first, last)
+    assert sk.analyze(model, mode="weights").table("layers").num_rows == 4
 
 
 def test_what_the_weights_do_not_show_may_be_given():

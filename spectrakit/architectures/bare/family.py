@@ -8,13 +8,14 @@ a language model of Mamba is run, where all of it is there and nothing else.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.bare import delta_rules, gated_units, mambas
 from spectrakit.architectures.bare.language_model import WholeModel, whole_model
+from spectrakit.architectures.bare.marks import MARKS
 from spectrakit.architectures.bare.parts import Place, Recognised, Recogniser
 from spectrakit.architectures.base import Layer, check_floating
 from spectrakit.architectures.config_keys import ConfigKeys, words
@@ -27,7 +28,10 @@ from spectrakit.mixers import Mamba2
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.static_ssm import StaticSSM
     from spectrakit.checkpoints import TensorSource
 
 #: Which layers a module may be that holds a parameter of this name.
@@ -43,7 +47,6 @@ _RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
     "fgate.bias": (gated_units.mlstm,),
     "_recurrent_kernel_": (gated_units.slstm,),
 }
-_MARKS = re.compile(rf"(?:(.*)\.)?({'|'.join(map(re.escape, _RECOGNISERS))})")
 
 
 class BareModules:
@@ -53,16 +56,31 @@ class BareModules:
     #: Whether others that claim a checkpoint come first.
     last: ClassVar[bool] = True
 
-    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
+    def __init__(self, static: Iterable[StaticSSM] = ()) -> None:
+        """static: families whose layers are listed too, where a file mixes them with others."""
+        self._static = tuple(static)
+
+    def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:
         """What the weights do not show."""
         options = (mambas.GROUPS, delta_rules.LOWER_BOUND, gated_units.SOFT_CAP)
         reads = {option.key for option in options} | set(mambas.LIMITS)
-        return ConfigKeys(frozenset(reads), irrelevant=words("d_model n_layer vocab_size"))
+        irrelevant = words("d_model n_layer vocab_size")
+        for family in self._static_in(checkpoint):
+            keys = family.config_keys(checkpoint)
+            reads |= keys.reads
+            irrelevant |= keys.irrelevant
+        return ConfigKeys(frozenset(reads), irrelevant=irrelevant)
+
+    def _static_in(self, checkpoint: TensorSource) -> list[StaticSSM]:
+        return [family for family in self._static if family.is_in(checkpoint)]
 
     def claims(self, checkpoint: TensorSource) -> bool:
         """By a layer that is recognised; never where the config names a model."""
         named = "model_type" in checkpoint.config or "ssm_cfg" in checkpoint.config
-        return not named and any(found.mixer for _, found in _recognised(checkpoint))
+        if named or not any(map(MARKS.fullmatch, checkpoint.tensors)):
+            return False
+        known = any(found.mixer for _, found in _recognised(checkpoint))
+        return known or bool(self._static_in(checkpoint))
 
     def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, in the natural order of the modules' names.
@@ -70,7 +88,13 @@ class BareModules:
         Raises UnsupportedError where what A needs is stored as no floats.
         """
         layers, whole = _listed(checkpoint)
-        return layers if isinstance(whole, str) else tuple(map(_running, layers))
+        if not isinstance(whole, str):
+            return tuple(map(_running, layers))
+        static = [
+            layer for family in self._static_in(checkpoint) for layer in family.layers(checkpoint)
+        ]
+        every = sorted((*layers, *static), key=_place)
+        return tuple(replace(layer, index=index) for index, layer in enumerate(every))
 
     def load(self, checkpoint: TensorSource, device: str, dtype: str = "float32") -> RunnableModel:
         """The language model, as one of transformers.
@@ -130,6 +154,11 @@ def _layer(checkpoint: TensorSource, index: int, path: str, found: Recognised) -
     return layer
 
 
+def _place(layer: Layer) -> list[tuple[int, str]]:
+    """Where its module stands in the natural order of names."""
+    return natural(layer.path if layer.file_path is None else layer.file_path)
+
+
 def _running(layer: Layer) -> Layer:
     """A layer of a whole model, under transformers' name of its module."""
     path = f"{BLOCKS}{layer.index}.mixer"
@@ -147,7 +176,7 @@ def _running(layer: Layer) -> Layer:
 def _recognised(checkpoint: TensorSource) -> Iterator[tuple[str, Recognised]]:
     """Every layer with the path of its module."""
     for name in checkpoint.tensors:
-        match = _MARKS.fullmatch(name)
+        match = MARKS.fullmatch(name)
         if match is not None:
             place = Place(checkpoint, match[1] or "")
             made = (recogniser(place) for recogniser in _RECOGNISERS[match[2]])
