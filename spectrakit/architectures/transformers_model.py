@@ -10,7 +10,7 @@ from spectrakit._lazy import lazy_import
 from spectrakit.architectures.driven_mixers import mixers_watched
 from spectrakit.architectures.layer_watch import LayerWatch
 from spectrakit.architectures.other_heads import settle_heads
-from spectrakit.architectures.quantisation import quantisation
+from spectrakit.architectures.quantisation import not_runnable, quantisation
 from spectrakit.architectures.residual_stream import stream_watched
 from spectrakit.architectures.transformers_quantised import load_quantised
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
@@ -264,6 +264,8 @@ def load_transformers_model(
         classes = classes if type(model_config) in classes and not bare else MODEL_MAPPING
         model_class: Any = classes[type(model_config)] if kind is None else kind
         if quantised:
+            if any(rename(name) not in (name, None) for name in checkpoint.tensors):
+                raise not_runnable(checkpoint)  # transformers looks for its own names in the files
             model, report = load_quantised(checkpoint, model_class, model_config, device, dtype)
         else:
             model, report = _built(checkpoint, model_class, model_config, dtype, rename)
