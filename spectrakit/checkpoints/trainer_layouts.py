@@ -5,6 +5,7 @@
     FSDP            CHECKPOINT/pytorch_model_fsdp_0/.metadata
     DeepSpeed       ROOT/latest names ROOT/global_stepN/mp_rank_00_model_states.pt
     Lightning       ROOT/lightning_logs/version_N/checkpoints/epoch=E-step=N.ckpt, last.ckpt
+    sentence-transformers   ROOT/modules.json, ROOT/0_Transformer/
     Megatron        ROOT/latest_checkpointed_iteration.txt names ROOT/iter_000000N/
 
 Optimizer, scheduler and generator states beside them are not read. A config.json or tokenizer may
@@ -74,7 +75,7 @@ def _further(folder: Path) -> Place | None:
         return _of_deepspeed(folder, states)
     if any(is_weights(name) and not name.endswith(".ckpt") for name in names):
         return None
-    for find in (_newest, _of_fsdp, _tagged, _of_lightning, _of_megatron):
+    for find in (_newest, _of_sentences, _of_fsdp, _tagged, _of_lightning, _of_megatron):
         found = find(folder)
         if found is not None:
             return found
@@ -90,6 +91,13 @@ def _newest(folder: Path) -> Place | None:
             steps = numbered(folder, pattern) or numbered(inner, pattern)
     kept = [step for step, path in steps.items() if any(path.iterdir())]
     return Place(steps[max(kept)]) if kept else None
+
+
+def _of_sentences(folder: Path) -> Place | None:
+    """The encoder of sentence-transformers, where it has a folder of its own."""
+    inner = folder / "0_Transformer"
+    both = (folder / "modules.json").is_file() and (inner / "config.json").is_file()
+    return Place(inner) if both else None
 
 
 def _of_fsdp(folder: Path) -> Place | None:
