@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from spectrakit.progress import Progress
 
 ADAPTER_CONFIG = "adapter_config.json"
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+#: Its weights, the first that is there.
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 logger = logging.getLogger("spectrakit")
 
@@ -64,9 +65,9 @@ def open_adapter(
     """
     label = store.label
     config = parse_json(store.read_small(ADAPTER_CONFIG), f"{label}: {ADAPTER_CONFIG}")
-    file = next((name for name in _WEIGHTS if name in store.own_names()), None)
+    file = next((name for name in ADAPTER_FILES if name in store.own_names()), None)
     if file is None:
-        raise UnsupportedError(f"{label} is a PEFT adapter without weights ({_WEIGHTS[0]})")
+        raise UnsupportedError(f"{label} is a PEFT adapter without weights ({ADAPTER_FILES[0]})")
     base = _base(label, config, opener, on_hub=identity.origin == "hub")
     adapter = None
     try:

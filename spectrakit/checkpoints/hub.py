@@ -97,7 +97,8 @@ class HubCommit:
 
     def read_small(self, name: str) -> bytes:
         """The whole of the file `name`. Raises `MalformedError` beyond `MAX_JSON_BYTES`."""
-        size = self._size(name)
+        cached = self._cached_file(name)
+        size = self._size(name) if cached is None else cached.stat().st_size
         if size > MAX_JSON_BYTES:
             raise MalformedError(
                 f"{self.label}: {name} has {size:,} bytes, far too many for its kind"

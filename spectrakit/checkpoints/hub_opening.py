@@ -6,7 +6,13 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from spectrakit.checkpoints.adapters import BaseOpener, is_adapter, open_adapter, refuse_as_base
+from spectrakit.checkpoints.adapters import (
+    ADAPTER_FILES,
+    BaseOpener,
+    is_adapter,
+    open_adapter,
+    refuse_as_base,
+)
 from spectrakit.checkpoints.assembling import CONFIGS, assemble
 from spectrakit.checkpoints.checkpoint import Identity
 from spectrakit.checkpoints.choosing import meant, models_in
@@ -186,6 +192,9 @@ class _Opening:
         commit = _resolve(request)
         part = request.place(commit.label, commit.paths())
         inside = commit.at(part)
+        if request.hub.get("full_download") and is_adapter(inside.own_names()):
+            for name in inside.own_names() & set(ADAPTER_FILES):
+                inside.download(name, self.progress)
         adapter = self._adapter(inside, commit.sha)
         checkpoint = adapter or self._assembled(self._meant(inside, part), commit.sha)
         self.repo.remember(request.revision, commit.sha)
