@@ -50,10 +50,12 @@ def _files(folder: Path) -> Iterator[tuple[str, Path, Callable[[Path], object]]]
     yield "torch archive", folder / "model.pth", _torch_archive
 
 
-def _safetensors(path: Path) -> list[tuple[object, object]]:
+def _safetensors(path: Path) -> None:
+    """Keeps nothing, which is the fastest that it can be read."""
     with safe_open(path, "pt") as file:
-        slices = (file.get_slice(name) for name in file.keys())  # noqa: SIM118  (it is no dict)
-        return [(each.get_shape(), each.get_dtype()) for each in slices]
+        for name in file.keys():  # noqa: SIM118  (it is no dict)
+            tensor = file.get_slice(name)
+            tensor.get_shape(), tensor.get_dtype()
 
 
 def _torch_archive(path: Path) -> object:

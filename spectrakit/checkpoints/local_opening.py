@@ -78,7 +78,10 @@ def _open_folder(asked: Local, progress: Progress, base: BaseOpener | None) -> C
     found = find_model(place)
     if found.outer:
         logger.info("reading %s", found.path)
-        store = LocalFolder(found.folder, only=found.file, outer=(*store.outer, *found.outer))
+        store = LocalFolder(found.folder, outer=(*store.outer, *found.outer))
+        if found.file is not None:  # which nobody named: a link to elsewhere is not meant
+            store.inside(found.file)
+            store = store.at(Part(found.file))
         if asked.step is None and not of_training(asked.path):
             # What is the newest now is found again by its path.
             identity = replace(identity, source=str(found.path), part=WHOLE)

@@ -15,6 +15,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from spectrakit.checkpoints.byte_sources import look_bytes
 from spectrakit.checkpoints.entries import ITEM_BYTES, MAX_COUNT, MAX_DIMENSIONS, TensorEntry
 from spectrakit.checkpoints.uncollected import uncollected
 from spectrakit.errors import MalformedError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 #: The Hub's own limit; 97 % of its popular headers are below 100 kB.
 MAX_HEADER_BYTES = 25_000_000
-#: What the first read brings. Most headers fit, so that opening costs one request.
-FIRST_READ_BYTES = 64 * 1024
 
 #: Bits of an element of dtypes with less than a byte: no offset of one element can be given.
 _SUB_BYTE = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
@@ -60,7 +59,7 @@ def _header_bytes(source: ByteSource) -> bytes:
     if source.size < 8:
         what = "is empty" if source.size == 0 else f"is only {source.size} bytes long"
         raise _malformed(source.name, what)
-    first = source.read(0, min(source.size, FIRST_READ_BYTES))
+    first = source.read(0, look_bytes(source.size))
     length = int.from_bytes(first[:8], "little")
     if length == 0 and not any(first):
         raise _malformed(source.name, "is filled with zeros")

@@ -158,7 +158,7 @@ class LocalFolder:
 
     def source(self, name: str) -> LocalFile:
         """The bytes of the file `name`."""
-        return LocalFile(self._around(name) or self._inside(name), self.traffic)
+        return LocalFile(self._around(name) or self.inside(name), self.traffic)
 
     def read_small(self, name: str) -> bytes:
         """The whole of the file `name`; raises `MalformedError` beyond `MAX_JSON_BYTES`."""
@@ -174,7 +174,7 @@ class LocalFolder:
 
     def path(self, name: str) -> Path | None:
         """The file `name`, or None."""
-        path = self._around(name) or self._inside(name)
+        path = self._around(name) or self.inside(name)
         return path if path.is_file() else None
 
     def _around(self, name: str) -> Path | None:
@@ -184,8 +184,8 @@ class LocalFolder:
         around = (LocalFolder(folder).path(name) for folder in reversed(self.outer))
         return next((path for path in around if path is not None), None)
 
-    def _inside(self, name: str) -> Path:
-        """`folder / name`, unless a link leads out of the folder.
+    def inside(self, name: str) -> Path:
+        """`folder / name`; raises `MalformedError` where a link leads out of the folder.
 
         The Hub's cache is the exception: its snapshots are links into the blobs beside them.
         """
