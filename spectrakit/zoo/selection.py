@@ -233,7 +233,8 @@ def _of_catalog(entry: CatalogEntry, listed: Listed, revision: str | None) -> Ca
 
 def _of_hub(repo_id: str, listed: Listed, revision: str | None) -> Candidate:
     model = f"hf://{repo_id}" if exists(repo_id) else repo_id
-    return Candidate(model, repo_id, listed.settings, revision, on_hub=True)
+    shown = repo_id.removeprefix(SCHEME)
+    return Candidate(model, shown, listed.settings, revision, on_hub=True)
 
 
 def _with_revision(text: str, revision: str | None) -> tuple[str, str | None]:
