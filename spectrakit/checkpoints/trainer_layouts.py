@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.shards import DCP_METADATA, is_weights
 from spectrakit.checkpoints.training_folders import kept_steps, numbered
-from spectrakit.errors import UnsupportedError
+from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,8 @@ class Place:
 def find_model(folder: Path) -> Place:
     """Where the model in `folder` lies: `folder` itself, unless a known program left it.
 
-    Of several steps, the newest. Raises `UnsupportedError` where the program has cut the model into
+    Of several steps, the newest. Raises `MalformedError` where a file names a step that is a link
+    out of the folder, and `UnsupportedError` where the program has cut the model into
     pieces that only its own tools join, with the command that does.
     """
     place = Place(folder)
@@ -110,7 +111,7 @@ def _tagged(folder: Path) -> Place | None:
     for root in (folder, folder / "pytorch_model", folder / "checkpoint"):
         tag = _first_line(root / "latest")
         if tag and (root / tag).is_dir():
-            return Place(root / tag)
+            return Place(_inside(root, tag))
     inner = folder / "checkpoint"  # of Lightning, which writes no `latest`
     return Place(inner) if _has_states(inner) else None
 
@@ -171,7 +172,7 @@ def _of_megatron(folder: Path) -> Place | None:
     newest = folder
     if iteration:
         tag = f"iter_{int(iteration):07d}" if iteration.isdecimal() else iteration
-        newest = folder / tag
+        newest = _inside(folder, tag)
         if (newest / DCP_METADATA).is_file():
             return Place(newest)
     if any(newest.glob("mp_rank_*/model_optim_rng.pt")) or any(
@@ -187,6 +188,19 @@ def _of_megatron(folder: Path) -> Place | None:
             " (its format torch_dist is read here)",
         )
     return None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """`folder / name`, of which a file of the checkpoint tells: never what is elsewhere.
+
+    A link among the numbered folders is its owner's and followed; a name in a file is whoever's.
+    """
+    path = folder / name
+    if path.resolve().is_relative_to(folder.resolve()):
+        return path
+    target = path.resolve()
+    message = f"{path} is a link that leads out of its folder, to {target}"
+    raise MalformedError(message, hint=f"spectrakit inspect {shlex.quote(str(target))}")
 
 
 def _first_line(path: Path) -> str | None:
