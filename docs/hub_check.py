@@ -28,7 +28,7 @@ from spectrakit.catalog.records import Record  # noqa: E402
 from spectrakit.checkpoints.hub import hub_http  # noqa: E402
 from spectrakit.checkpoints.hub_http import UnreachableError  # noqa: E402
 from spectrakit.checkpoints.hub_info import repo_info  # noqa: E402
-from spectrakit.checkpoints.opening import repo_and_file  # noqa: E402
+from spectrakit.checkpoints.opening import repo_and_path  # noqa: E402
 from spectrakit.errors import BatchFailures, NetworkError, SpectrakitError, scrub  # noqa: E402
 from spectrakit.model import Model, open_checkpoint  # noqa: E402
 from spectrakit.plain import plain  # noqa: E402
@@ -192,7 +192,7 @@ def check(model: Expected, cache: Path) -> Result:
 
 
 def _of_the_hub(model: Expected) -> Iterator[Row]:
-    info = repo_info(hub_http(None), repo_and_file(model.address)[0])
+    info = repo_info(hub_http(None), repo_and_path(model.address)[0])
     yield Row("commit", info.sha, None)
     yield Row("licence", str(info.license), None)
     yield _equal("gated", _yes_no(bool(info.gated)), "no")

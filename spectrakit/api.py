@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectrakit import pipeline, tables
 from spectrakit.errors import UsageError
-from spectrakit.model import Model, open_checkpoint
+from spectrakit.model import Model, open_model
 from spectrakit.notebook import Comparison, EigenvalueMemory, Run, Zoo
 from spectrakit.options import settings as options_of_class
 from spectrakit.output import Destination
@@ -74,12 +74,8 @@ def analyze(
         if isinstance(model, Model):
             opened = model
         else:
-            stack.enter_context(inspecting(spec.model, revision=spec.revision, key=spec.key))
-            opened = stack.enter_context(
-                open_checkpoint(
-                    spec.opened, revision=spec.revision, config=spec.config, key=spec.key
-                )
-            )
+            stack.enter_context(inspecting(spec.model, **spec.which))
+            opened = stack.enter_context(open_model(spec))
         to = Destination(
             None if out is None else Path(out),
             overwrite=overwrite,

@@ -37,6 +37,8 @@ class SpectrakitError(Exception):
 
     exit_code = 1
     meaning = "analysis failed"
+    #: Whether its hint has all that is to be typed, as of another model than was asked for.
+    hint_is_typed = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = plain(" ".join(scrub(message).split()))

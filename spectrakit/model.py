@@ -19,20 +19,21 @@ from spectrakit.architectures.config_keys import check_given, config_keys, unkno
 from spectrakit.architectures.equations import equations_notes
 from spectrakit.architectures.reading import check_finite, read_recurrence
 from spectrakit.architectures.taken_out import choose_model, take_out
-from spectrakit.checkpoints.access import HubAccess, HubSettings
+from spectrakit.checkpoints.access import HubAccess
 from spectrakit.errors import SpectrakitError, UnsupportedError, UsageError
 from spectrakit.memory_limits import check_memory
 from spectrakit.plugins import plugins
-from spectrakit.progress import Progress, Silent
 from spectrakit.wording import inspecting
 
 if TYPE_CHECKING:
     from spectrakit import checkpoints
     from spectrakit.architectures import Architecture, Layer, RunnableModel
     from spectrakit.checkpoints import Checkpoint, TensorsInMemory, TensorSource
+    from spectrakit.checkpoints.hub_opening import HowOpened
     from spectrakit.dynamics import Recurrence
     from spectrakit.registry import Registered
     from spectrakit.settings import Source
+    from spectrakit.spec import RunSpec
 else:
     checkpoints = lazy_import("spectrakit.checkpoints")
 
@@ -191,10 +192,11 @@ def open_checkpoint(
     name: str,
     *,
     revision: str | None = None,
+    file: str | None = None,
+    subfolder: str | None = None,
     config: Mapping[str, Any] | None = None,
     key: str | None = None,
-    progress: Progress | None = None,
-    **hub: Unpack[HubSettings],
+    **how: Unpack[HowOpened],
 ) -> Model:
     """Open the checkpoint `name` and find the architecture that reads it; headers only.
 
@@ -208,12 +210,13 @@ def open_checkpoint(
     in `config` that nothing reads.
     """
     checkpoint = checkpoints.open_checkpoint(
-        name, revision=revision, progress=progress or Silent(), **hub
+        name, revision=revision, file=file, subfolder=subfolder, **how
     )
     checkpoint.configure(config or {})
     try:
-        with inspecting(os.fspath(name), revision=revision, key=key):
-            model = Model(checkpoint, _access(hub), key)
+        asked = {"revision": revision, "file": file, "subfolder": subfolder, "key": key}
+        with inspecting(os.fspath(name), **asked):
+            model = Model(checkpoint, _access(how), key)
             check_config(model)
             mention_effect(checkpoint, lambda: model.layers)
     except SpectrakitError:
@@ -222,8 +225,21 @@ def open_checkpoint(
     return model
 
 
-def _access(hub: HubSettings) -> HubAccess:
-    return HubAccess(hub.get("cache_dir"), hub.get("token"), hub.get("offline"))
+def open_model(spec: RunSpec, **how: Unpack[HowOpened]) -> Model:
+    """The model that `spec` names, opened. Raises what `open_checkpoint` does."""
+    return open_checkpoint(
+        spec.opened,
+        revision=spec.revision,
+        file=spec.file,
+        subfolder=spec.subfolder,
+        config=spec.config,
+        key=spec.key,
+        **how,
+    )
+
+
+def _access(how: HowOpened) -> HubAccess:
+    return HubAccess(how.get("cache_dir"), how.get("token"), how.get("offline"))
 
 
 def check_config(model: Model) -> None:

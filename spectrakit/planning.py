@@ -176,11 +176,12 @@ def resolve(model: Model, spec: RunSpec, keywords: Collection[str] = ()) -> Reso
     plan = plan_reading(model, replace(spec, mode=mode), kinds, keywords)
     groups = dict.fromkeys(group for kind in kinds for group in kind.options)
     checkpoint = model.checkpoint
-    on_hub = checkpoint.origin == "hub"
     resolved = replace(
         spec,
         model=_found_again(name_of(checkpoint.source)),
-        revision=checkpoint.revision if on_hub else None,
+        revision=checkpoint.commit,
+        file=checkpoint.part.file,
+        subfolder=checkpoint.part.subfolder,
         config=dict(checkpoint.given),
         key=checkpoint.key,
         mode=plan.source,

@@ -20,10 +20,13 @@ from spectrakit.settings import AskedGauge, AskedMode, Compat, Dtype, Randomized
 from spectrakit.token_options import TokenOptions
 from spectrakit.wording import named
 
+#: Settings that say, besides its name, which model is meant.
+WHICH = ("revision", "file", "subfolder", "key")
+
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 #: Fields of a spec that say which model it is and where and how it is read, as folders of runs do.
-_IDENTITY = frozenset({"model", "revision", "mode", "device"})
+_IDENTITY = frozenset({"model", "revision", "file", "subfolder", "mode", "device"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,23 @@ class RunSpec:
 
     model: str
     revision: str | None = option(None, "Branch, tag or commit.")
+    file: str | None = option(
+        None,
+        Help(
+            "Path of the one weight file to read in a repository or folder, whatever it is called.",
+            metavar="PATH",
+        ),
+        compared=False,
+    )
+    subfolder: str | None = option(
+        None,
+        Help(
+            "Path of the folder in a repository or folder that holds the model; config and "
+            "tokenizer that it lacks are taken from the folders around it.",
+            metavar="DIR",
+        ),
+        compared=False,
+    )
     at: int | None = option(
         None,
         Help("Step of a training run whose folder MODEL is.", unset="the newest"),
@@ -108,6 +128,11 @@ class RunSpec:
     def opened(self) -> str:
         """What `open_checkpoint` is given: the model, and the step of a training run's folder."""
         return self.model if self.at is None else f"{self.model}@{self.at}"
+
+    @property
+    def which(self) -> dict[str, str | None]:
+        """The settings that say, besides its name, which model is meant."""
+        return {name: getattr(self, name) for name in WHICH}
 
     @property
     def all_analyses(self) -> tuple[str, ...]:

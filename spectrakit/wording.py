@@ -52,6 +52,11 @@ def given(**settings: object) -> str:
     """
     if not _speaks_flags:
         return ", ".join(f"{name}={_literal(value)}" for name, value in settings.items())
+    return as_flags(**settings)
+
+
+def as_flags(**settings: object) -> str:
+    """The same on the command line, whoever asks: for a whole command that is to be typed."""
     return " ".join(_flags(name, value) for name, value in settings.items())
 
 
@@ -78,8 +83,9 @@ _ALONE = ("check_values",)
 
 
 def sends_to_inspect(error: SpectrakitError) -> bool:
-    """Whether the next step of an error is to inspect the model."""
-    return error.hint is not None and error.hint.startswith(_INSPECT)
+    """Whether the next step of an error is to inspect the model that was asked for."""
+    hint = error.hint or ""
+    return hint.startswith(_INSPECT) and not error.hint_is_typed
 
 
 def per_door(flag: str, keyword: str) -> str:

@@ -24,7 +24,7 @@ from spectrakit.token_options import TokenOptions
 BASE = RunSpec(model="tiny-mamba", mode="data")
 SETTINGS = all_settings()
 #: Which model, where it is computed, which tables: these are no settings of the same numbers.
-OF_IDENTITY = {"revision", "device", "mode", "analyses"}
+OF_IDENTITY = {"revision", "file", "subfolder", "device", "mode", "analyses"}
 #: Batches change no number but by rounding; runs on other texts are not compared at all.
 NOT_SAID = {"batch_size", "text", "tokens"}
 

@@ -38,11 +38,16 @@ def quantisation(checkpoint: TensorSource) -> str | None:
 
 def check_runnable(checkpoint: TensorSource) -> None:
     """Raise UnsupportedError where the weights are quantised."""
-    found = quantisation(checkpoint)
-    if found is not None:
-        message = (
-            f"{checkpoint.model_id} is quantised ({found}); its forward pass cannot be run here"
-        )
-        weights = given(mode="weights")
-        hint = f"analyse the checkpoint before quantisation, or what {weights} can read of it"
-        raise UnsupportedError(message, hint=hint)
+    if quantisation(checkpoint) is not None:
+        raise not_runnable(checkpoint)
+
+
+def not_runnable(checkpoint: TensorSource) -> UnsupportedError:
+    """The error for a quantised checkpoint whose forward pass cannot be run."""
+    message = (
+        f"{checkpoint.model_id} is quantised ({quantisation(checkpoint)}); "
+        "its forward pass cannot be run here"
+    )
+    weights = given(mode="weights")
+    hint = f"analyse the checkpoint before quantisation, or what {weights} can read of it"
+    return UnsupportedError(message, hint=hint)

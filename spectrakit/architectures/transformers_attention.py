@@ -55,6 +55,10 @@ _LIKE_LLAMA = (
 FAMILIES = (
     AttentionFamily(_LIKE_LLAMA),
     AttentionFamily(("gemma3_text",), heads=8),
+    # Of these, transformers has no class with a language head, and so no `model` around the blocks.
+    AttentionFamily(
+        ("qwen2_5_vl_text", "qwen2_vl_text", "qwen3_vl_moe_text", "qwen3_vl_text"), "layers."
+    ),
     AttentionFamily(("opt",), "model.decoder.layers."),
     AttentionFamily(("biogpt",), "biogpt.layers."),
     AttentionFamily(("gpt_neox",), "gpt_neox.layers.", "attention"),
@@ -72,13 +76,29 @@ FAMILIES = (
 _BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
 
 #: Models of text and images around one of the families, which is in their `text_config`.
-_WRAPPERS = ("gemma3", "llava", "llava_next", "mistral3")
+_WRAPPERS = (
+    "aya_vision", "cohere2_vision", "deepseek_vl", "deepseek_vl_hybrid", "exaone4_5", "fast_vlm",
+    "fuyu", "gemma3", "gemma4", "got_ocr2", "idefics2", "idefics3", "internvl", "janus",
+    "lighton_ocr", "llava", "llava_next", "llava_next_video", "llava_onevision", "mistral3",
+    "ovis2", "paligemma", "perception_lm", "qianfan_ocr", "qwen2_5_vl", "qwen2_vl", "qwen3_vl",
+    "qwen3_vl_moe", "shieldgemma2", "smolvlm", "video_llama_3", "video_llava", "vipllava",
+)  # fmt: skip
 
 #: Where a wrapper's files have the language model's body.
-_WRAPPED = ("language_model.model.", "model.language_model.")
+_WRAPPED = (
+    "language_model.model.",
+    "model.language_model.model.",
+    "model.language_model.",
+    "model.text_model.",
+)
 
-#: Its vision tower, and what joins the two.
-_OF_IMAGES = ("vision_tower.", "multi_modal_projector.", "image_newline")
+#: Its towers for images and videos, and what joins them to the language model.
+_OF_IMAGES = (
+    "aligner.", "connector.", "generation_aligner.", "generation_embeddings.", "generation_head.",
+    "high_res_vision_", "image_newline", "image_tower.", "multi_modal_projector.", "projector.",
+    "video_tower.", "vision_embed_tokens.", "vision_encoder.", "vision_model.",
+    "vision_projection.", "vision_tower.", "visual.", "visual_embeddings_table.", "vqmodel.",
+)  # fmt: skip
 
 #: What families call the number of heads, and of blocks.
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
@@ -111,7 +131,7 @@ class TransformersAttention(TransformersArchitecture):
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:
         """As the family has them."""
         blocks = _family(config).blocks
-        inside = blocks.partition(".")[2]
+        inside = blocks.partition(".")[2] or blocks
         return blocks, (blocks, inside, *(wrapped + inside for wrapped in _WRAPPED))
 
     def count_key(self, config: Configured) -> str:

@@ -82,16 +82,20 @@ class PartConfig:
     config: Mapping[str, Any]
 
 
+#: Whether the head is the embedding, and what it is called in files where it is not.
+_TIED, _HEAD = "tie_word_embeddings", "lm_head.weight"
+
 #: Around the `text_config` of a model of text and images.
 OF_WRAPPERS = ConfigKeys(
     irrelevant=words(
         """
-        audio_config audio_token_id boi_token_index eoi_token_index image_break_token_id
-        image_end_token_id image_grid_pinpoints image_seq_length image_start_token_id
-        image_token_id image_token_index mm_tokens_per_image multimodal_projector_bias
-        projector_hidden_act spatial_merge_size video_end_token_id video_start_token_id
-        video_token_id vision_config vision_end_token_id vision_feature_layer
-        vision_feature_select_strategy vision_start_token_id
+        _pad_token_id audio_config audio_token_id boi_token_index eoi_token_index
+        image_break_token_id image_end_token_id image_grid_pinpoints image_seq_length
+        image_start_token_id image_token_id image_token_index mm_tokens_per_image
+        multimodal_projector_bias projector_hidden_act spatial_merge_size
+        text_config.num_image_tokens video_end_token_id video_start_token_id video_token_id
+        vision_config vision_end_token_id vision_feature_layer vision_feature_select_strategy
+        vision_start_token_id
         """
     )
 )
@@ -135,9 +139,11 @@ class TransformersArchitecture(ABC):
     def config(self, checkpoint: TensorSource) -> Configured:
         """The language model's config; that of a wrapper is in its `text_config`."""
         inner = checkpoint.config.get("text_config")
-        if isinstance(inner, Mapping):
-            return PartConfig(checkpoint.model_id, inner)
-        return checkpoint
+        if not isinstance(inner, Mapping):
+            return checkpoint
+        if checkpoint.config.get(_TIED) and not any(n.endswith(_HEAD) for n in checkpoint.tensors):
+            inner = {**inner, _TIED: True}  # what the part says of itself alone does not hold
+        return PartConfig(checkpoint.model_id, inner)
 
     def prefixes(self, config: Configured) -> tuple[str, tuple[str, ...]]:  # noqa: ARG002
         """`module_prefix` and `file_prefixes` of this config's model."""
@@ -177,7 +183,8 @@ class TransformersArchitecture(ABC):
         keys = ConfigKeys(reads, left - self.irrelevant, self.irrelevant, self.fixed)
         if not isinstance(inner, Mapping):
             return keys
-        return (keys | OF_ANY_CONFIG).inside("text_config") | OF_WRAPPERS
+        around = ConfigKeys(irrelevant=keys_of(str(checkpoint.config.get("model_type"))))
+        return (keys | OF_ANY_CONFIG).inside("text_config") | OF_WRAPPERS | around
 
     def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every sequence layer. Raises MalformedError where config and weights disagree."""

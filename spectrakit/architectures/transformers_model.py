@@ -10,8 +10,9 @@ from spectrakit._lazy import lazy_import
 from spectrakit.architectures.driven_mixers import mixers_watched
 from spectrakit.architectures.layer_watch import LayerWatch
 from spectrakit.architectures.other_heads import settle_heads
-from spectrakit.architectures.quantisation import check_runnable
+from spectrakit.architectures.quantisation import not_runnable, quantisation
 from spectrakit.architectures.residual_stream import stream_watched
+from spectrakit.architectures.transformers_quantised import load_quantised
 from spectrakit.errors import AnalysisError, MalformedError, UnsupportedError, UsageError
 from spectrakit.wording import given
 
@@ -231,7 +232,7 @@ def load_transformers_model(
     Raises MalformedError where names or shapes do not fit the model, UnsupportedError where the
     weights are quantised or the installed transformers does not know the model.
     """
-    check_runnable(checkpoint)
+    quantised = quantisation(checkpoint) is not None
     with quiet_transformers():
         from huggingface_hub.errors import StrictDataclassError
         from transformers import (
@@ -258,36 +259,53 @@ def load_transformers_model(
             raise MalformedError(
                 message, hint=f"spectrakit inspect {checkpoint.model_id}"
             ) from error
-        local = checkpoint.localize()
-        renamed = {name: rename(name) for name in local.tensors}
-        weights = local.read(name for name, new in renamed.items() if new is not None)
-        state = {renamed[name]: tensor for name, tensor in weights.items()}
         # The language head is never run: a family that has no class with one does without.
         classes = MODEL_FOR_CAUSAL_LM_MAPPING
         classes = classes if type(model_config) in classes and not bare else MODEL_MAPPING
         model_class: Any = classes[type(model_config)] if kind is None else kind
-        try:
-            model, report = model_class.from_pretrained(
-                None,
-                config=model_config,
-                state_dict=state,
-                dtype=getattr(torch, dtype),
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        except (TypeError, ValueError, ZeroDivisionError, KeyError) as error:
-            message = f"transformers cannot build the model of {checkpoint.model_id}: {error}"
-            raise MalformedError(
-                message.splitlines()[0], hint=f"spectrakit inspect {checkpoint.model_id}"
-            ) from error
+        if quantised:
+            if any(rename(name) not in (name, None) for name in checkpoint.tensors):
+                raise not_runnable(checkpoint)  # transformers looks for its own names in the files
+            model, report = load_quantised(checkpoint, model_class, model_config, device, dtype)
+        else:
+            model, report = _built(checkpoint, model_class, model_config, dtype, rename)
     if bare:
         kept = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
-        report = report | {"missing_keys": kept}
+        report = dict(report) | {"missing_keys": kept}
     _check_loading(checkpoint, settle_heads(model, report, checkpoint.model_id))
     if rescaled is not None:  # for whoever draws such weights from this config
         setattr(model.config, _RESCALED, rescaled)
-    loaded: nn.Module = model.eval().requires_grad_(False).to(device)
-    return loaded
+    loaded: nn.Module = model.eval().requires_grad_(False)
+    return loaded if quantised else loaded.to(device)
+
+
+def _built(
+    checkpoint: TensorSource,
+    model_class: Any,  # noqa: ANN401
+    model_config: Any,  # noqa: ANN401
+    dtype: str,
+    rename: Callable[[str], str | None],
+) -> tuple[Any, Mapping[str, Any]]:
+    """The model with the checkpoint's weights, and what transformers reports of its loading."""
+    local = checkpoint.localize()
+    renamed = {name: rename(name) for name in local.tensors}
+    weights = local.read(name for name, new in renamed.items() if new is not None)
+    state = {renamed[name]: tensor for name, tensor in weights.items()}
+    try:
+        model, report = model_class.from_pretrained(
+            None,
+            config=model_config,
+            state_dict=state,
+            dtype=getattr(torch, dtype),
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (TypeError, ValueError, ZeroDivisionError, KeyError) as error:
+        message = f"transformers cannot build the model of {checkpoint.model_id}: {error}"
+        raise MalformedError(
+            message.splitlines()[0], hint=f"spectrakit inspect {checkpoint.model_id}"
+        ) from error
+    return model, report
 
 
 _RESCALED = "rescale_prenorm_residual"

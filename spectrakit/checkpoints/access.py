@@ -6,7 +6,7 @@ A tokenizer, say, which may be of another repository.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol
 
 from spectrakit.checkpoints.hub_opening import fetch_file
 
@@ -55,12 +55,3 @@ class Opened(Protocol):
     @property
     def hub(self) -> HubAccess:
         """How it was."""
-
-
-class HubSettings(TypedDict, total=False):
-    """How `open_checkpoint` uses the Hub, all as if unset where they are left out."""
-
-    cache_dir: Path | None
-    token: str | None
-    offline: bool | None
-    full_download: bool

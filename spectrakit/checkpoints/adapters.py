@@ -4,59 +4,81 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
+from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.assembling import assemble
+from spectrakit.checkpoints.checkpoint import Checkpoint
 from spectrakit.checkpoints.lora import changes
 from spectrakit.checkpoints.over_base import OverBase
-from spectrakit.checkpoints.stores import LocalFolder, parse_json
+from spectrakit.checkpoints.parts import HUB_SCHEME, Part
+from spectrakit.checkpoints.stores import parse_json
 from spectrakit.errors import NetworkError, SpectrakitError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import torch
 
-    from spectrakit.checkpoints.checkpoint import Checkpoint, Identity
+    from spectrakit.checkpoints.checkpoint import Identity
+    from spectrakit.checkpoints.entries import CheckpointFile
     from spectrakit.checkpoints.lora import Change
+    from spectrakit.checkpoints.stores import Store
     from spectrakit.progress import Progress
 
 ADAPTER_CONFIG = "adapter_config.json"
-_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+#: Its weights, the first that is there.
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 logger = logging.getLogger("spectrakit")
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether `folder` holds an adapter and no model of its own."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+#: Opens the base model that an adapter names, at a revision.
+BaseOpener: TypeAlias = Callable[[str, str | None], Checkpoint]
+
+
+def is_adapter(names: Collection[str]) -> bool:
+    """Whether a folder with files of these names holds an adapter and no model of its own."""
+    return ADAPTER_CONFIG in names and "config.json" not in names
+
+
+def refuse_as_base(label: str) -> BaseOpener:
+    """Opens no base: the adapter `label` is to be one itself, and may lead round in a circle."""
+
+    def refuse(name: str, revision: str | None) -> NoReturn:  # noqa: ARG001
+        message = f"{label} is a PEFT adapter itself, and is to be the base of one"
+        raise UnsupportedError(message, hint="merge the base first: PEFT's merge_and_unload")
+
+    return refuse
 
 
 def open_adapter(
-    folder: Path, progress: Progress, identity: Identity, opener: Callable[[str], Checkpoint]
+    store: Store, progress: Progress, identity: Identity, opener: BaseOpener
 ) -> AdaptedCheckpoint:
-    """The adapter in `folder` over its base model, which `opener` opens by its name.
+    """The adapter in `store` over its base model, which `opener` opens by its name.
 
-    Raises `UsageError` (`NetworkError`) where the base cannot be opened, `UnsupportedError` for an
-    adapter that is not merged here, and without weights.
+    An adapter of the Hub has its base there. Raises `UsageError` (`NetworkError`) where the base
+    cannot be opened, `UnsupportedError` for an adapter that is not merged here, and without
+    weights.
     """
-    store = LocalFolder(folder)
-    config = parse_json(store.read_small(ADAPTER_CONFIG), f"{folder}: {ADAPTER_CONFIG}")
-    file = next((name for name in _WEIGHTS if (folder / name).is_file()), None)
+    label = store.label
+    config = parse_json(store.read_small(ADAPTER_CONFIG), f"{label}: {ADAPTER_CONFIG}")
+    file = next((name for name in ADAPTER_FILES if name in store.own_names()), None)
     if file is None:
-        raise UnsupportedError(f"{folder} is a PEFT adapter without weights ({_WEIGHTS[0]})")
-    base = _base(folder, config.get("base_model_name_or_path"), opener)
+        raise UnsupportedError(f"{label} is a PEFT adapter without weights ({ADAPTER_FILES[0]})")
+    base = _base(label, config, opener, on_hub=identity.origin == "hub")
     adapter = None
     try:
-        adapter = assemble(LocalFolder(folder, only=file), identity, progress, only=file)
-        made = changes(config, adapter.tensors, base.tensors, str(folder))
+        adapter = assemble(store.at(Part(file)), identity, progress)
+        made = changes(config, adapter.tensors, base.tensors, label)
     except BaseException:
         base.close()
         if adapter is not None:
             adapter.close()
         raise
-    logger.info("%s is a PEFT adapter: analysed merged into its base, %s", folder, base.model_id)
+    logger.info("%s is a PEFT adapter: analysed merged into its base, %s", label, base.model_id)
     if any(".dt_proj." in name for name in made):
         logger.info(
             "its LoRA of dt_proj counts here; in PEFT's unmerged forward pass of Mamba it has no"
@@ -65,20 +87,25 @@ def open_adapter(
     return AdaptedCheckpoint(identity, base, adapter, made)
 
 
-def _base(folder: Path, name: object, opener: Callable[[str], Checkpoint]) -> Checkpoint:
-    key = f"base_model_name_or_path of {folder / ADAPTER_CONFIG}"
+def _base(
+    label: str, config: Mapping[str, object], opener: BaseOpener, *, on_hub: bool
+) -> Checkpoint:
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
+    hint = "put the base model's folder or repository into base_model_name_or_path of "
+    hint += f"a copy of {ADAPTER_CONFIG}" if on_hub else f"{label}/{ADAPTER_CONFIG}"
     if not isinstance(name, str) or not name:
-        raise UsageError(
-            f"{folder} is a PEFT adapter, and {ADAPTER_CONFIG} names no base model",
-            hint=f"put the base model's folder or repository into {key}",
-        )
+        message = f"{label} is a PEFT adapter, and {ADAPTER_CONFIG} names no base model"
+        raise UsageError(message, hint=hint)
     try:
-        return opener(name)
+        if on_hub and not is_repo_id(name):  # a folder of whoever trained it, say
+            raise UsageError("the Hub has no repository of such a name")
+        at = revision if isinstance(revision, str) and revision else None
+        return opener(f"{HUB_SCHEME}{name}" if on_hub else name, at)
     except SpectrakitError as error:
         kind = NetworkError if isinstance(error, NetworkError) else UsageError
         raise kind(
-            f"{folder} is a PEFT adapter of {name}, which cannot be opened: {error.message}",
-            hint=f"put the base model's folder or repository into {key}",
+            f"{label} is a PEFT adapter of {name}, which cannot be opened: {error.message}",
+            hint=hint,
         ) from error
 
 
@@ -105,14 +132,28 @@ class AdaptedCheckpoint(OverBase):
         return self.base.bytes_read + self._adapter.bytes_read
 
     @property
+    def remote_files(self) -> tuple[CheckpointFile, ...]:
+        """Of both."""
+        return (*self.base.remote_files, *self._adapter.remote_files)
+
+    @property
     def requests(self) -> int:
         """Of both."""
         return self.base.requests + self._adapter.requests
 
     def revision_of(self, names: Iterable[str] | None) -> str:
-        """A name for both contents: `local-<12 hex>` of the base's revision and the adapter's."""
+        """A name for both contents: `local-<12 hex>` of the base's revision and the adapter's.
+
+        `hub-<12 hex>` where the adapter is on the Hub, at the commit `commit`.
+        """
         both = f"{super().revision_of(names)} {self._adapter.revision_of(None)}"
-        return f"local-{hashlib.sha256(both.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(both.encode()).hexdigest()[:12]
+        return f"{'local' if self.commit is None else 'hub'}-{digest}"
+
+    @property
+    def commit(self) -> str | None:
+        """The adapter's."""
+        return self._adapter.commit
 
     @property
     def headers_fingerprint(self) -> str:

@@ -25,15 +25,14 @@ def assemble(
     identity: Identity,
     progress: Progress,
     *,
-    only: str | None = None,
     localized: Callable[[], Checkpoint] | None = None,
 ) -> Checkpoint:
-    """Open the weights of `store`, or the one weight file `only`, with the config beside them.
+    """Open the weights of `store`, or the one file of it, with the config beside them.
 
     Raises `UnsupportedError` without weights, `MalformedError` for damaged files.
     """
     config, config_bytes = _config(store)
-    chosen = weight_files(store, only)
+    chosen = weight_files(store, store.only)
     weights = open_weights(store, chosen)
     try:
         tensors = merge(weights, chosen)

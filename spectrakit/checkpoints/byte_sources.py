@@ -26,6 +26,11 @@ COALESCE_GAP = 64 * 1024
 #: From here on a batch of a local file is mapped instead of copied.
 MAP_FROM_BYTES = 64 * 1024 * 1024
 
+#: What a first look at a file brings: most headers fit into it, so that opening costs one request.
+LOOK_BYTES = 64 * 1024
+#: A look at a small file takes no more than this part of it, or so many bytes.
+_LOOK_SHARE, _LEAST_LOOK = 256, 8 * 1024
+
 Advance = Callable[[int], None]
 
 
@@ -54,6 +59,15 @@ class Traffic:
         with self._lock:
             self.bytes_read += bytes_read
             self.requests += requests
+
+
+def look_bytes(size: int, most: int = LOOK_BYTES) -> int:
+    """How much of a file of `size` bytes a first look takes: `most`, of small files less.
+
+    >>> look_bytes(10_000_000)
+    39062
+    """
+    return min(size, most, max(_LEAST_LOOK, size // _LOOK_SHARE))
 
 
 class ByteSource(Protocol):

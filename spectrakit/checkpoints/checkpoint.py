@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spectrakit.checkpoints.byte_sources import Advance, Fetched, Span, coalesce
 from spectrakit.checkpoints.described import Described
 from spectrakit.checkpoints.fingerprint import WHOLE_BYTES, LocalContent
-from spectrakit.checkpoints.stores import Store, plain_name
+from spectrakit.checkpoints.parts import WHOLE, Part, plain_name
 from spectrakit.errors import UsageError
 from spectrakit.progress import Progress, Silent
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
+    from spectrakit.checkpoints.stores import Store
     from spectrakit.checkpoints.weights import WeightFile
 
 Origin = Literal["hub", "local", "catalog", "memory"]
@@ -27,13 +28,17 @@ Origin = Literal["hub", "local", "catalog", "memory"]
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a checkpoint is. A `revision` of None stands for the content's fingerprint."""
+    """Who a checkpoint is. A `revision` of None stands for the content's fingerprint.
+
+    source: what opens it again, with `part`.
+    """
 
     model_id: str
     source: str
     origin: Origin
     revision: str | None = None
     tokenizer: str | None = None
+    part: Part = WHOLE
 
 
 class Checkpoint(Described):
@@ -66,6 +71,7 @@ class Checkpoint(Described):
         super().__init__(identity.model_id, config)
         self.source = identity.source
         self.origin = identity.origin
+        self.part = identity.part
         self._content = content
         self._revision = identity.revision
         self._fingerprints: dict[frozenset[str] | None, str] = {}
@@ -138,6 +144,11 @@ class Checkpoint(Described):
             else:
                 self._fingerprints[key] = content.part(self._contents(sorted(key)))
         return self._fingerprints[key]
+
+    @property
+    def commit(self) -> str | None:
+        """See `Described`."""
+        return self._revision if self.origin == "hub" else None
 
     @property
     def headers_fingerprint(self) -> str:

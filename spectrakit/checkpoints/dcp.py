@@ -16,10 +16,10 @@ from spectrakit.checkpoints.dcp_chunk import values_of
 from spectrakit.checkpoints.dcp_metadata import Chunk, SavedTensor, read_metadata
 from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
 from spectrakit.checkpoints.joined_files import JoinedFiles
+from spectrakit.checkpoints.parts import plain_name
 from spectrakit.checkpoints.safetensors_header import row_major
 from spectrakit.checkpoints.shards import DCP, DCP_METADATA
 from spectrakit.checkpoints.state_dict import flatten
-from spectrakit.checkpoints.stores import plain_name
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from spectrakit.checkpoints.parts import WHOLE, Part
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -16,6 +18,7 @@ class Described:
     config: Mapping[str, Any]  #: the model's own, with what `configure` put over it
     given: Mapping[str, Any]  #: that alone
     key: str | None = None  #: which of the models in the file was chosen
+    part: Part = WHOLE  #: which file or folder of what `source` names was asked for
     around: str = ""  #: what stood before the tensors' names, and was taken off
 
     def __init__(self, model_id: str, config: Mapping[str, Any]) -> None:
@@ -23,6 +26,11 @@ class Described:
         self.config = config
         self._own_config = config
         self.given = {}
+
+    @property
+    def commit(self) -> str | None:
+        """The commit on the Hub by which it is opened again; None of what is not there."""
+        return None
 
     @property
     def overridden(self) -> Mapping[str, Any]:

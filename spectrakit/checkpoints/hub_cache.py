@@ -12,8 +12,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from spectrakit.checkpoints.parts import folders_around
 from spectrakit.checkpoints.stores import LocalFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -81,13 +86,16 @@ class CachedRepo:
         path = self.folder / "snapshots" / sha / name
         return path if path.is_file() else None
 
-    def snapshot(self, sha: str, file: str | None = None) -> Snapshot | None:
-        """What is cached of commit `sha`, or of the weight file at a path in it, or None."""
-        folder = self.folder / "snapshots" / sha
-        if file is None:
-            return Snapshot(self.repo_id, sha, folder) if folder.is_dir() else None
-        path = folder / file
-        return Snapshot(self.repo_id, sha, path.parent, path.name) if path.is_file() else None
+    def snapshot(self, sha: str, path: str | None = None) -> Snapshot | None:
+        """What is cached of commit `sha`, or at the path of a weight file or folder, or None."""
+        top = self.folder / "snapshots" / sha
+        place = top if path is None else top / path
+        only = place.name if place.is_file() else None
+        folder = place if only is None else place.parent
+        if not folder.is_dir():
+            return None
+        around = [top / outer for outer in folders_around(folder.relative_to(top).as_posix())]
+        return Snapshot(self.repo_id, sha, folder, only, around[::-1] if folder != top else ())
 
     def _ref(self, revision: str) -> Path | None:
         refs = (self.folder / "refs").resolve()
@@ -98,9 +106,16 @@ class CachedRepo:
 class Snapshot(LocalFolder):
     """A commit in the cache, of which some files may be missing."""
 
-    def __init__(self, repo_id: str, sha: str, folder: Path, only: str | None = None) -> None:
-        """The commit `sha` of `repo_id`, cached in `folder`; only: one weight file of it."""
-        super().__init__(folder, only=only)
+    def __init__(
+        self,
+        repo_id: str,
+        sha: str,
+        folder: Path,
+        only: str | None = None,
+        outer: Sequence[Path] = (),
+    ) -> None:
+        """The commit `sha` of `repo_id`, cached in `folder`; only, outer: as of `LocalFolder`."""
+        super().__init__(folder, only=only, outer=outer)
         self.sha = sha
         self._label = f"{repo_id}@{sha[:12]} in the cache"
 

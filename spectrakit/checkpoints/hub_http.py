@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from spectrakit.errors import NetworkError, SpectrakitError, UsageError
@@ -77,8 +77,16 @@ class HubHttp:
             raise UsageError(f"HF_ENDPOINT is not an http(s) address: {endpoint}")
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx2.Response]:
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: Literal["GET", "HEAD"] = "GET",
+    ) -> Iterator[httpx2.Response]:
         """One GET without retries, redirects followed; the body is not read yet.
+
+        HEAD ends at the redirect that says how large the file behind it is.
 
         Raises `Transient` when another attempt may help. A body that breaks off raises it too.
         """
@@ -86,10 +94,11 @@ class HubHttp:
 
         try:
             for _ in range(_REDIRECTS):
-                with self._send(url, headers or {}) as response:
+                with self._send(method, url, headers or {}) as response:
                     if response.status_code in _RETRY_STATUS:
                         raise _transient(response)
-                    if not response.has_redirect_location:
+                    told = method == "HEAD" and "x-linked-size" in response.headers
+                    if told or not response.has_redirect_location:
                         yield response
                         return
                     response.read()  # it is empty; unread, it would cost the connection
@@ -132,7 +141,7 @@ class HubHttp:
         raise self._exhausted(what, last, tried)
 
     @contextmanager
-    def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> Iterator[httpx2.Response]:
         from huggingface_hub import constants, get_session
         from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -142,7 +151,7 @@ class HubHttp:
         self.traffic.count(requests=1)
         try:
             with get_session().stream(
-                "GET",
+                method,
                 url,
                 headers=sent,
                 follow_redirects=False,

@@ -23,7 +23,7 @@ from spectrakit.checkpoints.described import Described
 from spectrakit.checkpoints.entries import TensorEntry
 from spectrakit.checkpoints.fingerprint import WHOLE_BYTES
 from spectrakit.checkpoints.materialize import dtype_name
-from spectrakit.checkpoints.stores import plain_name
+from spectrakit.checkpoints.parts import plain_name
 from spectrakit.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:

@@ -31,6 +31,7 @@ class OverBase(Checkpoint):
         Described.__init__(self, identity.model_id, config)
         self.source = identity.source
         self.origin = identity.origin
+        self.part = identity.part
         self.tensors = tensors
         self.tokenizer = base.tokenizer
         self.files = base.files
@@ -69,6 +70,11 @@ class OverBase(Checkpoint):
     def revision_of(self, names: Iterable[str] | None) -> str:
         """The base's, as far as the tensors tell that those are made of."""
         return self.base.revision_of(None if names is None else self._of_base(self._own(names)))
+
+    @property
+    def commit(self) -> str | None:
+        """The base's."""
+        return self.base.commit
 
     @property
     def headers_fingerprint(self) -> str:

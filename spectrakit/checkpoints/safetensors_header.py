@@ -13,21 +13,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from spectrakit.checkpoints.byte_sources import look_bytes
 from spectrakit.checkpoints.entries import ITEM_BYTES, MAX_COUNT, MAX_DIMENSIONS, TensorEntry
+from spectrakit.checkpoints.uncollected import uncollected
 from spectrakit.errors import MalformedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spectrakit.checkpoints.byte_sources import ByteSource
 
 #: The Hub's own limit; 97 % of its popular headers are below 100 kB.
 MAX_HEADER_BYTES = 25_000_000
-#: What the first read brings. Most headers fit, so that opening costs one request.
-FIRST_READ_BYTES = 64 * 1024
 
 #: Bits of an element of dtypes with less than a byte: no offset of one element can be given.
 _SUB_BYTE = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+_INT = {int}
 #: What a dtype of the format is called, those to come included.
 _DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
 
@@ -40,24 +43,23 @@ def read_header(source: ByteSource, file: str) -> tuple[dict[str, TensorEntry], 
     a safetensors file.
     """
     text = _header_bytes(source)
-    data_start = 8 + len(text)
+    with uncollected():
+        return _described(text, file, source), text
+
+
+def _described(text: bytes, file: str, source: ByteSource) -> dict[str, TensorEntry]:
     header = _parse(text, source.name)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _malformed(source.name, "its __metadata__ does not map names to strings")
-    entries = {
-        name: _entry(name, description, file, data_start, source)
-        for name, description in header.items()
-    }
-    _check_layout(entries, source, data_start)
-    return entries, text
+    return _entries(header, file, 8 + len(text), source)
 
 
 def _header_bytes(source: ByteSource) -> bytes:
     if source.size < 8:
         what = "is empty" if source.size == 0 else f"is only {source.size} bytes long"
         raise _malformed(source.name, what)
-    first = source.read(0, min(source.size, FIRST_READ_BYTES))
+    first = source.read(0, look_bytes(source.size))
     length = int.from_bytes(first[:8], "little")
     if length == 0 and not any(first):
         raise _malformed(source.name, "is filled with zeros")
@@ -82,7 +84,10 @@ def _header_bytes(source: ByteSource) -> bytes:
 
 def _parse(text: bytes, name: str) -> dict[str, Any]:
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
+        decoded = text.decode("utf-8")
+        header = json.loads(decoded)
+        if _may_repeat(header, text):
+            header = json.loads(decoded, object_pairs_hook=_no_duplicates)
     except UnicodeDecodeError as error:
         raise _malformed(name, f"its header is not UTF-8 ({error.reason})") from error
     except _DuplicateKeyError as error:
@@ -94,6 +99,23 @@ def _parse(text: bytes, name: str) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise _malformed(name, "its header is not a JSON object")
     return header
+
+
+def _may_repeat(header: object, text: bytes) -> bool:
+    """Whether a key may stand twice in `text`, of which `header` has the last: False is certain.
+
+    Looking at every key takes many times as long as parsing does. Strings without escapes have two
+    quotation marks each, so that they are counted instead: a key that was lost is one too many.
+    """
+    if not isinstance(header, dict) or b"\\" in text:
+        return True
+    strings = len(header)
+    for name, description in header.items():
+        if not isinstance(description, dict):
+            return True
+        # Of a tensor: three keys and the dtype. Whatever else has a string is one too many, too.
+        strings += 2 * len(description) if name == "__metadata__" else len(description) + 1
+    return text.count(b'"') != 2 * strings
 
 
 class _DuplicateKeyError(ValueError):
@@ -111,50 +133,90 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _entry(
+#: What a tensor is described by.
+_KEYS = frozenset({"dtype", "shape", "data_offsets"})
+
+
+class _Layout(NamedTuple):
+    """A dtype and shape that many tensors have; size: in bytes, None where that is not known."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    size: int | None
+
+
+def _entries(
+    header: Mapping[str, Any], file: str, data_start: int, source: ByteSource
+) -> dict[str, TensorEntry]:
+    """The tensors, which must follow each other without overlap or hole, to the file's end."""
+    data_bytes = source.size - data_start
+    layouts: dict[tuple[object, ...], _Layout] = {}
+    entries: dict[str, TensorEntry] = {}
+    places: list[tuple[int, int, str]] = []
+    for name, description in header.items():
+        if not name.isascii() and not _is_utf8(name):
+            raise _malformed(source.name, f"tensor name {name!r} is not valid Unicode")
+        if not isinstance(description, dict) or description.keys() != _KEYS:
+            raise _tensor(source, name, "needs exactly dtype, shape and data_offsets")
+        dtype = description["dtype"]
+        layout = _layout(dtype, description["shape"], layouts, name, source)
+        start, stop = _offsets(description["data_offsets"], name, source)
+        if not start <= stop <= data_bytes:
+            raise _tensor(
+                source,
+                name,
+                f"lies at bytes {start}..{stop} of {data_bytes} bytes of data"
+                " (is the file truncated?)",
+            )
+        if layout.size != stop - start:
+            _check_size(dtype, layout, stop - start, name, source)
+        stored = None if dtype in ITEM_BYTES else stop - start
+        place = data_start + start
+        shape, strides = layout.shape, layout.strides
+        entries[name] = TensorEntry(name, dtype, shape, strides, file, place, stored)
+        places.append((start, stop, name))
+    _check_places(places, data_bytes, source)
+    return entries
+
+
+def _layout(
+    dtype: object,
+    shape: object,
+    known: dict[tuple[object, ...], _Layout],
     name: str,
-    description: object,
-    file: str,
-    data_start: int,
     source: ByteSource,
-) -> TensorEntry:
-    if not _is_utf8(name):
-        raise _malformed(source.name, f"tensor name {name!r} is not valid Unicode")
-    if not isinstance(description, dict) or description.keys() != {
-        "dtype",
-        "shape",
-        "data_offsets",
-    }:
-        raise _tensor(source, name, "needs exactly dtype, shape and data_offsets")
-    dtype = _dtype(description["dtype"], name, source)
-    shape = _counts(description["shape"])
-    if shape is None:
-        raise _tensor(source, name, f"has the shape {_brief(description['shape'])}")
-    start, stop = _offsets(description["data_offsets"], name, source)
-    if not start <= stop <= source.size - data_start:
-        raise _tensor(
-            source,
-            name,
-            f"lies at bytes {start}..{stop} of {source.size - data_start} bytes of data"
-            " (is the file truncated?)",
-        )
-    _check_size(dtype, shape, stop - start, name, source)
-    stored = None if dtype in ITEM_BYTES else stop - start
-    return TensorEntry(name, dtype, shape, row_major(shape), file, data_start + start, stored)
+) -> _Layout:
+    """Of this dtype and shape, which is checked the first time that it is seen."""
+    # True is 1 and 1.0 is 1, as a key of a dict.
+    if not isinstance(shape, list) or not set(map(type, shape)) <= _INT:
+        _dtype(dtype, name, source)
+        raise _tensor(source, name, f"has the shape {_brief(shape)}")
+    key = (dtype, *shape) if isinstance(dtype, str) else ()
+    found = known.get(key)
+    if found is None:
+        dtype = _dtype(dtype, name, source)
+        counts = _counts(shape)
+        if counts is None:
+            raise _tensor(source, name, f"has the shape {_brief(shape)}")
+        bits = 8 * ITEM_BYTES[dtype] if dtype in ITEM_BYTES else _SUB_BYTE.get(dtype)
+        size = None if bits is None else math.prod(counts) * bits
+        whole = None if size is None or size % 8 else size // 8
+        found = known[key] = _Layout(counts, row_major(counts), whole)
+    return found
 
 
-def _check_size(
-    dtype: str, shape: tuple[int, ...], size: int, name: str, source: ByteSource
-) -> None:
+def _check_size(dtype: str, layout: _Layout, size: int, name: str, source: ByteSource) -> None:
     """Of a dtype that is not known, only whether there are bytes where there are elements."""
-    elements = math.prod(shape)
+    elements = math.prod(layout.shape)
     bits = 8 * ITEM_BYTES[dtype] if dtype in ITEM_BYTES else _SUB_BYTE.get(dtype)
     if bits is None:
         if bool(elements) != bool(size):
-            raise _tensor(source, name, f"{dtype} {list(shape)} has {size} bytes")
+            raise _tensor(source, name, f"{dtype} {list(layout.shape)} has {size} bytes")
     elif elements * bits != 8 * size:
         needed = -(-elements * bits // 8)
-        raise _tensor(source, name, f"{dtype} {list(shape)} needs {needed} bytes, has {size}")
+        raise _tensor(
+            source, name, f"{dtype} {list(layout.shape)} needs {needed} bytes, has {size}"
+        )
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -167,20 +229,20 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def _check_layout(entries: dict[str, TensorEntry], source: ByteSource, data_start: int) -> None:
-    """The tensors must follow each other without overlap or hole, to the last byte of the file."""
-    position, before = data_start, "the header"
-    for entry in sorted(entries.values(), key=lambda e: (e.offset, e.span)):
-        if entry.offset < position:
-            raise _tensor(source, entry.name, f"overlaps {before}")
-        if entry.offset > position:
-            raise _tensor(
-                source, entry.name, f"begins {entry.offset - position} bytes after {before} ends"
-            )
-        position, before = entry.offset + entry.span, entry.name
-    if position != source.size:
+def _check_places(places: list[tuple[int, int, str]], data_bytes: int, source: ByteSource) -> None:
+    """Raise MalformedError unless tensors (start, stop, name) fill the file one after another."""
+    position, before = 0, "the header"
+    for start, stop, name in sorted(places):
+        if start < position:
+            raise _tensor(source, name, f"overlaps {before}")
+        if start > position:
+            message = f"begins {start - position} bytes after {before} ends"
+            raise _tensor(source, name, message)
+        position, before = stop, name
+    if position != data_bytes:
+        described = source.size - data_bytes + position
         raise _malformed(
-            source.name, f"its header describes {position:,} bytes, the file has {source.size:,}"
+            source.name, f"its header describes {described:,} bytes, the file has {source.size:,}"
         )
 
 
@@ -202,12 +264,10 @@ def _counts(value: object) -> tuple[int, ...] | None:
 
 
 def _offsets(value: object, name: str, source: ByteSource) -> tuple[int, int]:
-    if (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(n) is int and n >= 0 for n in value)
-    ):
-        return value[0], value[1]
+    if isinstance(value, list) and len(value) == 2:
+        start, stop = value
+        if type(start) is int and type(stop) is int and start >= 0 and stop >= 0:
+            return start, stop
     raise _tensor(source, name, f"has the offsets {_brief(value)}")
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.content import GGUF, SAFETENSORS, TORCH_ZIP, is_torch_zip
-from spectrakit.checkpoints.stores import Store, parse_json, plain_name
+from spectrakit.checkpoints.parts import plain_name
+from spectrakit.checkpoints.stores import LocalFolder, Store, parse_json
 from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ FORMATS = {
     ".gguf": GGUF,
 }
 
-_INDEX = ".index.json"
+#: What the name of a file ends with that says which tensors are in which weight file.
+INDEX = ".index.json"
 _PREFERRED = (
     "model.safetensors.index.json",
     "model.safetensors",
@@ -56,6 +58,10 @@ _MOST_LOOKED_INTO = 256
 
 class NoWeightsError(UnsupportedError):
     """There is no weight file of any kind."""
+
+
+class SeveralFilesError(UnsupportedError):
+    """There are several weight files, and nothing says which is meant or that they are one."""
 
 
 class MissingShardError(MalformedError):
@@ -101,7 +107,7 @@ def weight_files(store: Store, only: str | None = None) -> WeightFiles:
     names = store.names()
     for name in _PREFERRED:
         if name in names:
-            return _indexed(store, name) if name.endswith(_INDEX) else _single(name)
+            return _indexed(store, name) if name.endswith(INDEX) else _single(name)
     if DCP_METADATA in names:
         return _distributed(names)
     return _of_other_names(store, names)
@@ -172,14 +178,14 @@ def _pickles(store: Store, names: frozenset[str]) -> list[str]:
 def _by_content(store: Store, names: frozenset[str]) -> list[str]:
     """Those on this disk that begin as torch archives do, in a folder of ordinary size."""
     candidates = sorted(name for name in names if not _NOT_WEIGHTS.fullmatch(name))
-    if len(candidates) > _MOST_LOOKED_INTO:
+    if not isinstance(store, LocalFolder) or len(candidates) > _MOST_LOOKED_INTO:
         return []
     found = []
     for name in candidates:
         # What cannot be read, or leads out of the folder, is passed over.
         with suppress(UsageError, MalformedError):
             source = store.source(name)
-            if not source.remote and is_torch_zip(source):
+            if is_torch_zip(source):
                 found.append(name)
             source.close()
     return found
@@ -190,7 +196,7 @@ def _indexed(store: Store, index: str) -> WeightFiles:
     placed = parse_json(store.read_small(index), where).get("weight_map")
     if not isinstance(placed, dict) or not placed:
         raise MalformedError(f"{where} has no weight_map")
-    extension = "." + index.removesuffix(_INDEX).rsplit(".", 1)[1]
+    extension = "." + index.removesuffix(INDEX).rsplit(".", 1)[1]
     for tensor, file in placed.items():
         if not isinstance(file, str):
             raise MalformedError(f"{where} places {tensor!r} in {file!r}, which is no file name")
@@ -220,12 +226,11 @@ def _format(name: str) -> str | None:
     return None
 
 
-def _ambiguous(store: Store, files: list[str]) -> UnsupportedError:
+def _ambiguous(store: Store, files: list[str]) -> SeveralFilesError:
     shown = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-    return UnsupportedError(
+    return SeveralFilesError(
         f"{store.label} has {len(files)} weight files ({shown}) and no index that joins them",
-        hint="give one file by its path, on the Hub hf://ORG/NAME/FILE.pth, "
-        "or add the index file that was saved with them",
+        hint="the path of one of them, or the index file that was saved with them",
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from copy import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from spectrakit.checkpoints.byte_sources import ByteSource, LocalFile, Traffic
+from spectrakit.checkpoints.parts import folders_around, plain_name
 from spectrakit.errors import MalformedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from spectrakit.checkpoints.parts import Part
 
 #: What describes a model beside its weights, and may lie in a folder around them.
 SIDE_FILES = (
@@ -26,19 +31,33 @@ SIDE_FILES = (
 MAX_JSON_BYTES = 64_000_000
 
 _SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+#: How far down a folder on this disk is looked through for weights, and how many entries.
+_DEEPEST, _MOST_LISTED = 4, 10_000
+#: A hidden file that says what others hold.
+_DCP_METADATA = ".metadata"
 
 
 class Store(Protocol):
     """The files of one checkpoint, by name."""
 
     traffic: Traffic
+    only: str | None  #: the one weight file that is meant
 
     @property
     def label(self) -> str:
         """The store, as errors name it."""
 
-    def names(self) -> frozenset[str]:
+    def at(self, part: Part) -> Self:
+        """The store of the files around this part of it, which stand in for side files."""
+
+    def own_names(self) -> frozenset[str]:
         """Names of the files at the top of the checkpoint."""
+
+    def names(self) -> frozenset[str]:
+        """Those, and the side files that folders around it have in their place."""
+
+    def paths(self) -> list[str]:
+        """The paths of its own files and of those in folders of it, sorted."""
 
     def source(self, name: str) -> ByteSource:
         """The bytes of the file `name`."""
@@ -74,18 +93,6 @@ def _unwrapped_float(value: dict[str, Any]) -> dict[str, Any] | float:
     return value
 
 
-def plain_name(name: str) -> str:
-    """`name` if it names a file of the folder itself, never a path that leads elsewhere.
-
-    Raises `ValueError` otherwise: separators of any system, drive letters, `.` and `..`, and what
-    cannot be printed.
-    """
-    bare = name.strip() == name and name.isprintable() and not set(name) & set("/\\:")
-    if not bare or name in {"", ".", ".."}:
-        raise ValueError(f"{name!r} is not a plain file name")
-    return name
-
-
 class LocalFolder:
     """A folder on this disk, or one weight file in it."""
 
@@ -107,17 +114,51 @@ class LocalFolder:
         """The path."""
         return str(self.folder if self.only is None else self.folder / self.only)
 
-    def names(self) -> frozenset[str]:
+    def own_names(self) -> frozenset[str]:
         """Names of the files in the folder. Raises `UsageError` when it cannot be listed."""
         try:
-            own = frozenset(entry.name for entry in self.folder.iterdir() if entry.is_file())
-            return own | {name for name in SIDE_FILES if self._around(name) is not None}
+            return frozenset(entry.name for entry in self.folder.iterdir() if entry.is_file())
         except OSError as error:
             raise UsageError(f"cannot list {self.folder}: {error.strerror}") from error
 
+    def names(self) -> frozenset[str]:
+        """Those, and side files of the folders around. Raises what `own_names` does."""
+        around = {name for name in SIDE_FILES if self._around(name) is not None}
+        return self.own_names() | around
+
+    def at(self, part: Part) -> Self:
+        """The folder `part.folder` of it, or one file there; this one and those between around."""
+        inner = copy(self)
+        inner.only = part.name
+        if part.folder:
+            inner.folder = (self.folder / part.folder).resolve()
+            between = [self.folder / around for around in reversed(folders_around(part.folder))]
+            inner.outer = (*self.outer, *between)
+        return inner
+
+    def paths(self) -> list[str]:
+        """The files in the folder and in folders of it, a few levels down; links are not followed.
+
+        Hidden ones are left out.
+        """
+        found: list[str] = []
+        seen = 0
+        for folder, folders, files in os.walk(self.folder):
+            inner = Path(folder).relative_to(self.folder)
+            seen += len(folders) + len(files)
+            deep = len(inner.parts) >= _DEEPEST or seen > _MOST_LISTED
+            folders[:] = [] if deep else sorted(n for n in folders if not n.startswith("."))
+            found += [
+                (inner / name).as_posix()
+                for name in files
+                if not name.startswith(".") or name == _DCP_METADATA
+            ]
+        inside = (path for path in found[:_MOST_LISTED] if self._leads_to(self.folder / path))
+        return sorted(inside)
+
     def source(self, name: str) -> LocalFile:
         """The bytes of the file `name`."""
-        return LocalFile(self._around(name) or self._inside(name), self.traffic)
+        return LocalFile(self._around(name) or self.inside(name), self.traffic)
 
     def read_small(self, name: str) -> bytes:
         """The whole of the file `name`; raises `MalformedError` beyond `MAX_JSON_BYTES`."""
@@ -133,7 +174,7 @@ class LocalFolder:
 
     def path(self, name: str) -> Path | None:
         """The file `name`, or None."""
-        path = self._around(name) or self._inside(name)
+        path = self._around(name) or self.inside(name)
         return path if path.is_file() else None
 
     def _around(self, name: str) -> Path | None:
@@ -143,8 +184,8 @@ class LocalFolder:
         around = (LocalFolder(folder).path(name) for folder in reversed(self.outer))
         return next((path for path in around if path is not None), None)
 
-    def _inside(self, name: str) -> Path:
-        """`folder / name`, unless a link leads out of the folder.
+    def inside(self, name: str) -> Path:
+        """`folder / name`; raises `MalformedError` where a link leads out of the folder.
 
         The Hub's cache is the exception: its snapshots are links into the blobs beside them.
         """
@@ -155,29 +196,35 @@ class LocalFolder:
             plain_name(name)
         except ValueError as error:
             raise MalformedError(f"in {self.folder}: {error}") from error
-        if not path.is_symlink():
-            return path
-        target = path.resolve()
-        roots = [self.folder, *_blob_folders(self.folder)]
-        if any(target.is_relative_to(root) for root in roots):
+        if self._leads_to(path):
             return path
         raise MalformedError(
-            f"{path} is a link that leads out of its folder, to {target}",
+            f"{path} is a link that leads out of its folder, to {path.resolve()}",
             hint="put the file itself there, or give its own path",
         )
 
+    def _leads_to(self, path: Path) -> bool:
+        """Whether `path` is a file of the folder, or a link to one."""
+        roots = (self.folder, *_blob_folders(self.folder))
+        return not path.is_symlink() or any(path.resolve().is_relative_to(root) for root in roots)
+
 
 def _blob_folders(folder: Path) -> list[Path]:
-    """Where the links of a Hub cache snapshot may lead: CACHE/models--X/{snapshots/SHA, blobs}."""
-    repo = folder.parent.parent
-    if folder.parent.name != "snapshots" or not repo.name.startswith("models--"):
-        return []
-    return [repo / "blobs", repo.parent / "blobs"]  # its own, and the cache-wide shared store
+    """Where the links of a Hub cache snapshot may lead: CACHE/models--X/{snapshots/SHA, blobs}.
+
+    Those of its folders too.
+    """
+    for inner in (folder, *folder.parents):
+        repo = inner.parent.parent
+        if inner.parent.name == "snapshots" and repo.name.startswith("models--"):
+            return [repo / "blobs", repo.parent / "blobs"]  # its own, and the shared store
+    return []
 
 
 def cached_repo(folder: Path) -> tuple[str, str] | None:
     """Repository and commit that `folder` is the Hub cache's snapshot of, or None."""
     folder = folder.resolve()
-    if not _blob_folders(folder) or not _SNAPSHOT.fullmatch(folder.name):
+    is_snapshot = folder.parent.name == "snapshots" and _SNAPSHOT.fullmatch(folder.name)
+    if not is_snapshot or not _blob_folders(folder):
         return None
     return folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1), folder.name

@@ -24,6 +24,7 @@ from spectrakit.checkpoints.content import TORCH_ZIP
 from spectrakit.checkpoints.entries import ITEM_BYTES, CheckpointFile, TensorEntry, Withheld
 from spectrakit.checkpoints.state_dict import flatten
 from spectrakit.checkpoints.stored_tensors import Storage, StoredTensor
+from spectrakit.checkpoints.uncollected import uncollected
 from spectrakit.checkpoints.unpickler import MAX_PICKLE_BYTES, load_state
 from spectrakit.checkpoints.withheld import (
     check_no_object,
@@ -65,10 +66,14 @@ class TorchZip:
         """
         self.source = source
         self.file = CheckpointFile(path, TORCH_ZIP, source.size)
+        with uncollected():
+            self.entries, self.directory = self._indexed()
+
+    def _indexed(self) -> tuple[Mapping[str, TensorEntry], bytes]:
+        source = self.source
         self._records, directory = read_directory(source)
         self._root = self._find_root()
         pickled = self._read_front()
-        self.directory = directory + pickled
         saved = load_state(pickled, source.name)
         _mention(saved.skipped, source.name)
         check_no_object(saved, source.name)
@@ -76,9 +81,10 @@ class TorchZip:
         check_not_only_objects(saved, kept, source.name)
         reasons = withheld(kept, saved, source.name)
         self._record_of: dict[str, Record] = {}
-        self.entries: Mapping[str, TensorEntry] = {
+        entries = {
             name: self._entry(name, value, reasons.get(name)) for name, value in kept.items()
         }
+        return entries, directory + pickled
 
     def needs(self, entry: TensorEntry) -> list[Span]:
         """The storage's local header and the tensor's own bytes."""
@@ -160,7 +166,8 @@ class TorchZip:
 
     def _entry(self, name: str, value: object, reason: Withheld | None) -> TensorEntry:
         if isinstance(value, StoredTensor):
-            return replace(self._stored(name, value), withheld=reason)
+            entry = self._stored(name, value)
+            return entry if reason is None else replace(entry, withheld=reason)
         return _hidden(name, hidden_in(value), self.file.path, reason)
 
     def _stored(self, name: str, tensor: StoredTensor) -> TensorEntry:

@@ -5,6 +5,7 @@
     FSDP            CHECKPOINT/pytorch_model_fsdp_0/.metadata
     DeepSpeed       ROOT/latest names ROOT/global_stepN/mp_rank_00_model_states.pt
     Lightning       ROOT/lightning_logs/version_N/checkpoints/epoch=E-step=N.ckpt, last.ckpt
+    sentence-transformers   ROOT/modules.json, ROOT/0_Transformer/
     Megatron        ROOT/latest_checkpointed_iteration.txt names ROOT/iter_000000N/
 
 Optimizer, scheduler and generator states beside them are not read. A config.json or tokenizer may
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from spectrakit.checkpoints.shards import DCP_METADATA, is_weights
 from spectrakit.checkpoints.training_folders import kept_steps, numbered
-from spectrakit.errors import UnsupportedError
+from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,8 @@ class Place:
 def find_model(folder: Path) -> Place:
     """Where the model in `folder` lies: `folder` itself, unless a known program left it.
 
-    Of several steps, the newest. Raises `UnsupportedError` where the program has cut the model into
+    Of several steps, the newest. Raises `MalformedError` where a file names a step that is a link
+    out of the folder, and `UnsupportedError` where the program has cut the model into
     pieces that only its own tools join, with the command that does.
     """
     place = Place(folder)
@@ -74,7 +76,7 @@ def _further(folder: Path) -> Place | None:
         return _of_deepspeed(folder, states)
     if any(is_weights(name) and not name.endswith(".ckpt") for name in names):
         return None
-    for find in (_newest, _of_fsdp, _tagged, _of_lightning, _of_megatron):
+    for find in (_newest, _of_sentences, _of_fsdp, _tagged, _of_lightning, _of_megatron):
         found = find(folder)
         if found is not None:
             return found
@@ -92,6 +94,13 @@ def _newest(folder: Path) -> Place | None:
     return Place(steps[max(kept)]) if kept else None
 
 
+def _of_sentences(folder: Path) -> Place | None:
+    """The encoder of sentence-transformers, where it has a folder of its own."""
+    inner = folder / "0_Transformer"
+    both = (folder / "modules.json").is_file() and (inner / "config.json").is_file()
+    return Place(inner) if both else None
+
+
 def _of_fsdp(folder: Path) -> Place | None:
     inner = folder / "pytorch_model_fsdp_0"
     return Place(inner) if (inner / DCP_METADATA).is_file() else None
@@ -102,7 +111,7 @@ def _tagged(folder: Path) -> Place | None:
     for root in (folder, folder / "pytorch_model", folder / "checkpoint"):
         tag = _first_line(root / "latest")
         if tag and (root / tag).is_dir():
-            return Place(root / tag)
+            return Place(_inside(root, tag))
     inner = folder / "checkpoint"  # of Lightning, which writes no `latest`
     return Place(inner) if _has_states(inner) else None
 
@@ -163,7 +172,7 @@ def _of_megatron(folder: Path) -> Place | None:
     newest = folder
     if iteration:
         tag = f"iter_{int(iteration):07d}" if iteration.isdecimal() else iteration
-        newest = folder / tag
+        newest = _inside(folder, tag)
         if (newest / DCP_METADATA).is_file():
             return Place(newest)
     if any(newest.glob("mp_rank_*/model_optim_rng.pt")) or any(
@@ -179,6 +188,19 @@ def _of_megatron(folder: Path) -> Place | None:
             " (its format torch_dist is read here)",
         )
     return None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """`folder / name`, of which a file of the checkpoint tells: never what is elsewhere.
+
+    A link among the numbered folders is its owner's and followed; a name in a file is whoever's.
+    """
+    path = folder / name
+    if path.resolve().is_relative_to(folder.resolve()):
+        return path
+    target = path.resolve()
+    message = f"{path} is a link that leads out of its folder, to {target}"
+    raise MalformedError(message, hint=f"spectrakit inspect {shlex.quote(str(target))}")
 
 
 def _first_line(path: Path) -> str | None:

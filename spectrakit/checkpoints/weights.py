@@ -124,6 +124,8 @@ def merge(opened: list[WeightFile], chosen: WeightFiles) -> dict[str, TensorEntr
     Raises `MalformedError` when the index names a tensor that its file lacks, or when two files
     have a tensor of the same name and no index says which one is meant.
     """
+    if len(opened) == 1 and not chosen.placed:
+        return dict(opened[0].entries)
     tensors: dict[str, TensorEntry] = {}
     for weight_file in opened:
         for name, entry in weight_file.entries.items():

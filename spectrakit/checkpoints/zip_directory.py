@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spectrakit.checkpoints.byte_sources import look_bytes
 from spectrakit.checkpoints.not_a_zip import not_an_archive
 from spectrakit.errors import MalformedError, SpectrakitError, UnsupportedError
 
@@ -56,9 +57,14 @@ def read_directory(source: ByteSource) -> tuple[dict[str, Record], bytes]:
     Raises `MalformedError` for everything but a sound archive of stored records, and
     `UnsupportedError` for a TorchScript program.
     """
-    tail_start = max(0, source.size - TAIL_BYTES)
+    tail_start = source.size - look_bytes(source.size, TAIL_BYTES)
     tail = source.read(tail_start, source.size)
     end = _find_end(tail)
+    begins_early = end is None or end < _LOCATOR64.size  # before a long comment
+    if begins_early and len(tail) < min(source.size, TAIL_BYTES):
+        tail_start = max(0, source.size - TAIL_BYTES)
+        tail = source.read(tail_start, source.size)
+        end = _find_end(tail)
     if end is None:
         raise not_an_archive(source)
     count, size, start = _end_record(source, tail, tail_start, end)

@@ -62,9 +62,7 @@ def analyze(
         draw=draw_charts if shown.figures else None,
         command=shlex.join(["spectrakit", *sys.argv[1:]]),
     )
-    with options.open_model(
-        first.opened, first.revision, first.config, access, first.key
-    ) as opened:
+    with options.open_model(first, access) as opened:
         runs = [
             pipeline.analyze(
                 opened,
@@ -96,8 +94,8 @@ def _specs(
 
     record, repeats = ({}, None) if file is None else read_spec_file(file)
     if model is not None:
-        # A model of the file's own is no other's commit.
-        record = {**record, "model": model, "revision": None}
+        # A model of the file's own is no other's commit, nor are its files.
+        record = {**record, "model": model, "revision": None, "file": None, "subfolder": None}
     elif file is None:
         raise UsageError("no model is named", hint="spectrakit analyze MODEL, or --spec FILE")
     elif repeats is not None and repeats.source == "memory":

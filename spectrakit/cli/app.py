@@ -30,7 +30,7 @@ from spectrakit.cli.console import show_notes, tell
 from spectrakit.cli.declared import some, with_settings
 from spectrakit.errors import INTERRUPTED, SpectrakitError, exit_codes
 from spectrakit.options import settings
-from spectrakit.spec import RunSpec
+from spectrakit.spec import WHICH, RunSpec
 from spectrakit.wording import speaking_flags
 
 #: The exit code after a signal, as shells have it: this and its number.
@@ -145,7 +145,7 @@ def _commands() -> Iterator[Callable[..., None]]:
     yield with_settings(
         analyze.analyze, settings=analyze.settings_of_runs(), output=output, access=access
     )
-    which = some(settings(RunSpec), "revision", "key")
+    which = some(settings(RunSpec), *WHICH)
     yield with_settings(inspect.inspect, which=which, access=own)
     yield with_settings(
         extract.extract,

@@ -53,7 +53,7 @@ def extract(
     batch = {name: settings.values[name] for name in ("batch_size", "seq_len")}
     spec = RunSpec(model=model, config=options.config_values(config))
     spec = with_keywords(spec, settings.given)
-    with options.open_model(model, spec.revision, spec.config, access, spec.key) as opened:
+    with options.open_model(spec, access) as opened:
         chosen = None if layers is None else options.numbers(layers)
         observed = plan_reading(opened, spec, keywords=settings.given).source == "data"
         if observed:
@@ -76,13 +76,13 @@ def extract(
 def settings_of_extraction() -> list[Setting]:
     """The settings of a run that say what is read, a smaller batch of it by default."""
     from spectrakit.options import settings
-    from spectrakit.spec import RunSpec
+    from spectrakit.spec import WHICH, RunSpec
     from spectrakit.token_options import TokenOptions
 
     reading = some(settings(TokenOptions), "text", "tokens", "tokenizer", "bos", "chat_template",
                    batch_size=1, seq_len=256)  # fmt: skip
     run = settings(RunSpec)
-    return [*some(run, "mode"), *reading, *some(run, "device", "revision", "key")]
+    return [*some(run, "mode"), *reading, *some(run, "device", *WHICH)]
 
 
 def output_of_extraction() -> list[Setting]:

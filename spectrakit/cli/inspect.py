@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +12,11 @@ from spectrakit.cli import options
 from spectrakit.cli.console import format_bytes, print_data, print_json, tell, terminal_progress
 from spectrakit.cli.declared import Chosen
 from spectrakit.errors import MalformedError, SpectrakitError, UsageError
+from spectrakit.spec import RunSpec
 from spectrakit.wording import sends_to_inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from rich.table import Table
 
@@ -39,11 +39,10 @@ def inspect(
     """Show what is in a checkpoint and what can be analysed, from its headers alone."""
     from spectrakit.inspection import bad_tensors, inspect_model
 
-    revision, key = which.values["revision"], which.values["key"]
-    given = options.config_values(config)
+    spec = RunSpec(model=model, config=options.config_values(config), **which.values)
     with (
-        _listing_on_error(model, revision, access, json=json) as printed,
-        options.open_model(model, revision, given, access, key) as opened,
+        _listing_on_error(spec, access, json=json) as printed,
+        options.open_model(spec, access) as opened,
     ):
         inspection = inspect_model(opened)
         bad: list[BadTensor] | None = None
@@ -53,7 +52,7 @@ def inspect(
             print_json(_document(opened, inspection, bad))
         else:
             _print(opened, inspection)
-            _print_recognised(opened, _reading_line(model, revision, given, key))
+            _print_recognised(opened, f"spectrakit analyze {options.typed(spec)}")
         printed.append(True)
         if bad:
             listed = "; ".join(f"{b.name} ({b.nans} NaN, {b.infinities} Inf)" for b in bad[:3])
@@ -64,9 +63,7 @@ def inspect(
 
 
 @contextmanager
-def _listing_on_error(
-    name: str, revision: str | None, access: Chosen, *, json: bool
-) -> Iterator[list[bool]]:
+def _listing_on_error(spec: RunSpec, access: Chosen, *, json: bool) -> Iterator[list[bool]]:
     """Show the tensors of what can be opened and not be read, before its error.
 
     That never sends the user to the command that has just failed. Gives a list that is to be filled
@@ -86,7 +83,13 @@ def _listing_on_error(
 
         asked = access.values | {"offline": access.values["offline"] or None}
         try:
-            checkpoint = open_checkpoint(name, revision=revision, **asked)
+            checkpoint = open_checkpoint(
+                spec.opened,
+                revision=spec.revision,
+                file=spec.file,
+                subfolder=spec.subfolder,
+                **asked,
+            )
         except SpectrakitError:
             raise error from None
         with checkpoint:
@@ -124,17 +127,6 @@ def _print_recognised(model: Model, line: str) -> None:
         print_data(f"looks like {looks_like(model.checkpoint)}; its {len(tensors):,} tensors:")
         print_tensors(grouped(tensors))
         sys.stdout.write(f"read it by: {line}\n")  # whole, to be copied
-
-
-def _reading_line(
-    name: str, revision: str | None, config: Mapping[str, Any], key: str | None
-) -> str:
-    """`spectrakit analyze` of the same model, as it is typed."""
-    from spectrakit.wording import given
-
-    options = {"revision": revision, "key": key, "config": config}
-    flags = given(**{option: value for option, value in options.items() if value})
-    return f"spectrakit analyze {shlex.quote(name)} {flags}".rstrip()
 
 
 def _table(inspection: Inspection) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ import typer
 
 from spectrakit.errors import UsageError
 from spectrakit.options import Help, option, settings
-from spectrakit.wording import inspecting
+from spectrakit.wording import as_flags, inspecting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from spectrakit.cli.declared import Chosen
     from spectrakit.model import Model
+    from spectrakit.spec import RunSpec
 
 ModelName = Annotated[
     str,
@@ -80,29 +82,28 @@ RUNS = Path("spectrakit-runs")
 
 
 @contextmanager
-def open_model(
-    name: str,
-    revision: str | None,
-    config: Mapping[str, Any],
-    access: Chosen,
-    key: str | None = None,
-) -> Iterator[Model]:
-    """The open model these options name, with a progress bar.
+def open_model(spec: RunSpec, access: Chosen) -> Iterator[Model]:
+    """The open model that `spec` names, with a progress bar.
 
     Errors within it that send the user to `inspect` do so by the name that was typed.
     """
+    from spectrakit import model as models
     from spectrakit.cli.console import terminal_progress
-    from spectrakit.model import open_checkpoint
 
     # Offline is what the environment says, unless it is asked for.
     asked = access.values | {"offline": access.values["offline"] or None}
     with (
-        inspecting(name, revision=revision, key=key, config=config or None),
-        open_checkpoint(
-            name, revision=revision, config=config, key=key, progress=terminal_progress(), **asked
-        ) as model,
+        inspecting(spec.model, **spec.which, config=spec.config or None),
+        models.open_model(spec, progress=terminal_progress(), **asked) as model,
     ):
         yield model
+
+
+def typed(spec: RunSpec) -> str:
+    """The model of `spec` as it is typed: its name and what says which model of it is meant."""
+    asked = {**spec.which, "config": spec.config or None}
+    said = {name: value for name, value in asked.items() if value is not None}
+    return f"{shlex.quote(spec.model)} {as_flags(**said)}".rstrip()
 
 
 def config_values(assignments: list[str] | None) -> dict[str, Any]:

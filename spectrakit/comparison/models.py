@@ -31,12 +31,13 @@ from spectrakit.errors import UsageError
 from spectrakit.forward import loaded, padding_mask, placed
 from spectrakit.framing import framing
 from spectrakit.memory_limits import check_states
-from spectrakit.model import Model, open_checkpoint
+from spectrakit.model import Model, open_model
 from spectrakit.planning import randomized_revision
 from spectrakit.progress import Progress, Silent
 from spectrakit.representations.massive import Massive
 from spectrakit.representations.spread import lengths
 from spectrakit.representations.token_sets import BatchTokens
+from spectrakit.spec import RunSpec
 from spectrakit.token_options import TokenOptions, file_sha256
 from spectrakit.tokenization import encoder_with_ends
 from spectrakit.tokens import padded, text_blocks
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from spectrakit.architectures import RunnableModel
     from spectrakit.settings import Randomized, Source
-    from spectrakit.spec import RunSpec
     from spectrakit.tables import Run, Sink
 else:
     np = lazy_import("numpy")
@@ -130,14 +130,10 @@ def _reopened(run: Run, hub: HubAccess) -> Model:
     if manifest.source == TensorsInMemory.source:
         message = f"{manifest.model_id} was in memory when it was analysed, and is not opened again"
         raise UsageError(message, hint="save_pretrained, and spectrakit analyze of that folder")
-    model = open_checkpoint(
-        name_of(manifest.source),
-        cache_dir=hub.cache_dir,
-        token=hub.token,
-        offline=hub.offline,
-        config=manifest.settings().get("config"),
-        key=manifest.settings().get("key"),
-    )
+    names = ("config", "key", "file", "subfolder", "at")
+    said = {name: manifest.spec[name] for name in names if manifest.spec.get(name) is not None}
+    asked = RunSpec(model=name_of(manifest.source), **said)
+    model = open_model(asked, cache_dir=hub.cache_dir, token=hub.token, offline=hub.offline)
     if Way.of(run).revision(model) != manifest.revision:
         model.close()
         message = f"{manifest.model_id} is not what it was when it was analysed"

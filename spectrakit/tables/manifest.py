@@ -113,7 +113,7 @@ class Manifest:
             elif name == "options" and isinstance(value, Mapping):
                 for group, options in value.items():
                     found |= {f"{group}.{key}": entry for key, entry in options.items()}
-            elif name not in ("model", "revision", "device"):
+            elif name not in ("model", "revision", "file", "subfolder", "device"):
                 found[name] = value
         return found
 

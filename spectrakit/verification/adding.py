@@ -10,7 +10,7 @@ from spectrakit.catalog import CatalogEntry, entries, find
 from spectrakit.catalog.files import check_name
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.catalog.sizes import size_of
-from spectrakit.checkpoints.opening import repo_and_file
+from spectrakit.checkpoints.opening import repo_and_path
 from spectrakit.checkpoints.shards import FORMATS
 from spectrakit.errors import UsageError
 from spectrakit.verification.seeing import see
@@ -52,7 +52,7 @@ def add(repo: str, access: HubAccess, *, into: Path, told: Told, own: bool = Tru
     Raises `UsageError` for what is no repository, and for one or a name that is in the catalog
     already; `UnsupportedError` where nothing here reads it; and what `open_checkpoint` raises.
     """
-    repo, file = repo_and_file(f"hf://{repo.removeprefix('hf://')}")
+    repo, file = repo_and_path(f"hf://{repo.removeprefix('hf://')}")
     if not is_repo_id(repo):
         raise UsageError(
             f"{repo!r} is not the id of a Hub repository", hint="spectrakit catalog add ORG/NAME"

@@ -169,15 +169,12 @@ def _done(job: Job, line: Line) -> Outcome:
 
 def opened(job: Job, line: Line) -> Model:
     """The model of the job, opened."""
-    from spectrakit.model import open_checkpoint
+    from spectrakit.model import open_model
 
-    name, revision, at = (job.spec.get(key) for key in ("model", "revision", "at"))
-    name = str(name) if at is None else f"{name}@{at}"
     hub = dict(job.hub or {})
     if hub.get("cache_dir") is not None:
         hub["cache_dir"] = Path(hub["cache_dir"])
-    config, key = job.spec.get("config"), job.spec.get("key")
-    return open_checkpoint(name, revision=revision, config=config, key=key, progress=line, **hub)
+    return open_model(spec_from(job.spec, job.name), progress=line, **hub)
 
 
 def _is_there(job: Job, model: Model, resolved: Resolved) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.hub import endpoint
+from spectrakit.checkpoints.parts import plain_path
 from spectrakit.errors import UsageError
 
 SCHEME = "hf://"
@@ -26,13 +27,15 @@ class HubName:
     """A model of the Hub, models of an author, or a collection.
 
     name: a repository, an author, or OWNER/SLUG. pattern: of the names of an author's models.
-    revision: a branch, tag or commit of the model, or of each of them.
+    revision: a branch, tag or commit of the model, or of each of them. path: of a weight file or
+    folder in the repository.
     """
 
     kind: Literal["model", "author", "collection"]
     name: str
     pattern: str | None = None
     revision: str | None = None
+    path: str | None = None
 
 
 def is_address(text: str) -> bool:
@@ -53,6 +56,10 @@ def hub_name(text: str) -> HubName:
         return HubName("collection", "/".join(parts[1:]))
     if is_page and parts[0] in _OTHER_PAGES:
         raise _no_name(text, "not the page of a model, an author or a collection")
+    if is_page and parts[2:3] == ["blob"] and len(parts) > 4:
+        return _inside(text, _author_or_model(text, parts[:2], parts[3]), parts[4:])
+    if not is_page and len(parts) > 2:
+        return _inside(text, _author_or_model(text, parts[:2], revision or None), parts[2:])
     return _author_or_model(text, parts, revision or None)
 
 
@@ -67,6 +74,14 @@ def _author_or_model(text: str, parts: list[str], revision: str | None) -> HubNa
     if not is_repo_id(f"{author}/{model}"):
         raise _no_name(text, "not a repository")
     return HubName("model", f"{author}/{model}", None, revision)
+
+
+def _inside(text: str, found: HubName, parts: list[str]) -> HubName:
+    """What is at the path `parts` of the repository."""
+    try:
+        return replace(found, path=plain_path("/".join(parts)))
+    except ValueError as error:
+        raise _no_name(text, f"not a path in a repository: {error}") from error
 
 
 def _path_of_page(text: str) -> str:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from spectrakit import catalog
 from spectrakit.catalog.repo_ids import is_repo_id
 from spectrakit.checkpoints.access import HubAccess
+from spectrakit.checkpoints.opening import repo_and_path
 from spectrakit.checkpoints.shards import FORMATS, is_weights
 from spectrakit.errors import UsageError
 from spectrakit.wording import did_you_mean
 from spectrakit.zoo.candidates import Candidate, distinct, entries_of
 from spectrakit.zoo.folders import checkpoints_in
 from spectrakit.zoo.hub_listing import models_in_collection, models_of
-from spectrakit.zoo.hub_names import WILDCARDS, HubName, hub_name, is_address
+from spectrakit.zoo.hub_names import SCHEME, WILDCARDS, HubName, hub_name, is_address
 from spectrakit.zoo.listed import Listed, said_at
 from spectrakit.zoo.lists import read_list
 from spectrakit.zoo.overrides import Overrides
@@ -131,7 +132,7 @@ class _Chooser:
 
     def _repositories(self, found: HubName) -> list[str]:
         if found.kind == "model":
-            return [found.name]
+            return [found.name if found.path is None else f"{SCHEME}{found.name}/{found.path}"]
         if found.kind == "author":
             return models_of(found.name, found.pattern, self._access)
         return models_in_collection(found.name, self._access)
@@ -141,6 +142,11 @@ class _Chooser:
         if listed.revision is not None:
             message = f"{listed.target} is on this disk and has no revision {listed.revision!r}"
             raise UsageError(message, hint="a copy of that revision has a path of its own")
+        spec = listed.settings.spec
+        if path.is_dir() and (spec.file is not None or spec.subfolder is not None):
+            shown = called_after(listed.target)
+            yield Candidate(str(path.absolute()), shown, listed.settings)
+            return
         if path.is_dir():
             for found in checkpoints_in(path):
                 shown = called_within(found, path, listed.target)
@@ -168,6 +174,8 @@ class _Chooser:
                 message = f"{name} ships with spectrakit and has no revision {listed.revision!r}"
                 raise UsageError(message, hint="leave the revision out")
             return _of_catalog(entry, listed, listed.revision)
+        if repo_and_path(name)[1] is not None:
+            return _of_hub(name, listed, listed.revision)
         if name.startswith((".", "/", "~")) or name.lower().endswith((*FORMATS, "/", *_LISTS)):
             begin = listed.folder or Path.cwd()
             message = f"there is no file or folder {listed.target!r}"
@@ -225,7 +233,8 @@ def _of_catalog(entry: CatalogEntry, listed: Listed, revision: str | None) -> Ca
 
 def _of_hub(repo_id: str, listed: Listed, revision: str | None) -> Candidate:
     model = f"hf://{repo_id}" if exists(repo_id) else repo_id
-    return Candidate(model, repo_id, listed.settings, revision, on_hub=True)
+    shown = repo_id.removeprefix(SCHEME)
+    return Candidate(model, shown, listed.settings, revision, on_hub=True)
 
 
 def _with_revision(text: str, revision: str | None) -> tuple[str, str | None]:

@@ -46,7 +46,9 @@ _RECURRENT = sorted(
 
 def keys_for(config):
     architecture = _TYPES.get(config.get("model_type"), _BUILT_IN["mamba-ssm"])
-    return config_keys(architecture, SimpleNamespace(config=config, model_id="some/model"))
+    return config_keys(
+        architecture, SimpleNamespace(tensors={}, config=config, model_id="some/model")
+    )
 
 
 def test_every_architecture_that_ships_declares_its_keys():

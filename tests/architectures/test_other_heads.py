@@ -126,3 +126,48 @@ def test_a_language_model_in_one_of_images(tmp_path):
     with torch.no_grad():
         expected = original(TOKENS + 6).logits[torch.arange(2)[:, None], places]
     torch.testing.assert_close(running.logits(TOKENS + 6, places), expected)
+
+
+MAMBA = transformers.MambaConfig(
+    hidden_size=32, num_hidden_layers=2, state_size=8, vocab_size=256, pad_token_id=0
+)
+
+
+def under(folder, prefix, **more):
+    """Put the tensors of the file under another word, and others beside them."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+    save_file(tensors | more, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_question_answerer(tmp_path):
+    """Whose body is called transformer, in transformers itself."""
+    original = saved(tmp_path, transformers.LlamaForQuestionAnswering, LLAMA)
+    assert_same_body(tmp_path, original.base_model)
+
+
+def test_a_model_that_trl_gave_a_value_head(tmp_path):
+    original = saved(tmp_path, transformers.LlamaForCausalLM, LLAMA)
+    under(tmp_path, "pretrained_model.", **{"v_head.summary.weight": torch.randn(1, 32)})
+    assert_same_body(tmp_path, original.base_model)
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "model.mamba.", "encoder."])
+def test_a_classifier_of_mamba(tmp_path, prefix):
+    original = saved(tmp_path, transformers.MambaModel, MAMBA)
+    under(tmp_path, prefix, **{"classifier.weight": torch.randn(3, 32)})
+    assert_same_body(tmp_path, original)
+
+
+def test_a_folder_of_sentence_transformers(tmp_path):
+    original = saved(tmp_path / "0_Transformer", transformers.LlamaModel, LLAMA)
+    (tmp_path / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "0_Transformer"}]')
+    assert_same_body(tmp_path, original)
+
+
+def assert_same_body(folder, body):
+    with sk.open_checkpoint(str(folder)) as model:
+        running = model.architecture.load(model.checkpoint, "cpu")
+    with torch.no_grad():
+        found, expected = running.model.base_model(TOKENS)[0], body(TOKENS)[0]
+    torch.testing.assert_close(found, expected)

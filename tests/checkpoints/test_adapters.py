@@ -321,3 +321,57 @@ def test_damaged_adapters_are_named(tmp_path, config, shape, says):
               adapter / "adapter_model.safetensors")  # fmt: skip
     with pytest.raises((MalformedError, UnsupportedError), match=says):
         open_checkpoint(str(adapter))
+
+
+# --- on the Hub ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(hub, base, tmp_path):
+    """An adapter and its base on a Hub, whose branch main has another model."""
+    before, name = original(base), f"{MIXER}.in_proj"
+    a, b = lora(before[f"{name}.weight"])
+    tensors = of_module(name, a, b)
+    folder = write_adapter(tmp_path / "adapter", "org/base", tensors, revision="v1")
+    hub.add_repo("org/base", {path.name: path for path in base.iterdir()}, revisions=("v1",))
+    hub.add_repo("org/adapter", {path.name: path for path in folder.iterdir()})
+    merged = before[f"{name}.weight"].double() + ALPHA / RANK * b.double() @ a.double()
+    return before, f"{name}.weight", merged.float()
+
+
+def test_one_of_the_hub_has_its_base_there(published, hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "base").mkdir(parents=True)  # which is not meant
+    with open_checkpoint("org/adapter") as checkpoint:
+        assert (checkpoint.model_id, checkpoint.base.model_id) == ("org/adapter", "org/base")
+        assert checkpoint.commit == hub.repos["org/adapter"].sha
+        only_changes(checkpoint.read(checkpoint.tensors), *published)
+        with checkpoint.localize() as local:
+            only_changes(local.read(local.tensors), *published)
+
+
+def test_one_of_the_hub_is_read_in_parts_and_repeated(published, hub, base, tmp_path):
+    run = sk.analyze("org/adapter", out=tmp_path / "run")
+    whole = (base / "model.safetensors").stat().st_size
+    assert hub.bytes_sent < 0.5 * whole
+    again = sk.analyze(sk.read_spec(tmp_path / "run" / "run.json"))
+    assert again.manifest.revision == run.manifest.revision
+    assert run.manifest.revision.startswith("hub-")
+    assert again.manifest.spec["revision"] == hub.repos["org/adapter"].sha
+
+
+def test_one_of_the_hub_offline(published, hub, monkeypatch):
+    for name in ("org/adapter", "org/base@v1"):
+        open_checkpoint(name, full_download=True).close()
+    hub.forget()
+    with open_checkpoint("org/adapter", offline=True) as checkpoint:
+        only_changes(checkpoint.read(checkpoint.tensors), *published)
+    assert hub.requests == 0
+
+
+@pytest.mark.parametrize("name", ["/home/someone/base", "../base", "org/adapter"])
+def test_a_base_that_the_hub_does_not_have(hub, base, tmp_path, name):
+    folder = write_adapter(tmp_path / "adapter", name, {"x": torch.ones(1)})
+    hub.add_repo("org/adapter", {path.name: path for path in folder.iterdir()})
+    with pytest.raises(UsageError, match=f"is a PEFT adapter of {name}, which cannot be opened"):
+        open_checkpoint("org/adapter")

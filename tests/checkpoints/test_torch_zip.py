@@ -200,3 +200,15 @@ def test_random_state_dicts(tmp_path_factory, tensors, wrapped, foreign):
     content = saved({"state_dict": tensors, "step": 3} if wrapped else tensors)
     path.write_bytes(repacked(records(content)) if foreign else content)
     compare(path, tensors)
+
+
+@pytest.mark.parametrize("length", [100, 8 * 1024 - 30, 8 * 1024, 60_000])
+def test_a_comment_behind_the_directory(tmp_path, length):
+    """Longer than the first look at the file's end, in some."""
+    tensors = {"w": torch.randn(1000)}
+    torch.save(tensors, tmp_path / "m.pt")
+    data = bytearray((tmp_path / "m.pt").read_bytes())
+    data[-2:] = length.to_bytes(2, "little")
+    (tmp_path / "m.pt").write_bytes(bytes(data) + b"c" * length)
+    with open_checkpoint(str(tmp_path / "m.pt")) as checkpoint:
+        assert checkpoint.read(["w"])["w"].equal(tensors["w"])

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import spectrakit as sk
 from spectrakit.checkpoints import open_checkpoint
-from spectrakit.errors import UnsupportedError, UsageError
+from spectrakit.errors import MalformedError, UnsupportedError, UsageError
 from tests.support import shapes
 
 SHAPE = shapes.SMALL_MAMBA
@@ -202,3 +202,72 @@ def test_a_folder_of_nothing(tmp_path):
         open_checkpoint(str(tmp_path))
     with pytest.raises(UsageError, match="no model at any step"):
         open_checkpoint(f"{tmp_path}@3")
+
+
+# --- links out of the folder --------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    save(tmp_path / "elsewhere" / "model.safetensors", weights(), CONFIG)
+    deepspeed(tmp_path / "elsewhere")
+    return tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "link", "target"),
+    [
+        ("latest", "global_step1", "global_step1", "global_step500"),
+        ("latest_checkpointed_iteration.txt", "7", "iter_0000007", ""),
+    ],
+)
+def test_a_step_that_a_file_names_is_never_elsewhere(
+    tmp_path, elsewhere, names, text, link, target
+):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / names).write_text(text)
+    (root / link).symlink_to(elsewhere / target)
+    with pytest.raises(MalformedError, match="is a link that leads out of its folder") as caught:
+        open_checkpoint(str(root))
+    assert caught.value.hint == f"spectrakit inspect {elsewhere / target}".rstrip("/")
+
+
+def test_a_step_that_is_a_link_of_its_owner_is_followed(tmp_path, elsewhere):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "checkpoint-5").symlink_to(elsewhere)
+    with open_checkpoint(str(root)) as checkpoint:
+        assert checkpoint.tensors.keys() == weights().keys()
+
+
+def test_states_that_are_a_link_to_elsewhere_are_not_read(tmp_path, elsewhere):
+    root = tmp_path / "root"
+    (root / "global_step500").mkdir(parents=True)
+    (root / "latest").write_text("global_step500")
+    name = "global_step500/mp_rank_00_model_states.pt"
+    (root / name).symlink_to(elsewhere / name)
+    with pytest.raises(MalformedError, match="leads out of its folder"):
+        open_checkpoint(str(root))
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_parts_that_are_links_to_elsewhere_are_not_read(tmp_path):
+    dcp.save(weights(), checkpoint_id=str(tmp_path / "elsewhere"))
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / ".metadata").write_bytes((tmp_path / "elsewhere" / ".metadata").read_bytes())
+    (root / "__0_0.distcp").symlink_to(tmp_path / "elsewhere" / "__0_0.distcp")
+    with pytest.raises(MalformedError, match="leads out of its folder"):
+        open_checkpoint(str(root))
+
+
+def test_the_only_file_of_a_folder_is_not_elsewhere(tmp_path, elsewhere):
+    """Found by being listed; a link is read where it is named."""
+    root = tmp_path / "root"
+    (root / "inner").mkdir(parents=True)
+    (root / "inner" / "x.safetensors").symlink_to(elsewhere / "model.safetensors")
+    with pytest.raises(UnsupportedError, match="has no weights"):
+        open_checkpoint(str(root))
+    with open_checkpoint(str(root), file="inner/x.safetensors") as checkpoint:
+        assert checkpoint.tensors

@@ -69,6 +69,8 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.collections: dict[str, list[tuple[str, str]]] = {}
         self.answers: dict[str, tuple[bytes, dict[str, str]]] = {}  # by path, whatever is asked
+        self.says_sizes = True  # in listings; some mirrors leave them out
+        self.linked_size = True  # in redirects, as the Hub says it
         self.page_size = 500  # of an author's models, unless fewer are asked for
         self.tokens: set[str] = set()
         self.faults: list[Fault] = []
@@ -246,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(listing)
             return
         siblings = [{"rfilename": n, "size": _size(c)} for n, c in repo.files.items()]
-        if "blobs" not in self.query:
+        if "blobs" not in self.query or not self.hub.says_sizes:
             siblings = [{"rfilename": s["rfilename"]} for s in siblings]
         info = {"id": repo_id, "sha": repo.sha, "siblings": siblings}
         # As the Hub says it: false, or how access is granted.
@@ -298,12 +300,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.cdn_url is not None and name.endswith(_LARGE):
             signed = f"{self.hub.cdn_url}/cdn/{repo_id}/{repo.sha}/{name}?sig={self.hub.signature}"
             linked = {"X-Linked-Size": str(size), "X-Linked-Etag": f'"{etag}"'}
+            linked = linked if self.hub.linked_size else {}
             self._status(302, {"Location": signed, **linked, **commit})
             return
         self._file(repo.files[name], {"ETag": f'"{etag}"', **commit})
 
     def _cdn(self, repo_id: str, sha: str, name: str) -> None:
-        if self.query.get("sig") != [str(self.hub.signature)]:
+        signed_for_get_alone = not self.hub.linked_size and self.command == "HEAD"
+        if signed_for_get_alone or self.query.get("sig") != [str(self.hub.signature)]:
             self._status(403, {})
             return
         repo = self.hub.repos[repo_id]

@@ -89,6 +89,11 @@ def test_a_listed_model_is_never_a_local_folder(zoo, here):
             "https://huggingface.co/org/model/tree/refs%2Fpr%2F3",
             HubName("model", "org/model", None, "refs/pr/3"),
         ),
+        ("hf://org/model/a/b.pth@v1", HubName("model", "org/model", None, "v1", "a/b.pth")),
+        (
+            "https://huggingface.co/org/model/blob/main/a/b.pth",
+            HubName("model", "org/model", None, "main", "a/b.pth"),
+        ),
         ("hf://org/*b?[0-9]", HubName("author", "org", "*b?[0-9]")),
         ("hf://collections/org/title-64f9", HubName("collection", "org/title-64f9")),
     ],
@@ -105,7 +110,9 @@ def test_what_an_address_means(address, meaning):
     [
         "hf://",
         "hf:///x",
-        "hf://a/b/c",
+        "hf://a/b/../c.pth",
+        "hf://a/b//c.pth",
+        "https://huggingface.co/a/b/discussions",
         "hf://../x",
         "hf://org/..",
         "hf://org/a--b",

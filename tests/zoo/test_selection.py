@@ -126,6 +126,16 @@ def test_what_means_no_model(here, targets, message, hint):
     assert hint is None or hint in caught.value.hint
 
 
+def test_a_file_or_folder_of_a_repository(here):
+    targets = ("org/model/old/a.pth@v1", "hf://org/model/steps/checkpoint-500")
+    specs = [entry.spec for entry in select(targets, BASE)]
+    assert [(spec.model, spec.revision) for spec in specs] == [
+        ("org/model/old/a.pth", "v1"),
+        ("hf://org/model/steps/checkpoint-500", None),
+    ]
+    assert names(*targets) == ["org--model--old--a.pth@v1", "org--model--steps--checkpoint-500"]
+
+
 def test_a_word_that_is_nearly_a_catalog_name_can_be_meant(here):
     with pytest.raises(UsageError) as caught:
         models("tiny-mamb")

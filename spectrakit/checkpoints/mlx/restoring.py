@@ -62,11 +62,18 @@ def restored(checkpoint: Checkpoint, identity: Identity) -> Checkpoint:
 
     Raises MalformedError where packed tensors do not belong together.
     """
+    if not any(_may_be_turned(name, entry) for name, entry in checkpoint.tensors.items()):
+        return checkpoint  # nearly always, and at once
     pieces = _pieces(checkpoint)
     turned = any(piece.turn is not None for piece in pieces.values())
     if not turned and not any(_EXPERTS in name for name in pieces):
         return checkpoint
     return RestoredCheckpoint(identity, checkpoint, _wholes(checkpoint, pieces))
+
+
+def _may_be_turned(name: str, entry: TensorEntry) -> bool:
+    """Whether the tensor can be packed, of a kernel or of joined experts."""
+    return entry.dtype == "U32" or entry.shape[2:] == (1,) or _EXPERTS in name
 
 
 def _pieces(checkpoint: Checkpoint) -> dict[str, Piece]:
