@@ -75,6 +75,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     from spectrakit.architectures.bare.family import BareModules
     from spectrakit.architectures.dss import DiagonalStateSpaces
     from spectrakit.architectures.fla_linear_attention import FlaLinearAttention
+    from spectrakit.architectures.mamba_in_llama import MambaInLlama
     from spectrakit.architectures.mamba_ssm import MambaSSM
     from spectrakit.architectures.minimal_lru import MinimalLRU
     from spectrakit.architectures.minimal_s4d import MinimalS4D
@@ -112,6 +113,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     register(FlaLinearAttention())
     register(RWKVFiles())
     register(MambaSSM())
+    register(MambaInLlama())
     register(TransformersAttention())
     register(TransformersEncoder())
     register(StateSpacesS4())

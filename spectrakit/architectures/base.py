@@ -195,6 +195,16 @@ class Wrapped(Architecture, Protocol):
         """
 
 
+class Renaming(Architecture, Protocol):
+    """An architecture whose files may have other names than its own; none need have this member."""
+
+    def own_names(self, checkpoint: TensorSource) -> Mapping[str, str] | None:
+        """The checkpoint's tensor names, by those that `layers` and `load` know; None as they are.
+
+        Those that are left out are no tensors of the model.
+        """
+
+
 class Configured(Protocol):
     """What has a config: a checkpoint, or the part of it that is about the language model."""
 

@@ -17,7 +17,7 @@ from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARE
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
-from tests.support import bare, state_dicts
+from tests.support import bare, remote_code, state_dicts
 from tests.support.mamba_ssm_files import write_mamba_ssm
 from tests.support.state_dicts import S5_OPTIONS, VERSION_4
 
@@ -148,6 +148,15 @@ EXAMPLES = [
               {**LATER, DECAY: (1, 1, 12), "blocks__N__att__time_decay_w1": (12, 2),
                "blocks__N__att__time_faaaa": (3, 4)}),
     of_shapes("rwkv7", "rwkv-files", "rwkv7", RWKV7),
+    *[CheckpointExample(f"rwkv{version}-for-transformers", "rwkv-files", (f"rwkv{version}",) * 2,
+                        partial(remote_code.write_rwkv_decays, version))
+      for version in (5, 6)],
+    *[CheckpointExample(f"{kind}-in-llama", "mamba-in-llama",
+                        (kind, "softmax_attention") * 2,
+                        partial(remote_code.write_mamba_in_llama, generation))
+      for generation, kind in ((1, "mamba"), (2, "mamba2"))],
+    CheckpointExample("remote-code", "bare-modules", ("mamba",) * 2,
+                      remote_code.write_unknown_model, expected_failures=NO_CONFIG),
     *[trained(mixer, kinds, changes) for mixer, kinds, changes in TRAINED],
     CheckpointExample("bare-modules", "bare-modules", ("mamba",) * 2, partial(saved, two_bare, {}),
                       expected_failures=NO_CONFIG),
