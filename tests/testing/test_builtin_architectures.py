@@ -133,6 +133,10 @@ EXAMPLES = [
     state_dict("dss", "dss", state_dicts.dss, {"version": "exp"}),
     state_dict("s5", "s5", state_dicts.s5, S5_OPTIONS),
     state_dict("minimal-lru", "lru", state_dicts.lru),
+    CheckpointExample("s5-pytorch", "s5", ("s5",) * 2,
+                      partial(saved, partial(state_dicts.layers, state_dicts.s5_pytorch), {})),
+    CheckpointExample("lru-pytorch", "minimal-lru", ("lru",) * 2,
+                      partial(saved, partial(state_dicts.layers, state_dicts.lru_pytorch), {})),
     CheckpointExample(
         "state-spaces-s4-nplr", "state-spaces-s4", ("s4",) * 2,
         partial(saved, partial(state_dicts.layers, partial(state_dicts.version_4, low_rank=True)),
