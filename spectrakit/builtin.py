@@ -85,6 +85,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     from spectrakit.architectures.trained import TrainedHere
     from spectrakit.architectures.transformers_attention import TransformersAttention
     from spectrakit.architectures.transformers_delta import GATED_DELTA_FAMILIES
+    from spectrakit.architectures.transformers_encoder_decoders import TransformersEncoderDecoder
     from spectrakit.architectures.transformers_encoders import TransformersEncoder
     from spectrakit.architectures.transformers_kimi_delta import KIMI_DELTA_FAMILIES
     from spectrakit.architectures.transformers_lfm import TransformersLFM
@@ -116,6 +117,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     register(MambaInLlama())
     register(TransformersAttention())
     register(TransformersEncoder())
+    register(TransformersEncoderDecoder())
     register(StateSpacesS4())
     register(MinimalS4D())
     register(DiagonalStateSpaces())

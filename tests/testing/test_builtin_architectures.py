@@ -126,6 +126,10 @@ TRAINED = [
 LAYERS = {"num_hidden_layers": 2}
 DECAY = "blocks__N__att__time_decay"
 BERT = {"bert__encoder__layer__N__attention__self__query__weight": (8, 8)}
+ENCODER_DECODERS = [
+    ("bart", "model__decoder__layers__N__self_attn__q_proj__weight", {"decoder_layers": 2}),
+    ("t5", "decoder__block__N__layer__0__SelfAttention__q__weight", {"num_layers": 2}),
+]
 
 EXAMPLES = [
     state_dict("minimal-s4d", "s4d", state_dicts.minimal_s4d),
@@ -164,6 +168,9 @@ EXAMPLES = [
     *[trained(mixer, kinds, changes) for mixer, kinds, changes in TRAINED],
     CheckpointExample("bare-modules", "bare-modules", ("mamba",) * 2, partial(saved, two_bare, {}),
                       expected_failures=NO_CONFIG),
+    *[of_shapes(kind, "transformers-encoder-decoder", "softmax_attention",
+                {shape: (8, 8)}, {**config, "model_type": kind})
+      for kind, shape, config in ENCODER_DECODERS],
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
 ]  # fmt: skip
