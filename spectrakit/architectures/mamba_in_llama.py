@@ -88,7 +88,8 @@ def _mamba(checkpoint: TensorSource, index: int, path: str) -> Layer:
         message = f"layer {index}: the tensors of {path} are of no Mamba"
         raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
     parameters = place.named(MAMBA2_NAMES) if found is None else found.parameters
-    layer = Layer(index, path, mixer.name, mixer, parameters, runs=False)
+    note = None if one else "a state as wide as a head, as MambaInLlama makes it"
+    layer = Layer(index, path, mixer.name, mixer, parameters, note, runs=False)
     check_floating(checkpoint, layer)
     return layer
 
