@@ -75,6 +75,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     from spectrakit.architectures.bare.family import BareModules
     from spectrakit.architectures.dss import DiagonalStateSpaces
     from spectrakit.architectures.fla_linear_attention import FlaLinearAttention
+    from spectrakit.architectures.mamba_in_llama import MambaInLlama
     from spectrakit.architectures.mamba_ssm import MambaSSM
     from spectrakit.architectures.minimal_lru import MinimalLRU
     from spectrakit.architectures.minimal_s4d import MinimalS4D
@@ -84,6 +85,7 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     from spectrakit.architectures.trained import TrainedHere
     from spectrakit.architectures.transformers_attention import TransformersAttention
     from spectrakit.architectures.transformers_delta import GATED_DELTA_FAMILIES
+    from spectrakit.architectures.transformers_encoder_decoders import TransformersEncoderDecoder
     from spectrakit.architectures.transformers_encoders import TransformersEncoder
     from spectrakit.architectures.transformers_kimi_delta import KIMI_DELTA_FAMILIES
     from spectrakit.architectures.transformers_lfm import TransformersLFM
@@ -112,8 +114,10 @@ def register_architectures(register: Callable[[Architecture], None]) -> None:
     register(FlaLinearAttention())
     register(RWKVFiles())
     register(MambaSSM())
+    register(MambaInLlama())
     register(TransformersAttention())
     register(TransformersEncoder())
+    register(TransformersEncoderDecoder())
     static = (
         StateSpacesS4(),
         MinimalS4D(),

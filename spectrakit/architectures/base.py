@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _NAMES = {float: "a number", int: "an integer", bool: "true or false", str: "a string",
           list: "a list", dict: "an object"}  # fmt: skip
 _FLOATING = {"F64", "F32", "F16", "BF16"}
+_COMPLEX = {"C64", "C128"}
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,16 @@ class Wrapped(Architecture, Protocol):
         """
 
 
+class Renaming(Architecture, Protocol):
+    """An architecture whose files may have other names than its own; none need have this member."""
+
+    def own_names(self, checkpoint: TensorSource) -> Mapping[str, str] | None:
+        """The checkpoint's tensor names, by those that `layers` and `load` know; None as they are.
+
+        Those that are left out are no tensors of the model.
+        """
+
+
 class Configured(Protocol):
     """What has a config: a checkpoint, or the part of it that is about the language model."""
 
@@ -247,14 +258,15 @@ def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:
         name = layer.parameters[role]
         entry = checkpoint.tensors.get(name)
         held = entry is not None and entry.withheld is not None
-        fits = entry is not None and entry.shape == shape and entry.dtype in _FLOATING
+        dtypes = _COMPLEX if role in getattr(layer.mixer, "complex_roles", ()) else _FLOATING
+        fits = entry is not None and entry.shape == shape and entry.dtype in dtypes
         of_weights = role in layer.mixer.weights_roles
         if (fits and not held) or (not of_weights and (held or quantisation(checkpoint))):
             continue
         if entry is None:
             message = f"layer {layer.index}: {name} ({role}) is not in the weights"
             raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
-        _check_entry(entry, layer, role, shape)
+        _check_entry(entry, layer, role, shape, dtypes)
 
 
 def check_floating(checkpoint: TensorSource, layer: Layer) -> None:
@@ -264,11 +276,18 @@ def check_floating(checkpoint: TensorSource, layer: Layer) -> None:
         _check_entry(entry, layer, name, entry.shape)
 
 
-def _check_entry(entry: TensorEntry, layer: Layer, role: str, shape: tuple[int, ...]) -> None:
+def _check_entry(
+    entry: TensorEntry,
+    layer: Layer,
+    role: str,
+    shape: tuple[int, ...],
+    dtypes: Collection[str] = _FLOATING,
+) -> None:
     if entry.withheld is not None:
         entry.check_readable()
-    if entry.dtype not in _FLOATING:
-        message = f"layer {layer.index}: {entry.name} is stored as {entry.dtype}, not as floats"
+    if entry.dtype not in dtypes:
+        wanted = "floats" if dtypes is _FLOATING else "complex numbers"
+        message = f"layer {layer.index}: {entry.name} is stored as {entry.dtype}, not as {wanted}"
         raise UnsupportedError(message, hint="analyse the checkpoint before quantisation")
     if entry.shape != shape:
         message = (

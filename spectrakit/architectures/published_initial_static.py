@@ -37,6 +37,7 @@ from spectrakit.dynamics.legs import legs_modes
 from spectrakit.errors import UsageError
 from spectrakit.mixers import DSS, LRU, S4, S4D, S5
 from spectrakit.mixers.layers import in_float64
+from spectrakit.mixers.packed_complex import PackedLRU, PackedS5
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
@@ -196,6 +197,12 @@ def _(mixer: DSS, place: Place) -> PublishedInitial:
 
     says = f"A of -1/2 + i times the frequencies of HiPPO-LegS; {steps}"
     return PublishedInitial(says, "github.com/ag1988/dss", draw)
+
+
+@published_initial.register(PackedS5)
+@published_initial.register(PackedLRU)
+def _(mixer: PackedS5 | PackedLRU, place: Place) -> None:
+    """Not known: their packages draw otherwise than the code of the papers."""
 
 
 @published_initial.register(S5)

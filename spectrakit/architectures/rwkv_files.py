@@ -6,16 +6,18 @@
     blocks.N.att.w0              (1, 1, C), of RWKV-7
     blocks.N.att.r_k             (H, K), of RWKV-7
 
-C channels, H heads, K key width. The decays, or their biases, are parameters, so weights mode reads
-them without a config; nothing here runs these files.
+C channels, H heads, K key width. The RWKV organisation's models for transformers have the same
+tensors under other names, which are put back first (`rwkv_of_transformers`). The decays, or their
+biases, are parameters, so weights mode reads them without a config; nothing here runs these files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from spectrakit.architectures import rwkv_of_transformers
 from spectrakit.architectures.base import Layer, check_parameters, numbered_layers
-from spectrakit.architectures.config_keys import ConfigKeys
 from spectrakit.architectures.equations import Departure
 from spectrakit.errors import MalformedError, UnsupportedError
 from spectrakit.mixers import RWKV4, RWKV5, RWKV6, RWKV7
@@ -23,6 +25,7 @@ from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from spectrakit.architectures.base import RunnableModel
+    from spectrakit.architectures.config_keys import ConfigKeys
     from spectrakit.checkpoints import TensorSource
     from spectrakit.mixers import Mixer
 
@@ -31,7 +34,7 @@ _PREVIEW = "a preview of RWKV-7, whose parameters have other names than those of
 
 
 class RWKVFiles:
-    """The .pth files of the RWKV project."""
+    """The .pth files of the RWKV project, and its RWKV-5 and 6 for transformers (remote code)."""
 
     name: ClassVar[str] = "rwkv-files"
     departures: ClassVar[tuple[Departure, ...]] = (
@@ -43,18 +46,46 @@ class RWKVFiles:
             follows="the published model",
             why="weights mode does not depend on it; the plugin spectrakit-rwkv runs them so",
         ),
+        Departure(
+            ("rwkv5",),
+            what="epsilon of the norm over each head's output",
+            own="1e-5 times 8 squared, 64e-5 (BlinkDL/RWKV-LM, `head_size_divisor`)",
+            port="the code beside RWKV/rwkv-5-world-* has 1e-5",
+            follows="the published model",
+            why="weights mode does not depend on it; the plugin spectrakit-rwkv runs them so",
+        ),
     )
 
     def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:  # noqa: ARG002
-        """None: the tensors say everything."""
-        return ConfigKeys()
+        """Those of models for transformers: the tensors say everything."""
+        return rwkv_of_transformers.KEYS
 
     def claims(self, checkpoint: TensorSource) -> bool:
-        """By the names of the first block's parameters; never where a `model_type` is named."""
+        """By the names of the first block's parameters; where a `model_type` is named, by those
+        that RWKV-5 and 6 have in files for transformers.
+        """
+        if checkpoint.config.get("model_type") in rwkv_of_transformers.MODEL_TYPES:
+            named = rwkv_of_transformers.is_of_the_project(checkpoint.tensors)
+            return named and checkpoint.module is None
         first = (f".{_path(0)}.time_decay", f".{_path(0)}.w0")
         return "model_type" not in checkpoint.config and any(
             f".{name}".endswith(first) for name in checkpoint.tensors
         )
+
+    def own_names(self, checkpoint: TensorSource) -> Mapping[str, str] | None:
+        """The project's names of tensors that are called as for transformers.
+
+        Raises MalformedError where two tensors come to one name.
+        """
+        if not rwkv_of_transformers.has_its_names(checkpoint.tensors):
+            return None
+        names: dict[str, str] = {}
+        for name in checkpoint.tensors:
+            other = names.setdefault(rwkv_of_transformers.project_name(name), name)
+            if other != name:
+                message = f"{checkpoint.model_id}: {other} and {name} are the same parameter"
+                raise MalformedError(message, hint="another copy of the file")
+        return names
 
     def block_prefixes(self, checkpoint: TensorSource) -> tuple[str, ...]:  # noqa: ARG002
         """How the names of its blocks' tensors begin, before the block's number."""

@@ -33,10 +33,14 @@ def choose_model(checkpoint: Checkpoint | TensorsInMemory, key: str | None) -> N
 
 
 def take_out(checkpoint: Checkpoint | TensorsInMemory, architecture: Architecture) -> None:
-    """Take off what stands before the names that `architecture` knows, and say so.
+    """Have the names that `architecture` knows: take off what stands before them, and say so.
 
     Raises UsageError where the same blocks stand under several names.
     """
+    own_names = getattr(architecture, "own_names", None)
+    names = None if own_names is None or checkpoint.module is not None else own_names(checkpoint)
+    if names is not None:
+        checkpoint.rename(names)
     prefixes = getattr(architecture, "block_prefixes", None)
     if checkpoint.module is not None or prefixes is None:
         return
@@ -50,8 +54,8 @@ def take_out(checkpoint: Checkpoint | TensorsInMemory, architecture: Architectur
     if not found or not found[0]:
         return
     before = len(checkpoint.tensors)
-    names = {name: name for name in checkpoint.tensors}
-    checkpoint.rename(unwrapping.inside(names, found[0]))
+    present = {name: name for name in checkpoint.tensors}
+    checkpoint.rename(unwrapping.inside(present, found[0]))
     checkpoint.around = found[0]
     left = before - len(checkpoint.tensors)
     besides = f"; {left} tensors besides are not the model's" if left else ""

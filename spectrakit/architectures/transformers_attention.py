@@ -14,6 +14,7 @@ from spectrakit.architectures.attention import (
     attention_part,
 )
 from spectrakit.architectures.attention_config_keys import published_keys
+from spectrakit.architectures.bare.mambas import holds_mamba
 from spectrakit.architectures.base import Configured, positive
 from spectrakit.architectures.config_keys import ConfigKeys, words
 from spectrakit.architectures.transformers_family import Block, TransformersArchitecture
@@ -119,6 +120,10 @@ class TransformersAttention(TransformersArchitecture):
         """
     )
     fixed: ClassVar[Mapping[str, object]] = {"rotary": True}
+
+    def claims(self, checkpoint: TensorSource) -> bool:
+        """By `model_type`, unless some of its attention has given way to Mamba."""
+        return super().claims(checkpoint) and not holds_mamba(checkpoint)
 
     def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:
         """Everything is left to the library; Gemma's files have two names of the activation."""

@@ -164,6 +164,10 @@ class Checkpoint(Described):
         self._names = stored
         self.tensors = {name: replace(self._stored[old], name=name) for name, old in stored.items()}
 
+    def stored_name(self, name: str) -> str:
+        """What the files call the tensor `name`."""
+        return self._names.get(name, name)
+
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors `names`, bit for bit as stored: dtype, shape and strides.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spectrakit.errors import MalformedError
+from spectrakit.errors import MalformedError, UnsupportedError
 
 if TYPE_CHECKING:
     from spectrakit.checkpoints.byte_sources import ByteSource
@@ -49,6 +49,15 @@ def _description(start: bytes, name: str) -> tuple[str, str]:
             "rename it to .safetensors",
         )
     return "is not a PyTorch archive", again
+
+
+def without_names(name: str) -> UnsupportedError:
+    """The error for a file of equinox (discretax), which has a model's arrays in their order."""
+    hint = (
+        "in Python, of the model in memory: sk.from_state_dict({jax.tree_util.keystr(path): leaf "
+        "for path, leaf in jax.tree_util.tree_leaves_with_path(model) if hasattr(leaf, 'shape')})"
+    )
+    return UnsupportedError(f"{name} is a file of equinox: arrays without names", hint=hint)
 
 
 def _resaved(loaded: str, also: str = "") -> str:

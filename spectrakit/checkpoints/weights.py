@@ -10,6 +10,7 @@ from spectrakit.checkpoints.content import GGUF, SAFETENSORS, kind_of
 from spectrakit.checkpoints.dcp import DistributedCheckpoint
 from spectrakit.checkpoints.entries import CheckpointFile, TensorEntry
 from spectrakit.checkpoints.gguf.files import GGUFFile
+from spectrakit.checkpoints.not_a_zip import without_names
 from spectrakit.checkpoints.safetensors_header import read_header
 from spectrakit.checkpoints.shards import DCP, FORMATS, WeightFiles
 from spectrakit.checkpoints.torch_zip import TorchZip
@@ -83,6 +84,8 @@ def _open(source: ByteSource, name: str, promised: str | None) -> WeightFile:
         known = promised if source.remote else None
         kind = known or kind_of(source) or promised
         if kind is None:
+            if name.endswith(".eqx"):
+                raise without_names(name)
             known_names = ", ".join(FORMATS)
             raise UnsupportedError(
                 f"{name} is not a weight file that is read here ({known_names}, or what torch.save"

@@ -39,7 +39,10 @@ def changed(
     change: Callable[[Tensor], Tensor],
 ) -> Path:
     """A copy of `opened` in `folder`, where `change` was made to the tensor `name`."""
+    from spectrakit.checkpoints import Checkpoint
+
     copy, file = _copied(opened, folder, checkpoint.tensors[name].file)
+    name = checkpoint.stored_name(name) if isinstance(checkpoint, Checkpoint) else name
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file, save_file
 

@@ -84,8 +84,7 @@ def test_a_block_without_its_attention_is_no_layer_of_zero_bytes(tmp_path, comma
     config = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2,
               "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 16}  # fmt: skip
     tensors = {"model.layers.0.self_attn.q_proj.weight": torch.ones(8, 8)} | {
-        f"model.layers.1.mamba.{name}": value
-        for name, value in bare.LAYERS["mamba2"].tensors.items()
+        f"model.layers.1.ssm.{name}": value for name, value in bare.LAYERS["mamba2"].tensors.items()
     }
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(config))

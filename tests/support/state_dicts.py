@@ -110,3 +110,27 @@ def lru(width=3, states=4):
         "seq.C_im": torch.randn(width, states),
         "seq.D": torch.randn(width),
     }
+
+
+def s5_pytorch(width=3, states=4, directions=1):
+    """The state dict of `s5.S5(width, states)` (s5-pytorch 0.2.1), complex parameters and all."""
+    rate = torch.complex(-torch.rand(states), torch.randn(states) * 9)
+    return {
+        "seq.Lambda": rate,
+        "seq.B": torch.randn(states, width, 2),
+        "seq.C": torch.randn(width, directions * states, dtype=torch.complex64),
+        "seq.D": torch.rand(width),
+        "seq.log_step": torch.rand(states) * 3 - 5,
+    }
+
+
+def lru_pytorch(width=3, states=4, outputs=3):
+    """The state dict of `LRU(width, outputs, states)` (lru-pytorch 0.1.3)."""
+    return {
+        "D": torch.randn(outputs, width),
+        "nu_log": torch.rand(states) * 3 - 4,
+        "theta_log": torch.rand(states) * 3 - 2,
+        "gamma_log": torch.randn(states),
+        "B": torch.randn(states, width, dtype=torch.complex64),
+        "C": torch.randn(outputs, states, dtype=torch.complex64),
+    }

@@ -17,7 +17,7 @@ from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARE
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
-from tests.support import bare, state_dicts
+from tests.support import bare, remote_code, state_dicts
 from tests.support.mamba_ssm_files import write_mamba_ssm
 from tests.support.state_dicts import S5_OPTIONS, VERSION_4
 
@@ -126,6 +126,10 @@ TRAINED = [
 LAYERS = {"num_hidden_layers": 2}
 DECAY = "blocks__N__att__time_decay"
 BERT = {"bert__encoder__layer__N__attention__self__query__weight": (8, 8)}
+ENCODER_DECODERS = [
+    ("bart", "model__decoder__layers__N__self_attn__q_proj__weight", {"decoder_layers": 2}),
+    ("t5", "decoder__block__N__layer__0__SelfAttention__q__weight", {"num_layers": 2}),
+]
 
 EXAMPLES = [
     state_dict("minimal-s4d", "s4d", state_dicts.minimal_s4d),
@@ -133,6 +137,10 @@ EXAMPLES = [
     state_dict("dss", "dss", state_dicts.dss, {"version": "exp"}),
     state_dict("s5", "s5", state_dicts.s5, S5_OPTIONS),
     state_dict("minimal-lru", "lru", state_dicts.lru),
+    CheckpointExample("s5-pytorch", "s5", ("s5",) * 2,
+                      partial(saved, partial(state_dicts.layers, state_dicts.s5_pytorch), {})),
+    CheckpointExample("lru-pytorch", "minimal-lru", ("lru",) * 2,
+                      partial(saved, partial(state_dicts.layers, state_dicts.lru_pytorch), {})),
     CheckpointExample(
         "state-spaces-s4-nplr", "state-spaces-s4", ("s4",) * 2,
         partial(saved, partial(state_dicts.layers, partial(state_dicts.version_4, low_rank=True)),
@@ -148,9 +156,21 @@ EXAMPLES = [
               {**LATER, DECAY: (1, 1, 12), "blocks__N__att__time_decay_w1": (12, 2),
                "blocks__N__att__time_faaaa": (3, 4)}),
     of_shapes("rwkv7", "rwkv-files", "rwkv7", RWKV7),
+    *[CheckpointExample(f"rwkv{version}-for-transformers", "rwkv-files", (f"rwkv{version}",) * 2,
+                        partial(remote_code.write_rwkv_decays, version))
+      for version in (5, 6)],
+    *[CheckpointExample(f"{kind}-in-llama", "mamba-in-llama",
+                        (kind, "softmax_attention") * 2,
+                        partial(remote_code.write_mamba_in_llama, generation))
+      for generation, kind in ((1, "mamba"), (2, "mamba2"))],
+    CheckpointExample("remote-code", "bare-modules", ("mamba",) * 2,
+                      remote_code.write_unknown_model, expected_failures=NO_CONFIG),
     *[trained(mixer, kinds, changes) for mixer, kinds, changes in TRAINED],
     CheckpointExample("bare-modules", "bare-modules", ("mamba",) * 2, partial(saved, two_bare, {}),
                       expected_failures=NO_CONFIG),
+    *[of_shapes(kind, "transformers-encoder-decoder", "softmax_attention",
+                {shape: (8, 8)}, {**config, "model_type": kind})
+      for kind, shape, config in ENCODER_DECODERS],
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from spectrakit.architectures.base import Layer, check_layer_count, check_parameters, positive
+from spectrakit.architectures.rwkv_of_transformers import is_of_the_project
 from spectrakit.architectures.written_out import read_written_out
 from spectrakit_fla.delta_families import DELTA_FAMILIES
 from spectrakit_fla.hybrid import ATTENTION_NAMES, hybrid_attention
@@ -45,8 +46,8 @@ class FlaCheckpoints:
         return KEYS
 
     def claims(self, checkpoint: TensorSource) -> bool:
-        """By `model_type`."""
-        return _family(checkpoint) is not None
+        """By `model_type`; the RWKV project's own models of the same have other names."""
+        return _family(checkpoint) is not None and not is_of_the_project(checkpoint.tensors)
 
     def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, softmax attention of a hybrid among them.

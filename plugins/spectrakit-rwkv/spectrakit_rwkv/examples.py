@@ -5,6 +5,8 @@ python -m spectrakit_rwkv.examples FOLDER      writes the tiny files, to try the
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from safetensors.torch import save_file
 
 from spectrakit.mixers.rwkv7_layer import RWKV7Layer
 from spectrakit.testing import CheckpointExample, MixerExample, random_parameters
@@ -91,6 +94,32 @@ def write(version: str, folder: Path) -> Path:
     return path
 
 
+def write_for_transformers(version: str, folder: Path) -> Path:
+    """The same model of RWKV-5 or 6 in `folder`, as published for transformers (remote code).
+
+    Its names are those of the converters, `convert_rwkv{5,6}_checkpoint_to_hf.py`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {"k": "key", "v": "value", "r": "receptance", "g": "gate"}
+    tensors = {}
+    for name, tensor in state_dict(version).items():
+        new = name.replace("emb.", "embeddings.").replace("blocks.0.ln0", "blocks.0.pre_ln")
+        new = new.replace(".att.", ".attention.").replace(".ffn.", ".feed_forward.")
+        new = re.sub(r"time_mix_(\w)$", lambda found: f"time_mix_{words[found[1]]}", new)
+        tensors[name if name == "head.weight" else f"rwkv.{new}"] = tensor.contiguous()
+    save_file(tensors, folder / "model.safetensors")
+    config = {
+        "model_type": f"rwkv{version[0]}",
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 2,
+        "head_size": 4,
+        "layer_norm_epsilon": 1e-5,
+        "rescale_every": 6,
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
 @dataclass(frozen=True, kw_only=True)
 class GivenFirstValue(RWKV7Layer):
     """A later layer whose input has the first layer's values beside it, (B, T, E + A)."""
@@ -117,12 +146,13 @@ def _layer(
     return MixerExample(f"RWKV-{version} layer", mixer, parameters, hidden, reference)
 
 
-def _file(version: str) -> CheckpointExample:
+def _file(version: str, *, for_transformers: bool = False) -> CheckpointExample:
     generator = torch.Generator().manual_seed(3)
     tokens = torch.randint(VOCABULARY, (_BATCH, _TOKENS), generator=generator)
     kinds = tuple(mixer.name for mixer, _ in VERSIONS[version])
-    name = f"RWKV-{version} file"
-    return CheckpointExample(name, "rwkv-files", kinds, partial(write, version), tokens)
+    name = f"RWKV-{version} {'for transformers' if for_transformers else 'file'}"
+    written = partial(write_for_transformers if for_transformers else write, version)
+    return CheckpointExample(name, "rwkv-files", kinds, written, tokens)
 
 
 _LATER = GivenFirstValue(**vars(RWKV7))
@@ -136,6 +166,7 @@ EXAMPLES: tuple[Example, ...] = (
     _layer("7 first", RWKV7_FIRST, partial(references.rwkv7, first_value=None)),
     _layer("7 later", _LATER, _reference_7, WIDTH + _LATER.heads * _LATER.state_size),
     *(_file(version) for version in VERSIONS),
+    *(_file(version, for_transformers=True) for version in ("5.0", "5.2", "6")),
 )
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 Names around a layer are every project's own, those inside it are its library's, and shapes say its
 sizes. So a layer is a module that holds the parameters of one, in classifiers, U-nets and encoders
-alike. It is asked for last, of files whose config names no `model_type`. Weights mode reads them;
-a language model of Mamba is run, where all of it is there and nothing else.
+alike. It is asked for last. Weights mode reads them; a language model of Mamba is run, where all of
+it is there and nothing else.
+
+A config may name a `model_type` that nothing here knows, as those of models do whose code stands
+beside their weights (`auto_map`). That code is not run, and may compute something else than the
+names say, so every layer says what it is read by.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ from spectrakit.architectures.transformers_family import PartConfig
 from spectrakit.architectures.transformers_mamba import BLOCKS, CHUNK_SCAN, SELECTIVE_SCAN
 from spectrakit.architectures.transformers_model import TransformersModel, load_transformers_model
 from spectrakit.errors import UnsupportedError
-from spectrakit.mixers import Mamba2
+from spectrakit.mixers import GatedDeltaNet, KimiDelta, Mamba2
+from spectrakit.plain import plain
 from spectrakit.wording import given
 
 if TYPE_CHECKING:
@@ -49,6 +54,16 @@ _RECOGNISERS: dict[str, tuple[Recogniser, ...]] = {
 }
 
 
+#: Libraries have other rules under the names of these: DeltaProduct, Comba.
+_AMBIGUOUS = frozenset({GatedDeltaNet.name, KimiDelta.name})
+_SIZES = words(
+    """
+    d_inner d_model expand hidden_act hidden_size intermediate_size n_layer norm_epsilon num_classes
+    num_hidden_layers rms_norm_eps vocab_size
+    """
+)
+
+
 class BareModules:
     """Bare state dicts with layers of Mamba, the delta rules, RG-LRU, RWKV or the mLSTM."""
 
@@ -61,10 +76,10 @@ class BareModules:
         self._static = tuple(static)
 
     def config_keys(self, checkpoint: TensorSource) -> ConfigKeys:
-        """What the weights do not show."""
+        """What the weights do not show; of all else in a config, nothing is known."""
         options = (mambas.GROUPS, delta_rules.LOWER_BOUND, gated_units.SOFT_CAP)
         reads = {option.key for option in options} | set(mambas.LIMITS)
-        irrelevant = words("d_model n_layer vocab_size")
+        irrelevant = _SIZES
         for family in self._static_in(checkpoint):
             keys = family.config_keys(checkpoint)
             reads |= keys.reads
@@ -75,12 +90,17 @@ class BareModules:
         return [family for family in self._static if family.is_in(checkpoint)]
 
     def claims(self, checkpoint: TensorSource) -> bool:
-        """By a layer that is recognised; never where the config names a model."""
-        named = "model_type" in checkpoint.config or "ssm_cfg" in checkpoint.config
-        if named or not any(map(MARKS.fullmatch, checkpoint.tensors)):
+        """By a layer that is recognised. Where the config names a `model_type` and no code of its
+        own, only by one that no library has with other equations under the same names.
+        """
+        if "ssm_cfg" in checkpoint.config or not any(map(MARKS.fullmatch, checkpoint.tensors)):
             return False
-        known = any(found.mixer for _, found in _recognised(checkpoint))
-        return known or bool(self._static_in(checkpoint))
+        sure = "model_type" not in checkpoint.config or "auto_map" in checkpoint.config
+        known = any(
+            found.mixer is not None and (sure or found.kind not in _AMBIGUOUS)
+            for _, found in _recognised(checkpoint)
+        )
+        return known or (sure and bool(self._static_in(checkpoint)))
 
     def layers(self, checkpoint: TensorSource) -> tuple[Layer, ...]:
         """Every layer, in the natural order of the modules' names.
@@ -126,27 +146,44 @@ def described(checkpoint: TensorSource) -> str | None:
 
 
 def _not_run(checkpoint: TensorSource, why: str) -> UnsupportedError:
-    message = f"{checkpoint.model_id} is a bare state dict, and {why}: tokens cannot be run through"
     weights = given(mode="weights")
+    if "model_type" in checkpoint.config:
+        message = f"{checkpoint.model_id} cannot be run on tokens: {why}"
+        return UnsupportedError(message, hint=weights)
+    message = f"{checkpoint.model_id} is a bare state dict, and {why}: tokens cannot be run through"
     return UnsupportedError(message, hint=f"{weights}, or put the model's config.json beside it")
+
+
+def _unknown_model(checkpoint: TensorSource) -> str | None:
+    """What to say where the config names a model that nothing here knows."""
+    if "model_type" not in checkpoint.config:
+        return None
+    unknown = f"its model_type {plain(str(checkpoint.config['model_type']))!r} is not known"
+    if "auto_map" in checkpoint.config:
+        return f"{unknown}, and code beside the weights is not run"
+    return unknown
 
 
 def _listed(checkpoint: TensorSource) -> tuple[tuple[Layer, ...], WholeModel | str]:
     """The layers under their names in the file, and the model that they make, if any."""
     found = sorted(_recognised(checkpoint), key=lambda each: natural(each[0]))
     layers = tuple(_layer(checkpoint, index, *each) for index, each in enumerate(found))
-    return layers, whole_model(checkpoint, layers)
+    return layers, _unknown_model(checkpoint) or whole_model(checkpoint, layers)
 
 
 def _layer(checkpoint: TensorSource, index: int, path: str, found: Recognised) -> Layer:
     shown = ".".join(part for part in (path, found.inside) if part) or found.kind
+    notes = [found.note] if found.note else []
+    if "model_type" in checkpoint.config and found.mixer is not None:
+        told = plain(str(checkpoint.config["model_type"]))
+        notes.insert(0, f"{found.kind} by its parameters' names; model_type {told!r} is not known")
     layer = Layer(
         index,
         shown,
         found.kind,
         found.mixer,
         found.parameters,
-        found.note,
+        "; ".join(notes) or None,
         file_path=path,
         runs=False,
     )

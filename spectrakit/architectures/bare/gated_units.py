@@ -9,6 +9,8 @@ sLSTM    X._recurrent_kernel_: its state passes a nonlinearity, so that there is
 
 from __future__ import annotations
 
+import math
+
 from spectrakit.architectures.bare.parts import Place, Recognised
 from spectrakit.architectures.options import Option
 from spectrakit.architectures.rwkv_files import time_mixing
@@ -24,7 +26,7 @@ _UNCAPPED = 1e30
 
 def rg_lru(place: Place) -> Recognised | None:
     """By the unit's own parameter and the gates'."""
-    (channels,) = place.shape("recurrent_param") or (0,)
+    channels = math.prod(place.shape("recurrent_param"))
     blocks, width = (*place.shape("recurrent_gate_bias"), 0, 0)[:2]
     if not channels or blocks * width != channels or not place.has(*RG_LRU_NAMES.values()):
         return None

@@ -12,10 +12,15 @@ Zhu et al. 2024 (arXiv 2401.09417), Liu et al. 2024 (arXiv 2401.10166).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from spectrakit.architectures.bare.parts import Place, Recognised
 from spectrakit.architectures.options import Option
 from spectrakit.architectures.transformers_mamba import MAMBA2_NAMES, MAMBA_NAMES, step_limit
 from spectrakit.mixers import Mamba, Mamba2
+
+if TYPE_CHECKING:
+    from spectrakit.checkpoints import TensorSource
 
 GROUPS = Option("n_groups", (int,))
 #: Keys under which configs have the interval of the step.
@@ -32,6 +37,11 @@ _BACKWARD = MAMBA_NAMES | {
     "selection_projection": "x_proj_b.weight",
 }
 _MANY_SCANS = {"A_log": "A_logs", "D": "Ds", "step_bias": "dt_projs_bias"}
+
+
+def holds_mamba(source: TensorSource) -> bool:
+    """Whether there is Mamba under the name that transformers with Mamba in some blocks give it."""
+    return any(name.endswith(".mamba.A_log") for name in source.tensors)
 
 
 def mamba_or_mamba2(place: Place) -> Recognised | None:
@@ -86,8 +96,8 @@ def _mamba(place: Place, names: dict[str, str], inside: str = "") -> Recognised 
 
 
 def _mamba2(place: Place) -> Recognised | None:
-    (heads,) = place.shape("A_log") or (0,)
-    if not heads or place.shape("dt_bias") != (heads,):
+    heads = place.size("A_log", 0)
+    if not heads or place.shape("A_log") != (heads,) or place.shape("dt_bias") != (heads,):
         return None
     channels = place.size("out_proj.weight", 1) or place.size("norm.weight", 0)
     keys = (place.size("conv1d.weight", 0) - channels) // 2
