@@ -17,7 +17,7 @@ from tests.architectures.test_linear_families import LATER, RETNET, RWKV7, SHARE
 from tests.architectures.test_s4_line import S4D_OPTIONS
 from tests.conftest import CHECKPOINTS
 from tests.families import FAMILIES
-from tests.support import bare, remote_code, state_dicts
+from tests.support import bare, encoder_decoders, remote_code, state_dicts
 from tests.support.mamba_ssm_files import write_mamba_ssm
 from tests.support.state_dicts import S5_OPTIONS, VERSION_4
 
@@ -126,10 +126,11 @@ TRAINED = [
 LAYERS = {"num_hidden_layers": 2}
 DECAY = "blocks__N__att__time_decay"
 BERT = {"bert__encoder__layer__N__attention__self__query__weight": (8, 8)}
-ENCODER_DECODERS = [
-    ("bart", "model__decoder__layers__N__self_attn__q_proj__weight", {"decoder_layers": 2}),
-    ("t5", "decoder__block__N__layer__0__SelfAttention__q__weight", {"num_layers": 2}),
-]
+#: Its encoder is given the whole text, and so every token of its decoder depends on all of them.
+READS_AHEAD = {
+    "chunks_do_not_matter": "the decoder reads an encoder that was given the whole text",
+    "memory_is_linear_in_tokens": "its attention is seen at the softmax, over T x T scores",
+}
 
 EXAMPLES = [
     state_dict("minimal-s4d", "s4d", state_dicts.minimal_s4d),
@@ -168,9 +169,10 @@ EXAMPLES = [
     *[trained(mixer, kinds, changes) for mixer, kinds, changes in TRAINED],
     CheckpointExample("bare-modules", "bare-modules", ("mamba",) * 2, partial(saved, two_bare, {}),
                       expected_failures=NO_CONFIG),
-    *[of_shapes(kind, "transformers-encoder-decoder", "softmax_attention",
-                {shape: (8, 8)}, {**config, "model_type": kind})
-      for kind, shape, config in ENCODER_DECODERS],
+    *[CheckpointExample(kind, "transformers-encoder-decoder", ("softmax_attention",) * 2,
+                        partial(encoder_decoders.write, kind), encoder_decoders.TOKENS,
+                        expected_failures=READS_AHEAD)
+      for kind in ("bart", "t5")],
     of_shapes("bert", "transformers-encoder", "attention", BERT,
               {**LAYERS, "model_type": "bert"}),
 ]  # fmt: skip
