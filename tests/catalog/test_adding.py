@@ -127,7 +127,7 @@ def test_names_that_are_taken_or_none(hub, own, access, repo, told, says):
 
 def test_what_nothing_reads_is_refused(hub, own, access):
     config = b'{"model_type": "no-such-model"}'
-    hub.add_repo("someone/odd", files("tiny-mamba") | {"config.json": config})
+    hub.add_repo("someone/odd", files("tiny-llama") | {"config.json": config})
     with pytest.raises(UnsupportedError, match="no-such-model"):
         add("someone/odd", access, into=own(), told=NOTHING)
     assert not [path for path in own().rglob("*") if path.is_file()]
