@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from spectrakit.architectures.quantisation import quantisation
 from spectrakit.errors import MalformedError, UnsupportedError
+from spectrakit.wording import given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -236,12 +237,12 @@ def check_layer_count(
     if found not in (expected, expected + extra):
         config = checkpoint.config.get("text_config", {}), checkpoint.config
         said = any(each.get(key) is not None for each in config if isinstance(each, Mapping))
-        says = "says" if said else "has no number of layers; the usual one is"
-        message = (
-            f"the config of {checkpoint.model_id} {says} {key} = {expected}, "
-            f"its weights hold {found} layers ({prefix}*)"
-        )
-        raise MalformedError(message, hint=f"spectrakit inspect {checkpoint.model_id}")
+        says = f"says {key} = {expected}" if said else f"has no {key}"
+        held = f"its weights hold {found} layers ({prefix}*)"
+        message = f"the config of {checkpoint.model_id} {says}, {held}"
+        inspected = f"spectrakit inspect {checkpoint.model_id}"
+        hint = inspected if said or not found else given(config={key: found})
+        raise MalformedError(message, hint=hint)
 
 
 def check_parameters(checkpoint: TensorSource, layer: Layer) -> None:

@@ -75,7 +75,7 @@ def test_a_default_is_not_said_to_be_the_configs(tmp_path, tiny_mamba_folder, co
     (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": 96}')
     result = command("inspect", str(tmp_path))
     assert result.code == 4
-    assert "has no number of layers; the usual one is num_hidden_layers = 32" in result.err
+    assert "has no num_hidden_layers, its weights hold" in result.err
     assert "says" not in result.err
     assert "looks like   mamba, 3 layers, width 96" in result.out
 
