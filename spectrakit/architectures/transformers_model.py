@@ -264,7 +264,8 @@ def load_transformers_model(
         classes = classes if type(model_config) in classes and not bare else MODEL_MAPPING
         model_class: Any = classes[type(model_config)] if kind is None else kind
         if quantised:
-            if any(rename(name) not in (name, None) for name in checkpoint.tensors):
+            renamed = any(rename(name) not in (name, None) for name in checkpoint.tensors)
+            if renamed or checkpoint.config.get("model_type") != config["model_type"]:
                 raise not_runnable(checkpoint)  # transformers looks for its own names in the files
             model, report = load_quantised(checkpoint, model_class, model_config, device, dtype)
         else:

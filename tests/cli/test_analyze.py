@@ -201,7 +201,7 @@ def test_damaged_models_leave_nothing_half_written(command, tmp_path, change, co
 
 
 def test_an_unknown_model_type_is_exit_3(command, tmp_path):
-    shutil.copytree(CHECKPOINTS / "tiny-mamba", tmp_path / "m")
+    shutil.copytree(CHECKPOINTS / "tiny-llama", tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text('{"model_type": "reformer"}')
     done = command("analyze", "m")
     assert done.code == 3
