@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,18 +84,31 @@ def _listing_on_error(spec: RunSpec, access: Chosen, *, json: bool) -> Iterator[
 
         asked = access.values | {"offline": access.values["offline"] or None}
         try:
-            checkpoint = open_checkpoint(
-                spec.opened,
-                revision=spec.revision,
-                file=spec.file,
-                subfolder=spec.subfolder,
-                **asked,
-            )
+            with _notes_were_shown():
+                checkpoint = open_checkpoint(
+                    spec.opened,
+                    revision=spec.revision,
+                    file=spec.file,
+                    subfolder=spec.subfolder,
+                    **asked,
+                )
         except SpectrakitError:
             raise error from None
         with checkpoint:
             show_tensors(checkpoint, looks_like(checkpoint), error, json=json)
         raise
+
+
+@contextmanager
+def _notes_were_shown() -> Iterator[None]:
+    """What opening a checkpoint says has been said when it was opened before."""
+    logger = logging.getLogger("spectrakit")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _print(model: Model, inspection: Inspection) -> None:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.conftest import CHECKPOINTS
 from tests.support import bare
+from tests.support.gguf_files import write_gguf
 
 
 @pytest.fixture
@@ -92,3 +94,11 @@ def test_a_block_without_its_attention_is_no_layer_of_zero_bytes(tmp_path, comma
     assert result.code == 4
     assert "layer 1: there is no model.layers.1.self_attn.* in the weights" in result.err
     assert "looks like   mamba2, 1 layer" in result.out
+
+
+def test_notes_are_told_once(tmp_path, command):
+    """Though what cannot be read is opened again, for its tensors."""
+    path = write_gguf(CHECKPOINTS / "tiny-mamba2", tmp_path / "model.gguf")
+    result = command("inspect", str(path), "--config", "num_hidden_layers=9")
+    assert result.code == 4
+    assert result.err.count("GGUF does not say") == 1

@@ -8,12 +8,13 @@ from spectrakit.checkpoints.gguf.families.attention import ATTENTION
 from spectrakit.checkpoints.gguf.families.delta import DELTA
 from spectrakit.checkpoints.gguf.families.hybrids import HYBRIDS
 from spectrakit.checkpoints.gguf.families.mamba import MAMBAS
+from spectrakit.checkpoints.gguf.families.nemotron import NEMOTRON
 from spectrakit.checkpoints.gguf.families.rwkv import RWKV
 
 if TYPE_CHECKING:
     from spectrakit.checkpoints.gguf.naming import GGUFFamily
 
-FAMILIES: tuple[GGUFFamily, ...] = (*MAMBAS, *HYBRIDS, *DELTA, *RWKV, *ATTENTION)
+FAMILIES: tuple[GGUFFamily, ...] = (*MAMBAS, *HYBRIDS, NEMOTRON, *DELTA, *RWKV, *ATTENTION)
 
 #: Keys of a config that GGUF has none for, by model type: the family's usual value is taken.
 UNSAID = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spectrakit.checkpoints.gguf.families.common import (
     RMS_EPSILON,
     expansion,
+    mamba2_keys,
     mamba2_parts,
     mamba_names,
     mamba_parts,
@@ -47,14 +48,12 @@ def _mamba(metadata: Metadata) -> dict[str, Any]:
 
 
 def _mamba2(metadata: Metadata) -> dict[str, Any]:
-    heads, inner = metadata.count("ssm.time_step_rank"), metadata.count("ssm.inner_size")
-    if not heads or inner % heads:
-        raise metadata.malformed("ssm.time_step_rank", heads)
+    keys = mamba2_keys(metadata)
     return _shared_keys(metadata) | {
         "model_type": "mamba2",
-        "num_heads": heads,
-        "head_dim": inner // heads,
-        "n_groups": metadata.count("ssm.group_count"),
+        "num_heads": keys["mamba_n_heads"],
+        "head_dim": keys["mamba_d_head"],
+        "n_groups": keys["mamba_n_groups"],
     }
 
 
