@@ -226,6 +226,10 @@ def numbered_layers(checkpoint: TensorSource, prefix: str) -> int:
     return max(found, default=-1) + 1
 
 
+#: Lists that say the kind of every block, and so how many there are.
+_BY_BLOCK = ("layers_block_type", "layer_types", "hybrid_override_pattern")
+
+
 def check_layer_count(
     checkpoint: TensorSource, prefix: str, expected: int, key: str, extra: int = 0
 ) -> None:
@@ -236,7 +240,9 @@ def check_layer_count(
     found = numbered_layers(checkpoint, prefix)
     if found not in (expected, expected + extra):
         config = checkpoint.config.get("text_config", {}), checkpoint.config
-        said = any(each.get(key) is not None for each in config if isinstance(each, Mapping))
+        keys = (key, *_BY_BLOCK)
+        sections = [each for each in config if isinstance(each, Mapping)]
+        said = any(section.get(name) is not None for section in sections for name in keys)
         says = f"says {key} = {expected}" if said else f"has no {key}"
         held = f"its weights hold {found} layers ({prefix}*)"
         message = f"the config of {checkpoint.model_id} {says}, {held}"
