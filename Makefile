@@ -48,6 +48,7 @@ test-all: test ## run all tests, with every case of a batch that is killed, not 
 
 test-forms: $(VENV)/.forms ## test the forms of checkpoints with the libraries that write them
 	$(threads) $(bin)/python -m pytest tests/forms tests/checkpoints/test_adapters.py \
+		tests/checkpoints/mlx tests/architectures/test_quantised_models.py \
 		tests/docs/test_own_checkpoints_page.py $(ARGS)
 
 lint: $(VENV)/.lint $(VENV)/.plugins ## check style, format and types

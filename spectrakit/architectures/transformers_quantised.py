@@ -39,6 +39,16 @@ _PACKAGES = {
 }
 _ALWAYS = {"accelerate": "accelerate"}
 _CONFIG = "config.json"
+#: What libraries raise where they cannot load or run a model.
+_FAILURES = (
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 _TRIED = 2  # tokens: enough for every layer to compute something
 
 
@@ -79,7 +89,7 @@ def load_quantised(
         )
         with torch.no_grad():
             model.eval()(torch.zeros(1, _TRIED, dtype=torch.long, device=device))
-    except (ImportError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except _FAILURES as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         message = f"transformers cannot run {checkpoint.model_id} ({method}) on {device}: {first}"
         raise UnsupportedError(message, hint=given(mode="weights")) from error

@@ -85,6 +85,7 @@ class Form:
     with the packages that are named; written: writes the same layout without them, for tests where
     they are not installed. refused: whether it is not read at all (`says` is then of the error).
     no_data: a phrase of the error of data mode; None where its outputs are those of the original.
+    without: the package that is missing where data mode says so; "" where it always does.
     options: of `open_checkpoint`, without which it is refused, in the words `says`.
     tolerance: relative, of eigenvalues and of outputs. way_out: what the line of Python in the hint
     of the refusal writes, which is read, and is the model.
@@ -98,6 +99,7 @@ class Form:
     original: Original = MAMBA
     refused: bool = False
     no_data: str | None = None
+    without: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
     way_out: str | None = None

@@ -120,7 +120,8 @@ def _torchao(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def _form(name: str, method: str, says: str, package: str, pack: Any) -> Form:
     no_data = f"transformers runs it with {package}"
-    return Form(name, says, written=_quantised(method, pack), no_data=no_data)
+    module = package.partition(" ")[0].replace("-", "_")
+    return Form(name, says, written=_quantised(method, pack), no_data=no_data, without=module)
 
 
 _BYTES, _NF4 = "bitsandbytes, 8 bits", "bitsandbytes, 4 bits"

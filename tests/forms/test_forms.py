@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import shlex
 import sys
 import warnings
@@ -90,6 +91,8 @@ def test_weights_mode(form, way, made):
 def test_data_mode(form, way, made):
     """The output is that of the original; or it is said why there is none."""
     checkpoint = made(form, way)
+    if form.without and importlib.util.find_spec(form.without):
+        pytest.skip(f"{form.without} is installed")
     with opened(form, checkpoint) as model:
         if form.no_data is not None:
             with pytest.raises(SpectrakitError) as error:
