@@ -101,7 +101,7 @@ _EXTRA = {
         "full_attention_interval": 2,
     },
 }
-_REFUSED = {"granitemoehybrid", "kimi_linear", "lfm2", "mamba2"}
+_REFUSED = {"falcon_h1", "granitemoehybrid", "kimi_linear", "lfm2", "mamba2"}
 
 
 @pytest.mark.parametrize("bits", [None, 4])
